@@ -1,0 +1,73 @@
+package shard
+
+import "sync/atomic"
+
+// budget is what all shards may hold together. It counts what is in use, not
+// what is reserved, so that a limit means the same whatever shard a session
+// falls into: what one session gives back, any other can have.
+type budget struct {
+	sessions quota
+	bytes    quota
+}
+
+// sessionOverhead is how many bytes a session takes beside its metadata: its
+// record, its entry in the heap and its place in a map that is 60 % full.
+const sessionOverhead = 80
+
+// takeSession takes the room of a session with n bytes of metadata, if there is room.
+func (b *budget) takeSession(n int) bool {
+	if !b.sessions.take(1) {
+		return false
+	}
+	if !b.bytes.take(sessionCost(n)) {
+		b.sessions.give(1)
+		return false
+	}
+	return true
+}
+
+// giveSession gives back what takeSession took.
+func (b *budget) giveSession(n int) {
+	b.sessions.give(1)
+	b.bytes.give(sessionCost(n))
+}
+
+// resize takes or gives back the difference between two sizes of metadata.
+func (b *budget) resize(from, to int) bool {
+	grow := int64(blockSize(to) - blockSize(from))
+	if grow <= 0 {
+		b.bytes.give(-grow)
+		return true
+	}
+	return b.bytes.take(grow)
+}
+
+func sessionCost(n int) int64 { return sessionOverhead + int64(blockSize(n)) }
+
+// quota is an amount with a limit. Without one (0) it counts nothing and costs nothing.
+type quota struct {
+	limit int64
+	taken atomic.Int64
+	_     [48]byte // a cache line of its own
+}
+
+func (q *quota) take(n int64) bool {
+	if q.limit == 0 {
+		return true
+	}
+	for {
+		taken := q.taken.Load()
+		if taken+n > q.limit {
+			return false
+		}
+		if q.taken.CompareAndSwap(taken, taken+n) {
+			return true
+		}
+	}
+}
+
+func (q *quota) give(n int64) {
+	if q.limit != 0 && n != 0 {
+		q.taken.Add(-n)
+	}
+}

@@ -1,0 +1,111 @@
+package shard
+
+import (
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// purgeBatch is how many sessions are purged under one hold of a lock.
+const purgeBatch = 32
+
+// purgeState is what purges know beyond the shards.
+type purgeState struct {
+	// makingRoom is held while a full store is purged.
+	makingRoom sync.Mutex
+	// earliest is a time before which no session expires. A full store would
+	// otherwise look into each shard at each create.
+	earliest atomic.Int64
+	longest  atomic.Int64 // nanoseconds that a batch held a lock
+}
+
+// expect says that a session expires at d.
+func (p *purgeState) expect(d deadline) {
+	for {
+		earliest := p.earliest.Load()
+		if earliest <= d || p.earliest.CompareAndSwap(earliest, d) {
+			return
+		}
+	}
+}
+
+func (s *Store) purgeLoop(interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.closing:
+			return
+		case <-ticker.C:
+			s.Purge()
+		}
+	}
+}
+
+// Purge takes back the memory of expired sessions and returns how many there
+// were. It visits no session that has not expired, and holds a lock for
+// purgeBatch sessions at most.
+func (s *Store) Purge() (purged int) {
+	for i := range s.shards {
+		n, _ := s.purgeShard(&s.shards[i], s.now())
+		purged += n
+	}
+	return purged
+}
+
+// makeRoom purges what has expired because a limit is reached. Where another
+// call is at it already, it waits for that one.
+//
+// It sets earliest to infinity first and lowers it by what each shard holds
+// afterwards, so that a session created meanwhile, which lowers it too, is
+// never forgotten.
+func (s *Store) makeRoom(now deadline) {
+	s.purge.makingRoom.Lock()
+	defer s.purge.makingRoom.Unlock()
+	if now < s.purge.earliest.Load() {
+		return
+	}
+	s.purge.earliest.Store(math.MaxInt64)
+	for i := range s.shards {
+		_, next := s.purgeShard(&s.shards[i], now)
+		s.purge.expect(next)
+	}
+}
+
+// purgeShard purges a shard in batches. It returns how many sessions went, and
+// the deadline of the next one to expire.
+func (s *Store) purgeShard(sh *shard, now deadline) (purged int, next deadline) {
+	for n := purgeBatch; n == purgeBatch; purged += n {
+		start := time.Now()
+		n, next = sh.purgeBatch(now)
+		s.purge.held(time.Since(start))
+		runtime.Gosched()
+	}
+	return purged, next
+}
+
+func (p *purgeState) held(d time.Duration) {
+	for {
+		longest := p.longest.Load()
+		if int64(d) <= longest || p.longest.CompareAndSwap(longest, int64(d)) {
+			return
+		}
+	}
+}
+
+// purgeBatch removes up to purgeBatch sessions that have expired.
+func (sh *shard) purgeBatch(now deadline) (purged int, next deadline) {
+	sh.lock()
+	defer sh.mu.Unlock()
+	for ; sh.heap.n > 0; purged++ {
+		first := sh.heap.min()
+		if purged == purgeBatch || first.deadline > now {
+			return purged, first.deadline
+		}
+		sh.removeLocked(first.record)
+		sh.counters.Purged++
+	}
+	return purged, math.MaxInt64
+}

@@ -1,0 +1,125 @@
+// Package token is the vocabulary of the token server: tokens and their
+// digests, the errors that stores answer with, and metadata: how it is checked,
+// compacted and merged.
+//
+// # Basics
+//
+// A Token is an id, which stays for the life of a session, and a nonce, which
+// is new at every exchange. Its owner holds the only copy: a store keeps the
+// nonce's Digest and nothing from which the nonce could be found.
+//
+// # Caveats
+//
+// A Token is a secret. It prints as a placeholder, so that it can't slip into a
+// log; Append writes the real thing.
+package token
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"time"
+)
+
+// Sizes in bytes.
+const (
+	Size       = 24 // of a token: 8 of id, 16 of nonce
+	EncodedLen = 32 // of a token as text, unpadded base64url
+)
+
+// Errors that are answers of a store. Any other error means that the store
+// failed, and that nothing may be concluded about the token.
+var (
+	// ErrInvalid says that a token is ill-formed, unknown, spent, expired or deleted.
+	ErrInvalid = errors.New("token: invalid token")
+	// ErrFull says that a session, or the growth of one, does not fit into the store's limits.
+	ErrFull = errors.New("token: store is full")
+	// ErrMetaTooLarge says that metadata, once merged, is over the limit.
+	ErrMetaTooLarge = errors.New("token: metadata too large")
+)
+
+// ID names a session. It is part of every token of that session.
+type ID [8]byte
+
+// Nonce is the secret of one token.
+type Nonce [16]byte
+
+// Digest is the first 16 bytes of a nonce's SHA-256.
+type Digest [16]byte
+
+// Token is what a client presents. The zero value is no session's token.
+type Token struct {
+	ID    ID
+	Nonce Nonce
+}
+
+// Generate returns the first token of a new session.
+func Generate() Token {
+	var b [Size]byte
+	rand.Read(b[:])
+	return fromBytes(&b)
+}
+
+// Next returns a token of the same session with a new random nonce.
+func (t Token) Next() Token {
+	rand.Read(t.Nonce[:])
+	return t
+}
+
+// Digest returns what a store keeps of t.
+func (t Token) Digest() Digest {
+	sum := sha256.Sum256(t.Nonce[:])
+	return Digest(sum[:])
+}
+
+// Parse reads a token from its text: exactly EncodedLen characters of base64url.
+// Its error is ErrInvalid.
+func Parse(text []byte) (Token, error) {
+	var b [Size]byte
+	if len(text) != EncodedLen {
+		return Token{}, ErrInvalid
+	}
+	// The decoder skips line breaks, and then finds fewer than Size bytes.
+	if n, err := base64.RawURLEncoding.Decode(b[:], text); err != nil || n != Size {
+		return Token{}, ErrInvalid
+	}
+	return fromBytes(&b), nil
+}
+
+// Append appends the text of t, EncodedLen characters, to dst.
+func (t Token) Append(dst []byte) []byte {
+	var b [Size]byte
+	copy(b[:8], t.ID[:])
+	copy(b[8:], t.Nonce[:])
+	return base64.RawURLEncoding.AppendEncode(dst, b[:])
+}
+
+// String returns a placeholder: tokens are secrets.
+func (t Token) String() string { return "token(secret)" }
+
+// GoString returns a placeholder too, for %#v.
+func (t Token) GoString() string { return t.String() }
+
+func fromBytes(b *[Size]byte) Token {
+	return Token{ID: ID(b[:8]), Nonce: Nonce(b[8:])}
+}
+
+// New describes a session to be created.
+type New struct {
+	// Meta is a compact JSON object, as Scanner leaves it. A name may be given
+	// twice. The store keeps a copy.
+	Meta []byte
+}
+
+// Exchanged is the outcome of an exchange.
+type Exchanged struct {
+	Token Token  // the session's new token
+	Meta  []byte // the caller's buffer with the merged metadata appended
+}
+
+// Session is what a listing tells of a session; neither its id nor its tokens.
+type Session struct {
+	Expires time.Time
+	Meta    []byte // valid until the listing goes on
+}
