@@ -1,0 +1,75 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/goccy/go-json"
+	"github.com/valyala/fasthttp"
+)
+
+// dump is the state of the listing of all sessions into the log.
+type dump struct {
+	running atomic.Bool
+	done    sync.WaitGroup
+	ctx     context.Context // of the dumps; ends with the server
+	cancel  context.CancelFunc
+
+	// mu guards stopped, so that no dump starts once stop waits for the last.
+	mu      sync.Mutex
+	stopped bool
+}
+
+func (d *dump) init() { d.ctx, d.cancel = context.WithCancel(context.Background()) }
+
+// start runs f in the background unless a dump runs or the server stops.
+func (d *dump) start(f func(context.Context)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopped || !d.running.CompareAndSwap(false, true) {
+		return
+	}
+	d.done.Go(func() {
+		defer d.running.Store(false)
+		f(d.ctx)
+	})
+}
+
+// stop ends a dump that runs.
+func (d *dump) stop() {
+	d.mu.Lock()
+	d.stopped = true
+	d.mu.Unlock()
+	d.cancel()
+	d.done.Wait()
+}
+
+func (s *Server) startDump(ctx *fasthttp.RequestCtx) error {
+	s.dump.start(s.writeDump)
+	ctx.SetStatusCode(fasthttp.StatusAccepted)
+	return nil
+}
+
+// writeDump writes a record for each session, and one that closes the list.
+func (s *Server) writeDump(ctx context.Context) {
+	defer func() {
+		if defect := recover(); defect != nil {
+			s.log.Error("defect", "panic", fmt.Sprint(defect), "stack", stack())
+		}
+	}()
+	n := 0
+	for session, err := range s.store.Sessions(ctx) {
+		if err != nil {
+			s.log.Error("dump failed", "error", err, "sessions", n)
+			return
+		}
+		n++
+		s.log.LogAttrs(ctx, slog.LevelInfo, "dump",
+			slog.String("expires", session.Expires.UTC().Format("2006-01-02 15:04:05")),
+			slog.Any("meta", json.RawMessage(session.Meta)))
+	}
+	s.log.Info("dump complete", "sessions", n)
+}

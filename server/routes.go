@@ -1,0 +1,103 @@
+package server
+
+import (
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/fasthttp/router"
+	"github.com/valyala/fasthttp"
+)
+
+// A handler answers a request, or returns the error to answer with.
+type handler func(ctx *fasthttp.RequestCtx) error
+
+type route struct {
+	method, path string
+	handle       handler
+}
+
+func (s *Server) routes(dump bool) []route {
+	routes := []route{
+		{"POST", "/token", s.create},
+		{"PUT", "/token", s.exchange},
+		{"DELETE", "/token", s.delete},
+		{"POST", "/token/validate", s.validate},
+		{"GET", "/healthz", s.healthy},
+		{"HEAD", "/healthz", s.healthy},
+		{"GET", "/readyz", s.ready},
+		{"HEAD", "/readyz", s.ready},
+	}
+	if dump {
+		routes = append(routes, route{"HEAD", "/dump", s.startDump})
+	}
+	return routes
+}
+
+// addRoutes builds the router. It redirects nothing, and the Allow header is
+// ours: the router's always lists OPTIONS.
+func (s *Server) addRoutes(dump bool) {
+	r := router.New()
+	r.RedirectTrailingSlash = false
+	r.RedirectFixedPath = false
+	r.HandleOPTIONS = false
+	r.NotFound = s.answering(notFound)
+	r.MethodNotAllowed = s.answering(s.methodNotAllowed)
+	s.allow = make(map[string]string)
+	for _, route := range s.routes(dump) {
+		r.Handle(route.method, route.path, s.answering(route.handle))
+		s.allow[route.path] = strings.TrimPrefix(s.allow[route.path]+", "+route.method, ", ")
+	}
+	s.route = r.Handler
+}
+
+// answering makes a fasthttp handler of one of ours.
+func (s *Server) answering(h handler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		if err := h(ctx); err != nil {
+			s.fail(ctx, err)
+		}
+	}
+}
+
+func notFound(*fasthttp.RequestCtx) error { return errNotFound }
+
+func (s *Server) methodNotAllowed(ctx *fasthttp.RequestCtx) error {
+	allow, ok := s.allow[string(ctx.Request.URI().PathOriginal())]
+	if !ok { // "*", which the router takes for a path
+		ctx.Response.Header.Del(fasthttp.HeaderAllow)
+		return errNotFound
+	}
+	ctx.Response.Header.Set(fasthttp.HeaderAllow, allow)
+	return errMethodNotAllowed
+}
+
+func (s *Server) healthy(ctx *fasthttp.RequestCtx) error {
+	ctx.SetBodyString("ok\n")
+	return nil
+}
+
+func (s *Server) ready(ctx *fasthttp.RequestCtx) error {
+	if s.draining.Load() {
+		return errDraining
+	}
+	return s.healthy(ctx)
+}
+
+// logRequest writes the access log. A path that is none of ours might hold
+// anything, a token too, so it is left out.
+func (s *Server) logRequest(ctx *fasthttp.RequestCtx) {
+	if !s.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	path := string(ctx.Request.URI().PathOriginal())
+	if _, ours := s.allow[path]; !ours {
+		path = "unknown"
+	}
+	s.log.LogAttrs(ctx, slog.LevelDebug, "request",
+		slog.String("method", methodName(ctx)),
+		slog.String("path", path),
+		slog.Int("status", ctx.Response.StatusCode()),
+		slog.Duration("duration", time.Since(ctx.Time())),
+		slog.String("remote", ctx.RemoteAddr().String()))
+}

@@ -1,0 +1,109 @@
+package server
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"tokenserver/token"
+
+	"github.com/valyala/fasthttp"
+)
+
+// An answer is appended straight to the buffer that fasthttp sends: body takes
+// it out of the response, setBody puts it back.
+func body(ctx *fasthttp.RequestCtx) []byte          { return ctx.Response.SwapBody(nil)[:0] }
+func setBody(ctx *fasthttp.RequestCtx, body []byte) { ctx.Response.SwapBody(body) }
+
+func (s *Server) create(ctx *fasthttp.RequestCtx) error {
+	r := s.requests.Get().(*request)
+	defer s.requests.Put(r)
+	if err := r.read(ctx, fieldsOfCreate); err != nil {
+		return err
+	}
+	t, err := s.store.Create(context.Background(), token.New{Meta: r.meta})
+	if err != nil {
+		return err
+	}
+	setBody(ctx, t.Append(body(ctx))) // text/plain; charset=utf-8 is fasthttp's default
+	return nil
+}
+
+// What an exchange answers, with the token and the metadata between.
+const (
+	exchangedHead = `{"Ok":{"token":"`
+	exchangedMid  = `","meta":`
+	exchangedTail = `}}`
+
+	tokenStart = len(exchangedHead)
+	tokenEnd   = tokenStart + token.EncodedLen
+)
+
+// exchangedStart is an answer up to the metadata, with room for the token, which
+// is known only after the store has appended the metadata.
+var exchangedStart = exchangedHead + string(make([]byte, token.EncodedLen)) + exchangedMid
+
+func (s *Server) exchange(ctx *fasthttp.RequestCtx) error {
+	r := s.requests.Get().(*request)
+	defer s.requests.Put(r)
+	if err := r.read(ctx, fieldsOfExchange); err != nil {
+		return err
+	}
+	t, err := r.parseToken()
+	if err != nil {
+		return err
+	}
+	buf := append(body(ctx), exchangedStart...)
+	x, err := s.store.Exchange(context.Background(), t, r.meta, buf)
+	if err != nil {
+		setBody(ctx, buf)
+		return err
+	}
+	x.Token.Append(x.Meta[tokenStart:tokenStart:tokenEnd])
+	setBody(ctx, append(x.Meta, exchangedTail...))
+	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
+	return nil
+}
+
+func (s *Server) validate(ctx *fasthttp.RequestCtx) error {
+	r := s.requests.Get().(*request)
+	defer s.requests.Put(r)
+	if err := r.read(ctx, fieldsOfToken); err != nil {
+		return err
+	}
+	t, err := r.parseToken()
+	if err != nil {
+		return err
+	}
+	buf, expires, err := s.store.Validate(context.Background(), t, append(body(ctx), `{"Ok":{"meta":`...))
+	if err != nil {
+		return err
+	}
+	buf = append(buf, `,"expires_in":`...)
+	buf = strconv.AppendInt(buf, secondsUntil(expires), 10)
+	setBody(ctx, append(buf, `}}`...))
+	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
+	return nil
+}
+
+// secondsUntil rounds up: a session that lives has at least a second.
+func secondsUntil(t time.Time) int64 {
+	return max(int64((time.Until(t)+time.Second-1)/time.Second), 1)
+}
+
+// delete accepts any token: whoever presents one wants its session to be over,
+// and afterwards it is.
+func (s *Server) delete(ctx *fasthttp.RequestCtx) error {
+	r := s.requests.Get().(*request)
+	defer s.requests.Put(r)
+	if err := r.read(ctx, fieldsOfToken); err != nil {
+		return err
+	}
+	if t, err := r.parseToken(); err == nil {
+		if err := s.store.Delete(context.Background(), t); err != nil {
+			return err
+		}
+	}
+	ctx.SetStatusCode(fasthttp.StatusAccepted)
+	return nil
+}
