@@ -4,9 +4,10 @@ import "math/bits"
 
 // An arena keeps byte strings in blocks of size classes, and blocks in pages of
 // one class each. A freed block goes to its page's free list, and a page without
-// used blocks back to the garbage collector, so that memory serves whatever size
+// used blocks back to where it came from, so that memory serves whatever size
 // is wanted next. No block has a pointer to it or in it.
 type arena struct {
+	frames   *frames
 	dir      [][]page           // pages by number, pagesPerChunk a chunk; page 0 is none
 	pages    uint32             // pages in dir, also the released ones
 	released uint32             // first of the released pages, linked by next
@@ -19,6 +20,7 @@ type arena struct {
 // A page is a run of blocks of one class, or one large block.
 type page struct {
 	data       []byte
+	frame      uint32 // that data is in; 0 if the page is too small or too large for one
 	next, prev uint32 // neighbours in the list that the page is in
 	class      uint8
 	free       uint16 // first free block, counted from 1, linked by each block's first two bytes
@@ -35,8 +37,7 @@ const (
 	maxBlocks     = 1<<slotBits - 1 // in a page
 	maxPages      = 1 << (32 - slotBits)
 	pagesPerChunk = 64
-	pageSize      = 64 << 10 // bytes in a page, about
-	minBlocks     = 4        // in a class's first page
+	minBlocks     = 4 // in a class's first page
 
 	// Blocks up to fineMax bytes come in steps of 8 bytes, larger ones in
 	// eight steps a power of two, and from largeMin on each is a page of its own.
@@ -141,10 +142,9 @@ func (a *arena) free(ref blockRef, n int) {
 	}
 }
 
-// bytes returns the first n bytes of a block.
-func (a *arena) bytes(ref blockRef, n int) []byte {
-	p := a.page(uint32(ref) >> slotBits)
-	return p.block(uint16(ref & maxBlocks))[:n]
+// block returns a block.
+func (a *arena) block(ref blockRef) []byte {
+	return a.page(uint32(ref) >> slotBits).block(uint16(ref & maxBlocks))
 }
 
 func (p *page) block(slot uint16) []byte {
@@ -168,23 +168,30 @@ func (a *arena) newPage(class uint8, n int) uint32 {
 	}
 	p := a.page(number)
 	*p = page{class: class, blocks: 1}
-	size := n
-	if class < largeClass {
-		p.blocks = a.blocksOfNextPage(class)
-		a.blocks[class] += uint32(p.blocks)
-		size = int(p.blocks) * int(blockSizes[class])
+	if class == largeClass {
+		p.data = make([]byte, n)
+	} else {
+		a.fillPage(p)
 		a.link(number)
 	}
-	p.data = make([]byte, size)
-	a.reserved += int64(size)
+	a.reserved += int64(len(p.data))
 	return number
 }
 
-// blocksOfNextPage lets a class double with each page, up to pageSize, so that
-// a shard with few sessions takes little.
-func (a *arena) blocksOfNextPage(class uint8) uint16 {
-	limit := min(max(pageSize/uint32(blockSizes[class]), 1), maxBlocks)
-	return uint16(min(max(a.blocks[class], minBlocks), limit))
+// fillPage gives a page its memory. A class doubles with each page until that
+// is a frame, so that a shard with few sessions takes little.
+func (a *arena) fillPage(p *page) {
+	size := uint32(blockSizes[p.class])
+	blocks := max(a.blocks[p.class], minBlocks)
+	if limit := min(frameSize/size, maxBlocks); blocks < limit {
+		p.data = make([]byte, blocks*size)
+	} else {
+		blocks = limit
+		f := a.frames.take()
+		p.frame, p.data = f.number, f.data
+	}
+	p.blocks = uint16(blocks)
+	a.blocks[p.class] += blocks
 }
 
 // pageNumber returns the number of a released page or else of a new one.
@@ -209,6 +216,9 @@ func (a *arena) release(number uint32) {
 	a.reserved -= int64(len(p.data))
 	if p.class < largeClass {
 		a.blocks[p.class] -= uint32(p.blocks)
+	}
+	if p.frame != 0 {
+		a.frames.give(p.frame)
 	}
 	*p = page{next: a.released}
 	a.released = number

@@ -12,7 +12,7 @@ type budget struct {
 
 // sessionOverhead is how many bytes a session takes beside its metadata: its
 // record, its entry in the heap and its place in a map that is 60 % full.
-const sessionOverhead = 80
+const sessionOverhead = 72
 
 // takeSession takes the room of a session with n bytes of metadata, if there is room.
 func (b *budget) takeSession(n int) bool {
@@ -34,7 +34,7 @@ func (b *budget) giveSession(n int) {
 
 // resize takes or gives back the difference between two sizes of metadata.
 func (b *budget) resize(from, to int) bool {
-	grow := int64(blockSize(to) - blockSize(from))
+	grow := sessionCost(to) - sessionCost(from)
 	if grow <= 0 {
 		b.bytes.give(-grow)
 		return true
@@ -42,7 +42,7 @@ func (b *budget) resize(from, to int) bool {
 	return b.bytes.take(grow)
 }
 
-func sessionCost(n int) int64 { return sessionOverhead + int64(blockSize(n)) }
+func sessionCost(n int) int64 { return sessionOverhead + int64(blockSize(blockLen(n))) }
 
 // quota is an amount with a limit. Without one (0) it counts nothing and costs nothing.
 type quota struct {

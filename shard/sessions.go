@@ -64,7 +64,7 @@ func (b *listing) copyLocked(sh *shard, r *record, now deadline) {
 		return
 	}
 	if d := sh.heap.at(r.place).deadline; d > now {
-		b.meta = append(b.meta, sh.meta.bytes(r.meta, int(r.size))...)
+		b.meta = append(b.meta, sh.metaLocked(r)...)
 		b.sessions = append(b.sessions, listed{deadline: d, end: len(b.meta)})
 	}
 }

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,9 +29,12 @@ type shard struct {
 	_       [64]byte // no two shards on one cache line
 }
 
-func (sh *shard) init(b *budget, maxMeta int) {
+func (sh *shard) init(f *frames, b *budget, maxMeta int) {
 	sh.sessions = make(map[token.ID]recordIndex)
 	sh.heap.records = &sh.records
+	sh.records.chunks.frames = f
+	sh.heap.entries.frames = f
+	sh.meta.frames = f
 	sh.budget, sh.maxMeta = b, maxMeta
 }
 
@@ -62,13 +66,13 @@ func (sh *shard) create(id token.ID, digest token.Digest, meta *token.Members, s
 	if _, taken := sh.sessions[id]; taken {
 		return false, nil
 	}
-	ref, ok := sh.meta.alloc(size)
+	ref, ok := sh.meta.alloc(blockLen(size))
 	if !ok {
 		return false, token.ErrFull
 	}
-	meta.Append(sh.meta.bytes(ref, size)[:0])
+	meta.Append(sh.resizeMetaLocked(ref, size)[:0])
 	i := sh.records.alloc()
-	*sh.records.at(i) = record{digest: digest, id: id, meta: ref, size: uint32(size)}
+	*sh.records.at(i) = record{digest: digest, id: id, block: ref}
 	sh.heap.push(entry{deadline: d, record: i})
 	sh.sessions[id] = i
 	sh.counters.Created++
@@ -95,7 +99,7 @@ func (sh *shard) exchange(x *exchange, dst []byte) ([]byte, error) {
 		sh.counters.Invalid++
 		return dst, token.ErrInvalid
 	}
-	meta := sh.meta.bytes(r.meta, int(r.size))
+	meta := sh.metaLocked(r)
 	if x.patch == nil {
 		dst = append(dst, meta...)
 	} else {
@@ -127,35 +131,53 @@ func (sh *shard) findLocked(id token.ID, digest token.Digest, now deadline) *rec
 	return r
 }
 
+// A session's block begins with the size of its metadata, which follows.
+const blockHeader = 4
+
+// blockLen is how much of a block n bytes of metadata take.
+func blockLen(n int) int { return blockHeader + n }
+
+// metaLocked returns a session's metadata, which is valid while the lock is held.
+func (sh *shard) metaLocked(r *record) []byte {
+	b := sh.meta.block(r.block)
+	return b[blockHeader:][:binary.LittleEndian.Uint32(b)]
+}
+
+// resizeMetaLocked sets the size of the metadata in a block and returns the
+// place for it.
+func (sh *shard) resizeMetaLocked(ref blockRef, size int) []byte {
+	b := sh.meta.block(ref)
+	binary.LittleEndian.PutUint32(b, uint32(size))
+	return b[blockHeader:][:size]
+}
+
 // setMetaLocked replaces a session's metadata, or leaves it as it is on an error.
 func (sh *shard) setMetaLocked(r *record, meta []byte) error {
-	old, size := int(r.size), len(meta)
+	old, size := len(sh.metaLocked(r)), len(meta)
 	if size > sh.maxMeta {
 		return token.ErrMetaTooLarge
 	}
-	if blockSize(size) != blockSize(old) {
-		if err := sh.moveMetaLocked(r, size); err != nil {
+	if blockSize(blockLen(size)) != blockSize(blockLen(old)) {
+		if err := sh.moveMetaLocked(r, old, size); err != nil {
 			return err
 		}
 	}
-	r.size = uint32(size)
-	copy(sh.meta.bytes(r.meta, size), meta)
+	copy(sh.resizeMetaLocked(r.block, size), meta)
 	return nil
 }
 
-// moveMetaLocked gives a session a block for size bytes in place of its own.
-func (sh *shard) moveMetaLocked(r *record, size int) error {
-	old := int(r.size)
+// moveMetaLocked gives a session with metadata of size old a block for size bytes.
+func (sh *shard) moveMetaLocked(r *record, old, size int) error {
 	if !sh.budget.resize(old, size) {
 		return token.ErrFull
 	}
-	ref, ok := sh.meta.alloc(size)
+	ref, ok := sh.meta.alloc(blockLen(size))
 	if !ok {
-		sh.budget.bytes.give(int64(blockSize(size) - blockSize(old)))
+		sh.budget.bytes.give(sessionCost(size) - sessionCost(old))
 		return token.ErrFull
 	}
-	sh.meta.free(r.meta, old)
-	r.meta = ref
+	sh.meta.free(r.block, blockLen(old))
+	r.block = ref
 	return nil
 }
 
@@ -166,7 +188,7 @@ func (sh *shard) validate(id token.ID, digest token.Digest, now deadline, dst []
 	if r == nil {
 		return dst, 0, token.ErrInvalid
 	}
-	return append(dst, sh.meta.bytes(r.meta, int(r.size))...), sh.heap.at(r.place).deadline, nil
+	return append(dst, sh.metaLocked(r)...), sh.heap.at(r.place).deadline, nil
 }
 
 // delete ends the session whose current token is id's with digest, if there is one.
@@ -182,9 +204,10 @@ func (sh *shard) delete(id token.ID, digest token.Digest, now deadline) {
 // removeLocked forgets a session and gives back all that it took.
 func (sh *shard) removeLocked(i recordIndex) {
 	r := sh.records.at(i)
+	size := len(sh.metaLocked(r))
 	delete(sh.sessions, r.id)
 	sh.heap.remove(r.place)
-	sh.meta.free(r.meta, int(r.size))
-	sh.budget.giveSession(int(r.size))
+	sh.meta.free(r.block, blockLen(size))
+	sh.budget.giveSession(size)
 	sh.records.release(i)
 }

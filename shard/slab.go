@@ -6,14 +6,13 @@ import (
 	"tokenserver/token"
 )
 
-// record is a session, without the bytes of its metadata and without its
-// deadline, which its entry in the heap has.
+// record is a session, without what is in its block of the arena and without
+// its deadline, which its entry in the heap has. Two of its size are a cache line.
 type record struct {
 	digest token.Digest
 	id     token.ID
-	meta   blockRef
-	size   uint32 // bytes of metadata
-	place  uint32 // in the heap; 0 says that the record is free
+	block  blockRef // its metadata
+	place  uint32   // in the heap; 0 says that the record is free
 }
 
 const recordSize = int64(unsafe.Sizeof(record{}))
@@ -22,7 +21,7 @@ const recordSize = int64(unsafe.Sizeof(record{}))
 type recordIndex uint32
 
 // slab is a shard's records. They never move, but for those of the first chunk
-// while it grows. Free records are linked by their meta field.
+// while it grows. Free records are linked by their block field.
 type slab struct {
 	chunks chunked[record]
 	n      uint32 // records made so far
@@ -35,7 +34,7 @@ func (s *slab) at(i recordIndex) *record { return s.chunks.at(uint32(i)) }
 func (s *slab) alloc() recordIndex {
 	if s.free != 0 {
 		i := recordIndex(s.free - 1)
-		s.free = uint32(s.at(i).meta)
+		s.free = uint32(s.at(i).block)
 		return i
 	}
 	s.chunks.reserve(s.n)
@@ -45,22 +44,30 @@ func (s *slab) alloc() recordIndex {
 
 // release wipes a record and puts it on the free list.
 func (s *slab) release(i recordIndex) {
-	*s.at(i) = record{meta: blockRef(s.free)}
+	*s.at(i) = record{block: blockRef(s.free)}
 	s.free = uint32(i) + 1
 }
 
-// chunked is an array that grows in chunks, so that no growth copies more than
-// one chunk: the first one doubles up to chunkLen, then whole ones follow.
-type chunked[T any] struct{ chunks [][]T }
+// chunked is an array of T, which has no pointers and a size that is a power of
+// two, that grows in chunks, so that no growth copies more than one chunk: the
+// first one doubles until it has the size of a frame, then whole frames follow.
+type chunked[T any] struct {
+	frames *frames
+	chunks [][]T
+	taken  []uint32 // the frame of each chunk; 0 for the first one while it is smaller
+}
 
-const (
-	chunkBits = 10
-	chunkLen  = 1 << chunkBits
-	firstLen  = 8 // of the first chunk at first
-)
+// firstLen is the length of the first chunk at first.
+const firstLen = 8
+
+// chunkLen is how many elements a frame has.
+func (c *chunked[T]) chunkLen() uint32 {
+	var t T
+	return frameSize / uint32(unsafe.Sizeof(t))
+}
 
 func (c *chunked[T]) at(i uint32) *T {
-	return &c.chunks[i>>chunkBits][i%chunkLen]
+	return &c.chunks[i/c.chunkLen()][i%c.chunkLen()]
 }
 
 // reserve makes sure that there is a place i. All places before it are there, or
@@ -69,20 +76,36 @@ func (c *chunked[T]) reserve(i uint32) {
 	switch {
 	case len(c.chunks) == 0:
 		c.chunks = append(c.chunks, make([]T, firstLen))
-	case i < chunkLen && int(i) == len(c.chunks[0]):
-		c.chunks[0] = append(make([]T, 0, 2*i), c.chunks[0]...)[:2*i]
-	case int(i>>chunkBits) == len(c.chunks):
-		c.chunks = append(c.chunks, make([]T, chunkLen))
+		c.taken = append(c.taken, 0)
+	case int(i) == len(c.chunks[0]) && 2*i < c.chunkLen():
+		first := make([]T, 2*i)
+		copy(first, c.chunks[0])
+		c.chunks[0] = first
+	case int(i) == len(c.chunks[0]) && i < c.chunkLen():
+		first := c.chunks[0]
+		c.chunks, c.taken = c.chunks[:0], c.taken[:0]
+		c.addFrame()
+		copy(c.chunks[0], first)
+	case i/c.chunkLen() == uint32(len(c.chunks)):
+		c.addFrame()
 	}
 }
 
-// drop lets go of the last chunk if place n and all behind it are unused, and
+func (c *chunked[T]) addFrame() {
+	f := c.frames.take()
+	c.chunks = append(c.chunks, unsafe.Slice((*T)(unsafe.Pointer(&f.data[0])), c.chunkLen()))
+	c.taken = append(c.taken, f.number)
+}
+
+// drop gives the last chunk back if place n and all behind it are unused, and
 // half a chunk before it too, so that n going up and down does not cost a chunk
 // each time.
 func (c *chunked[T]) drop(n uint32) {
-	if last := len(c.chunks) - 1; last > 0 && n+chunkLen/2 <= uint32(last)<<chunkBits {
+	last := len(c.chunks) - 1
+	if last > 0 && n+c.chunkLen()/2 <= uint32(last)*c.chunkLen() {
+		c.frames.give(c.taken[last])
 		c.chunks[last] = nil
-		c.chunks = c.chunks[:last]
+		c.chunks, c.taken = c.chunks[:last], c.taken[:last]
 	}
 }
 
@@ -91,5 +114,5 @@ func (c *chunked[T]) len() int {
 	if len(c.chunks) == 0 {
 		return 0
 	}
-	return len(c.chunks[0]) + (len(c.chunks)-1)*chunkLen
+	return len(c.chunks[0]) + (len(c.chunks)-1)*int(c.chunkLen())
 }

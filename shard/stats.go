@@ -16,7 +16,7 @@ type Stats struct {
 	Counters
 	Sessions  int64         // sessions held, expired ones that are not purged yet among them
 	Bytes     int64         // bytes that the sessions take, as Config.MaxBytes limits it
-	Reserved  int64         // bytes reserved for sessions, free ones included
+	Reserved  int64         // bytes reserved for sessions, free ones included, without the maps
 	LockWait  time.Duration // spent waiting for locks
 	Contended uint64        // times that a lock had to be waited for
 }
@@ -24,7 +24,7 @@ type Stats struct {
 // Stats returns the sum of all shards. It takes one lock after the other, so
 // that under load the sum is of no single moment.
 func (s *Store) Stats() Stats {
-	var sum Stats
+	sum := Stats{Reserved: s.frames.freeBytes()}
 	for i := range s.shards {
 		sum.add(s.shards[i].stats())
 	}
@@ -52,7 +52,6 @@ func (sh *shard) stats() Stats {
 	}
 }
 
-// reservedLocked leaves out the map, which does not tell its size.
 func (sh *shard) reservedLocked() int64 {
 	records := int64(sh.records.chunks.len()) * recordSize
 	entries := int64(sh.heap.entries.len()) * entrySize

@@ -69,6 +69,7 @@ type Store struct {
 	start    time.Time
 	lifetime time.Duration
 	maxMeta  int
+	frames   frames
 	budget   budget
 	purge    purgeState
 
@@ -93,7 +94,7 @@ func New(cfg Config) *Store {
 	s.budget.sessions.limit = cfg.MaxSessions
 	s.budget.bytes.limit = cfg.MaxBytes
 	for i := range s.shards {
-		s.shards[i].init(&s.budget, cfg.MaxMeta)
+		s.shards[i].init(&s.frames, &s.budget, cfg.MaxMeta)
 	}
 	s.closed.Go(func() { s.purgeLoop(cfg.PurgeInterval) })
 	return s
