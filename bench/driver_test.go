@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"tokenserver/token"
 )
 
 // meta is a session's metadata: 115 bytes, as a web server keeps of a user.
@@ -30,31 +32,63 @@ type worker struct {
 	first, end int
 	rng        *rand.Rand
 	buf        []byte
+	tokens     []token.Token // made or spent in this round
 }
 
 // pick returns one of the worker's sessions, each as likely as the others.
 func (w *worker) pick() int { return w.first + w.rng.IntN(w.end-w.first) }
 
-// run spreads b.N operations over as many workers as asked for; op is one operation.
-func run(b *testing.B, sessions, workers int, op func(w *worker)) {
-	b.Helper()
-	var wg sync.WaitGroup
-	b.ReportAllocs()
-	b.ResetTimer()
-	for i := range workers {
-		w := &worker{
+// newWorkers shares the sessions out among as many workers as asked for.
+func newWorkers(sessions, workers int) []*worker {
+	ws := make([]*worker, workers)
+	for i := range ws {
+		ws[i] = &worker{
 			first: i * sessions / workers, end: (i + 1) * sessions / workers,
 			rng: rand.New(rand.NewPCG(1, uint64(i))), buf: make([]byte, 0, 4<<10),
 		}
-		n := (i+1)*b.N/workers - i*b.N/workers
+	}
+	return ws
+}
+
+// run spreads b.N operations over as many workers as asked for; op is one operation.
+func run(b *testing.B, sessions, workers int, op func(w *worker)) {
+	b.Helper()
+	ws := newWorkers(sessions, workers)
+	b.ReportAllocs()
+	b.ResetTimer()
+	each(ws, b.N, op)
+	b.StopTimer()
+}
+
+// runInRounds is run for operations that change how many sessions there are:
+// undo, which is not timed, brings a worker back to where it began. A round has a
+// tenth of the sessions.
+func runInRounds(b *testing.B, sessions int, op, undo func(w *worker)) {
+	b.Helper()
+	ws := newWorkers(sessions, runtime.GOMAXPROCS(0))
+	round := sessions / 10
+	b.ReportAllocs()
+	b.ResetTimer()
+	for left := b.N; left > 0; left -= round {
+		each(ws, min(left, round), op)
+		b.StopTimer()
+		each(ws, len(ws), undo)
+		b.StartTimer()
+	}
+	b.StopTimer()
+}
+
+// each lets the workers do n operations together.
+func each(ws []*worker, n int, op func(w *worker)) {
+	var wg sync.WaitGroup
+	for i, w := range ws {
 		wg.Go(func() {
-			for range n {
+			for range (i+1)*n/len(ws) - i*n/len(ws) {
 				op(w)
 			}
 		})
 	}
 	wg.Wait()
-	b.StopTimer()
 }
 
 // fill calls create for each of n sessions, on all processors.

@@ -1,0 +1,52 @@
+# `make` alone lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash -o pipefail
+
+GO       ?= go
+BIN      := bin
+# What `make run` passes on: make run ARGS="--port 8080"
+ARGS     ?=
+# How long each fuzz target runs in `make fuzz`.
+FUZZTIME ?= 20s
+
+# The commit goes into the binary from the checkout, where there is one.
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the programs into bin/
+	$(BUILD) -o $(BIN)/ ./cmd/...
+
+.PHONY: run
+run: build ## build and start the server (ARGS="--port 8080" for flags)
+	$(BIN)/token-server $(ARGS)
+
+.PHONY: test
+test: ## run all tests, with the race detector
+	$(GO) test -race -timeout 20m ./...
+
+.PHONY: lint
+lint: ## check formatting, vet and staticcheck
+	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "fuzz $$pkg $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## run the benchmarks
+	$(GO) test -run '^$$' -bench . ./bench
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(BIN)

@@ -1,0 +1,97 @@
+package tokenserver_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "tokenserver"
+
+// mayImport has, for each room, the rooms that it may import. Programs, tests
+// and benchmarks join rooms as they like.
+var mayImport = map[string][]string{
+	"token":  {},
+	"shard":  {"token"},
+	"server": {"token"},
+	"admin":  {},
+}
+
+// outside has what a room may import from other modules, where that is limited.
+var outside = map[string][]string{
+	"token": {"github.com/goccy/go-json"},
+	"shard": {},
+}
+
+func TestRoomsKeepTheirArrows(t *testing.T) {
+	seen := make(map[string]bool)
+	for file, imports := range sourceImports(t) {
+		room := strings.Split(file, "/")[0]
+		allowed, isRoom := mayImport[room]
+		if !isRoom {
+			continue
+		}
+		seen[room] = true
+		for _, imported := range imports {
+			if other, ok := strings.CutPrefix(imported, module+"/"); ok && !slices.Contains(allowed, other) {
+				t.Errorf("%s imports %s; %s may import %v of this module", file, other, room, allowed)
+			}
+			if limit, limited := outside[room]; limited && isForeign(imported) && !slices.Contains(limit, imported) {
+				t.Errorf("%s imports %s; %s may import %v of other modules", file, imported, room, limit)
+			}
+		}
+	}
+	for room := range mayImport {
+		if !seen[room] {
+			t.Errorf("room %s has no source", room)
+		}
+	}
+}
+
+func TestNoVagueRooms(t *testing.T) {
+	for file := range sourceImports(t) {
+		for dir := range strings.SplitSeq(path.Dir(file), "/") {
+			if slices.Contains([]string{"util", "utils", "common", "types", "pkg", "helpers"}, dir) {
+				t.Errorf("%s: the name %q says nothing", file, dir)
+			}
+		}
+	}
+}
+
+// isForeign says whether a package is of another module: its path begins with a host.
+func isForeign(imported string) bool {
+	return strings.Contains(strings.Split(imported, "/")[0], ".")
+}
+
+// sourceImports returns what each source file but tests imports.
+func sourceImports(t *testing.T) map[string][]string {
+	t.Helper()
+	imports := make(map[string][]string)
+	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			imports[filepath.ToSlash(name)] = append(imports[filepath.ToSlash(name)], imported)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return imports
+}
