@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +31,12 @@ type ours struct {
 
 func newOurs(n, shards int) *ours {
 	return &ours{shard.New(shard.Config{Shards: shards, Lifetime: lifetime}), make([]token.Token, n)}
+}
+
+// newOursWith leaves the purge to the benchmark.
+func newOursWith(n int, lifetime time.Duration) *ours {
+	config := shard.Config{Lifetime: lifetime, PurgeInterval: time.Hour}
+	return &ours{shard.New(config), make([]token.Token, n)}
 }
 
 func (o *ours) close() { o.store.Close() }
@@ -111,9 +118,7 @@ func must(err error) {
 func filled(b *testing.B, name string, n int, make func() engine) engine {
 	b.Helper()
 	if lastFilled.name != name || lastFilled.n != n {
-		if lastFilled.engine != nil {
-			lastFilled.engine.close()
-		}
+		dropFilled()
 		lastFilled.engine = make()
 		lastFilled.name, lastFilled.n = name, n
 		fill(n, lastFilled.engine.create)
@@ -125,4 +130,13 @@ var lastFilled struct {
 	name   string
 	n      int
 	engine engine
+}
+
+// dropFilled lets go of the engine that filled keeps.
+func dropFilled() {
+	if lastFilled.engine != nil {
+		lastFilled.engine.close()
+	}
+	lastFilled.name, lastFilled.engine = "", nil
+	runtime.GC()
 }

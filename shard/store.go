@@ -169,7 +169,8 @@ func (s *Store) takeSession(size int, now deadline) bool {
 func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (token.Exchanged, error) {
 	next := t.Next()
 	now := s.now()
-	x := exchange{id: t.ID, old: t.Digest(), new: next.Digest(), now: now, deadline: now + int64(s.lifetime)}
+	x := exchange{id: t.ID, now: now, deadline: now + int64(s.lifetime)}
+	x.old, x.new = token.Digests(t, next)
 	if patch != nil {
 		x.patch = s.split(patch)
 		defer s.members.Put(x.patch)

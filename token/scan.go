@@ -34,10 +34,9 @@ type Scanner struct {
 // which is a part of text, or ErrMalformed, after which text is garbage.
 func (s *Scanner) Scan(text []byte) ([]byte, error) {
 	*s = Scanner{text: text, fields: s.fields[:0]}
-	if !s.value(1) {
-		return nil, ErrMalformed
-	}
-	if s.space(); s.r != len(s.text) {
+	ok := s.value(1)
+	if s.space(); !ok || s.r != len(s.text) {
+		s.fields = s.fields[:0]
 		return nil, ErrMalformed
 	}
 	return s.text[:s.w], nil

@@ -19,6 +19,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"io"
 	"time"
 )
 
@@ -68,8 +70,14 @@ func (t Token) Next() Token {
 }
 
 // Digest returns what a store keeps of t.
-func (t Token) Digest() Digest {
-	sum := sha256.Sum256(t.Nonce[:])
+func (t Token) Digest() Digest { return digest(t.Nonce) }
+
+// Digests returns the digests of two tokens, for little more than the time that
+// one takes where the processor has instructions for it. An exchange needs two.
+func Digests(a, b Token) (Digest, Digest) { return digests(a.Nonce, b.Nonce) }
+
+func digest(n Nonce) Digest {
+	sum := sha256.Sum256(n[:])
 	return Digest(sum[:])
 }
 
@@ -98,8 +106,12 @@ func (t Token) Append(dst []byte) []byte {
 // String returns a placeholder: tokens are secrets.
 func (t Token) String() string { return "token(secret)" }
 
-// GoString returns a placeholder too, for %#v.
-func (t Token) GoString() string { return t.String() }
+// Format writes the placeholder for every verb: without it, verbs that are not
+// for strings would print the bytes.
+func (t Token) Format(f fmt.State, _ rune) { io.WriteString(f, t.String()) }
+
+// MarshalText returns the placeholder too, for JSON and the JSON log.
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 func fromBytes(b *[Size]byte) Token {
 	return Token{ID: ID(b[:8]), Nonce: Nonce(b[8:])}

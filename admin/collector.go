@@ -1,0 +1,99 @@
+package admin
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const namespace = "token_server"
+
+var (
+	requestsDesc  = desc("requests_total", "Requests answered.", "method", "code")
+	durationsDesc = desc("request_duration_seconds", "Time from a request's arrival to its answer.")
+	buildDesc     = desc("build_info", "Always 1, labelled with what runs.", "version", "commit", "goversion")
+
+	sessionsDesc  = desc("sessions", "Sessions held, expired ones that are not purged yet among them.")
+	bytesDesc     = desc("store_bytes", "Bytes taken by sessions.")
+	reservedDesc  = desc("store_reserved_bytes", "Bytes reserved for sessions, free ones included.")
+	shardsDesc    = desc("shards", "Shards of the store.")
+	exchangesDesc = desc("exchanges_total", "Exchanges by result: ok, or invalid for a refused token.", "result")
+	createdDesc   = desc("sessions_created_total", "Sessions created.")
+	deletedDesc   = desc("sessions_deleted_total", "Sessions ended by their owner.")
+	purgedDesc    = desc("sessions_purged_total", "Expired sessions whose memory was taken back.")
+	lockWaitDesc  = desc("lock_wait_seconds_total", "Time spent waiting for shard locks, over all requests.")
+	contendedDesc = desc("lock_contended_total", "Times that a shard lock had to be waited for.")
+	purgeHoldDesc = desc("purge_lock_hold_max_seconds", "Longest time that a purge has held a shard lock.")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
+}
+
+// collector reads the statistics when it is scraped and at no other time.
+type collector struct {
+	store    func() StoreStats
+	requests func() RequestStats
+	build    Build
+}
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		requestsDesc, durationsDesc, buildDesc,
+		sessionsDesc, bytesDesc, reservedDesc, shardsDesc, exchangesDesc,
+		createdDesc, deletedDesc, purgedDesc, lockWaitDesc, contendedDesc, purgeHoldDesc,
+	} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	gauge(out, buildDesc, 1, c.build.Version, c.build.Commit, c.build.GoVersion)
+	collectRequests(out, c.requests())
+	collectStore(out, c.store())
+}
+
+func collectRequests(out chan<- prometheus.Metric, st RequestStats) {
+	for _, r := range st.Requests {
+		counter(out, requestsDesc, float64(r.Count), r.Method, strconv.Itoa(r.Code))
+	}
+	buckets, count := cumulate(st.Durations)
+	out <- prometheus.MustNewConstHistogram(durationsDesc, count, st.Durations.Sum.Seconds(), buckets)
+}
+
+func collectStore(out chan<- prometheus.Metric, st StoreStats) {
+	gauge(out, sessionsDesc, float64(st.Sessions))
+	gauge(out, bytesDesc, float64(st.Bytes))
+	gauge(out, reservedDesc, float64(st.Reserved))
+	gauge(out, shardsDesc, float64(st.Shards))
+	counter(out, exchangesDesc, float64(st.Exchanged), "ok")
+	counter(out, exchangesDesc, float64(st.Invalid), "invalid")
+	counter(out, createdDesc, float64(st.Created))
+	counter(out, deletedDesc, float64(st.Deleted))
+	counter(out, purgedDesc, float64(st.Purged))
+	counter(out, lockWaitDesc, st.LockWait.Seconds())
+	counter(out, contendedDesc, float64(st.Contended))
+	gauge(out, purgeHoldDesc, st.LongestPurgeHold.Seconds())
+}
+
+// cumulate returns how many durations are up to each bound, in seconds, and how many there are.
+func cumulate(h Histogram) (buckets map[float64]uint64, count uint64) {
+	buckets = make(map[float64]uint64, len(h.Bounds))
+	for i, n := range h.Counts {
+		count += n
+		if i < len(h.Bounds) {
+			buckets[h.Bounds[i].Seconds()] = count
+		}
+	}
+	return buckets, count
+}
+
+func counter(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+}
+
+func gauge(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}

@@ -1,0 +1,146 @@
+package admin
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+)
+
+func sampleCollector() collector {
+	return collector{
+		build: Build{Version: "v1.2.3", Commit: "abc123", GoVersion: "go1.26"},
+		store: func() StoreStats {
+			return StoreStats{
+				Shards: 32, Sessions: 7, Bytes: 4096, Reserved: 8192,
+				Created: 10, Exchanged: 20, Invalid: 3, Deleted: 2, Purged: 1,
+				LockWait: 1500 * time.Millisecond, Contended: 4, LongestPurgeHold: 250 * time.Microsecond,
+			}
+		},
+		requests: func() RequestStats {
+			return RequestStats{
+				Requests: []RequestCount{{"POST", 200, 10}, {"PUT", 200, 23}, {"other", 405, 1}},
+				Durations: Histogram{
+					Bounds: []time.Duration{100 * time.Microsecond, time.Millisecond, time.Second},
+					Counts: []uint64{30, 3, 0, 1},
+					Sum:    2500 * time.Millisecond,
+				},
+			}
+		},
+	}
+}
+
+const sampleMetrics = `
+# HELP token_server_build_info Always 1, labelled with what runs.
+# TYPE token_server_build_info gauge
+token_server_build_info{commit="abc123",goversion="go1.26",version="v1.2.3"} 1
+# HELP token_server_exchanges_total Exchanges by result: ok, or invalid for a refused token.
+# TYPE token_server_exchanges_total counter
+token_server_exchanges_total{result="invalid"} 3
+token_server_exchanges_total{result="ok"} 20
+# HELP token_server_lock_contended_total Times that a shard lock had to be waited for.
+# TYPE token_server_lock_contended_total counter
+token_server_lock_contended_total 4
+# HELP token_server_lock_wait_seconds_total Time spent waiting for shard locks, over all requests.
+# TYPE token_server_lock_wait_seconds_total counter
+token_server_lock_wait_seconds_total 1.5
+# HELP token_server_purge_lock_hold_max_seconds Longest time that a purge has held a shard lock.
+# TYPE token_server_purge_lock_hold_max_seconds gauge
+token_server_purge_lock_hold_max_seconds 0.00025
+# HELP token_server_request_duration_seconds Time from a request's arrival to its answer.
+# TYPE token_server_request_duration_seconds histogram
+token_server_request_duration_seconds_bucket{le="0.0001"} 30
+token_server_request_duration_seconds_bucket{le="0.001"} 33
+token_server_request_duration_seconds_bucket{le="1"} 33
+token_server_request_duration_seconds_bucket{le="+Inf"} 34
+token_server_request_duration_seconds_sum 2.5
+token_server_request_duration_seconds_count 34
+# HELP token_server_requests_total Requests answered.
+# TYPE token_server_requests_total counter
+token_server_requests_total{code="200",method="POST"} 10
+token_server_requests_total{code="200",method="PUT"} 23
+token_server_requests_total{code="405",method="other"} 1
+# HELP token_server_sessions Sessions held, expired ones that are not purged yet among them.
+# TYPE token_server_sessions gauge
+token_server_sessions 7
+# HELP token_server_sessions_created_total Sessions created.
+# TYPE token_server_sessions_created_total counter
+token_server_sessions_created_total 10
+# HELP token_server_sessions_deleted_total Sessions ended by their owner.
+# TYPE token_server_sessions_deleted_total counter
+token_server_sessions_deleted_total 2
+# HELP token_server_sessions_purged_total Expired sessions whose memory was taken back.
+# TYPE token_server_sessions_purged_total counter
+token_server_sessions_purged_total 1
+# HELP token_server_shards Shards of the store.
+# TYPE token_server_shards gauge
+token_server_shards 32
+# HELP token_server_store_bytes Bytes taken by sessions.
+# TYPE token_server_store_bytes gauge
+token_server_store_bytes 4096
+# HELP token_server_store_reserved_bytes Bytes reserved for sessions, free ones included.
+# TYPE token_server_store_reserved_bytes gauge
+token_server_store_reserved_bytes 8192
+`
+
+// scrape returns all metrics of c as text.
+func scrape(t *testing.T, c prometheus.Collector) string {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry() // refuses what Describe did not announce
+	registry.MustRegister(c)
+	w := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != 200 {
+		t.Fatalf("scrape = %d %s, want 200", w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+func TestCollector(t *testing.T) {
+	if got, want := scrape(t, sampleCollector()), sampleMetrics[1:]; got != want {
+		t.Errorf("metrics =\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestCollectorBeforeTheFirstRequest(t *testing.T) {
+	c := sampleCollector()
+	c.requests = func() RequestStats { return RequestStats{} }
+	got := scrape(t, c)
+	if want := "token_server_request_duration_seconds_bucket{le=\"+Inf\"} 0\n"; !strings.Contains(got, want) {
+		t.Errorf("metrics = %s, want %q among them", got, want)
+	}
+	if strings.Contains(got, "token_server_requests_total") {
+		t.Errorf("metrics = %s, want no requests among them", got)
+	}
+}
+
+func TestCollectorConventions(t *testing.T) {
+	problems, err := promlint.New(strings.NewReader(scrape(t, sampleCollector()))).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+func TestCollectorReadsOnlyWhenScraped(t *testing.T) {
+	reads := 0
+	c := sampleCollector()
+	store := c.store
+	c.store = func() StoreStats { reads++; return store() }
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c)
+	if reads != 0 {
+		t.Errorf("reads before the first scrape = %d, want 0", reads)
+	}
+	for want := 1; want <= 2; want++ {
+		if _, err := registry.Gather(); err != nil || reads != want {
+			t.Errorf("reads after scrape %d = %d (error %v), want %d", want, reads, err, want)
+		}
+	}
+}

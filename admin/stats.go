@@ -1,0 +1,49 @@
+package admin
+
+import "time"
+
+// StoreStats is the state of the store at a scrape. Counters count from the start.
+type StoreStats struct {
+	Shards   int
+	Sessions int64 // held, expired ones that are not purged yet among them
+	Bytes    int64 // taken by sessions
+	Reserved int64 // bytes reserved for sessions, free ones included
+
+	Created   uint64 // sessions
+	Exchanged uint64 // tokens exchanged
+	Invalid   uint64 // exchanges refused because the token was invalid
+	Deleted   uint64 // sessions ended by their owner
+	Purged    uint64 // expired sessions whose memory was taken back
+
+	LockWait         time.Duration // spent waiting for locks
+	Contended        uint64        // times that a lock had to be waited for
+	LongestPurgeHold time.Duration // longest time that a purge has held a lock
+}
+
+// RequestStats is what the server has answered since the start.
+type RequestStats struct {
+	Requests  []RequestCount // at most one for each method and status
+	Durations Histogram
+}
+
+// RequestCount counts the answers with one status to requests with one method.
+type RequestCount struct {
+	Method string
+	Code   int
+	Count  uint64
+}
+
+// Histogram counts durations: Counts[i] those over Bounds[i-1] and up to
+// Bounds[i], its last element those over all bounds.
+type Histogram struct {
+	Bounds []time.Duration
+	Counts []uint64
+	Sum    time.Duration
+}
+
+// Build tells which program runs.
+type Build struct {
+	Version   string
+	Commit    string
+	GoVersion string
+}

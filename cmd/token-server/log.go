@@ -1,0 +1,52 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"net"
+)
+
+func newLogger(w io.Writer, c Config) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// warn tells of what the operator may not have meant.
+func (m *Main) warn() {
+	for _, name := range m.ignored {
+		m.logger.Warn("environment variable ignored: its value is a service link, no port", "name", name)
+	}
+	if !isLoopback(m.Config.Address) {
+		m.logger.Warn("address is not loopback and callers are not authenticated: anybody who reaches it may use the server",
+			"address", m.listener.Addr().String())
+	}
+	if m.adminListener == nil {
+		return
+	}
+	if host, _, _ := net.SplitHostPort(m.Config.AdminAddress); !isLoopback(host) {
+		m.logger.Warn("admin-address is not loopback: anybody who reaches it may read metrics and profiles",
+			"address", m.adminListener.Addr().String())
+	}
+}
+
+// logConfig tells what the server works with.
+func (m *Main) logConfig() {
+	c, b := m.Config, currentBuild()
+	m.logger.Info("starting",
+		"version", b.Version,
+		"commit", b.Commit,
+		"shards", c.Shards,
+		"token_lifetime", formatDuration(c.TokenLifetime),
+		"purge_interval", formatDuration(c.PurgeInterval),
+		"max_body", formatSize(int64(c.MaxBody)),
+		"max_meta", formatSize(int64(c.MaxMeta)),
+		"max_tokens", c.MaxTokens,
+		"max_memory", formatSize(c.MaxMemory),
+		"drain_delay", formatDuration(c.DrainDelay),
+		"dump", c.Dump,
+	)
+	m.logger.Info("memory mode: all sessions are forgotten when this process ends")
+}

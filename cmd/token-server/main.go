@@ -1,0 +1,95 @@
+// Command token-server hands out one-time access tokens for metadata. See its --help.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/spf13/pflag"
+
+	"tokenserver/admin"
+	"tokenserver/server"
+	"tokenserver/shard"
+)
+
+// Exit codes of the command.
+const (
+	exitOK     = 0 // a clean stop, help or version
+	exitFailed = 1 // at run time
+	exitUsage  = 2 // a bad flag, value or argument
+)
+
+func main() {
+	signal.Ignore(syscall.SIGPIPE) // the sessions outlive whoever reads the log
+	os.Exit(NewMain().Execute(stopSignal(), os.Args[1:]))
+}
+
+// stopSignal returns a context that ends with the first SIGINT or SIGTERM. A
+// second one ends the process at once.
+func stopSignal() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(exitFailed)
+	}()
+	return ctx
+}
+
+// Main is the whole program: ParseFlags fills Config, Run starts everything,
+// Wait waits for an end, and Close stops everything.
+type Main struct {
+	Config Config
+	Stdout io.Writer
+	Stderr io.Writer
+	Getenv func(string) string
+
+	ignored []string // environment variables that were not taken for a flag
+	logger  *slog.Logger
+
+	listener      net.Listener
+	adminListener net.Listener // nil if there is none
+	store         *shard.Store
+	server        *server.Server
+	admin         *admin.Server
+
+	served      chan struct{} // closed when the server has stopped
+	serveErr    error         // why, before served is closed
+	adminServed sync.WaitGroup
+}
+
+// NewMain returns a program with the streams and the environment of the process.
+func NewMain() *Main {
+	return &Main{Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
+}
+
+// Execute runs the program with args until ctx ends, and returns its exit code.
+func (m *Main) Execute(ctx context.Context, args []string) int {
+	err := m.ParseFlags(args)
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		return exitOK
+	case err != nil:
+		fmt.Fprintln(m.Stderr, "token-server:", err)
+		return exitUsage
+	}
+	if err = m.Run(); err == nil {
+		err = errors.Join(m.Wait(ctx), m.Close())
+	}
+	if err != nil {
+		m.logger.Error(err.Error())
+		return exitFailed
+	}
+	return exitOK
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// parse runs ParseFlags with args and the variables of env.
+func parse(args []string, env map[string]string) (m *Main, stdout string, err error) {
+	var out bytes.Buffer
+	m = &Main{Stdout: &out, Getenv: func(name string) string { return env[name] }}
+	err = m.ParseFlags(args)
+	return m, out.String(), err
+}
+
+var flagNames = []string{
+	"help", "version", "dump", "port", "purge-interval", "token-lifetime", "address", "shards", "max-body",
+	"max-meta", "max-tokens", "max-memory", "drain-delay", "log-level", "log-format", "admin-address",
+}
+
+func TestFlagNames(t *testing.T) {
+	var got []string
+	new(Config).flagSet(new(commands)).VisitAll(func(f *pflag.Flag) { got = append(got, f.Name) })
+	if strings.Join(got, " ") != strings.Join(flagNames, " ") {
+		t.Errorf("flags = %v, want %v", got, flagNames)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	_, want, _ := parse([]string{"--help"}, nil)
+	for _, name := range flagNames {
+		variable := "TOKEN_SERVER_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		if !strings.Contains(want, "--"+name) || !strings.Contains(want, "["+variable+"]") {
+			t.Errorf("help has no --%s or no %s: %s", name, variable, want)
+		}
+	}
+	for _, part := range []string{
+		"-h,", "-d,", "-p,", "-P,", "-t,",
+		"(default 3666)", "(default 1min)", "(default 2h)", "(default 127.0.0.1)", "(default 64KiB)", "(default 0s)",
+		"(default info)", "(default text)", "(default 127.0.0.1:3667)", "0 … 65535", "1s … 90min", "30min … 96h",
+		"1 … 65536", "1KiB … 16MiB", "0s … 5min", "0 (no limit)", "half of the memory",
+	} {
+		if !strings.Contains(want, part) {
+			t.Errorf("help has no %q: %s", part, want)
+		}
+	}
+	tests := []struct {
+		args []string
+		env  map[string]string
+	}{
+		{args: []string{"-h"}},
+		{args: []string{"--help=true", "--version"}},
+		{args: []string{"-d", "-h", "-p", "1"}},
+		{args: []string{"-h"}, env: map[string]string{"TOKEN_SERVER_PORT": "nonsense"}},
+		{env: map[string]string{"TOKEN_SERVER_HELP": "true"}},
+	}
+	for _, tt := range tests {
+		if _, got, err := parse(tt.args, tt.env); got != want || !errors.Is(err, pflag.ErrHelp) {
+			t.Errorf("ParseFlags(%q) with %v = %v, printed %q, want the help", tt.args, tt.env, err, got)
+		}
+	}
+}
+
+func TestVersionFlag(t *testing.T) {
+	want := "token-server " + currentBuild().String() + "\n"
+	for _, env := range []map[string]string{nil, {"TOKEN_SERVER_VERSION": "false"}} {
+		if _, got, err := parse([]string{"--version"}, env); got != want || !errors.Is(err, pflag.ErrHelp) {
+			t.Errorf("ParseFlags(--version) with %v = %v, printed %q, want %q", env, err, got, want)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	m, stdout, err := parse(nil, nil)
+	if err != nil || stdout != "" {
+		t.Fatalf("ParseFlags() = %v, printed %q, want nil and nothing", err, stdout)
+	}
+	if m.Config != defaultConfig() {
+		t.Errorf("Config = %+v, want %+v", m.Config, defaultConfig())
+	}
+}
+
+// sample sets every flag to something else than its default.
+var sample = []struct{ name, value string }{
+	{"dump", "true"}, {"port", "8080"}, {"purge-interval", "30s"}, {"token-lifetime", "1h 30min"}, {"address", "::1"},
+	{"shards", "4"}, {"max-body", "1MiB"}, {"max-meta", "2048"}, {"max-tokens", "1000"}, {"max-memory", "1GiB"},
+	{"drain-delay", "2.5s"}, {"log-level", "debug"}, {"log-format", "json"}, {"admin-address", "off"},
+}
+
+var sampleConfig = Config{
+	Dump: true, Port: 8080, PurgeInterval: 30 * time.Second, TokenLifetime: 90 * time.Minute, Address: "::1",
+	Shards: 4, MaxBody: mib, MaxMeta: 2048, MaxTokens: 1000, MaxMemory: gib,
+	DrainDelay: 2500 * time.Millisecond, LogLevel: slog.LevelDebug, LogFormat: "json", AdminAddress: "off",
+}
+
+func TestEveryFlagAndVariable(t *testing.T) {
+	if got, want := len(sample), len(flagNames)-2; got != want {
+		t.Fatalf("sample has %d flags, want %d: all but help and version", got, want)
+	}
+	var args []string
+	env, bad := map[string]string{}, map[string]string{}
+	for _, s := range sample {
+		variable := "TOKEN_SERVER_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
+		args = append(args, "--"+s.name+"="+s.value)
+		env[variable], bad[variable] = s.value, "nonsense"
+	}
+	tests := []struct {
+		name string
+		args []string
+		env  map[string]string
+	}{
+		{"flags", args, nil},
+		{"variables", nil, env},
+		{"flags win over variables, which are not even looked at", args, bad},
+		{"the last flag wins", append([]string{"-p1", "-t2h", "-P=5s"}, args...), nil},
+	}
+	for _, tt := range tests {
+		if m, _, err := parse(tt.args, tt.env); err != nil || m.Config != sampleConfig {
+			t.Errorf("%s: ParseFlags() = %v, Config = %+v, want %+v", tt.name, err, m.Config, sampleConfig)
+		}
+	}
+}
+
+func TestShorthands(t *testing.T) {
+	m, _, err := parse([]string{"-dp", "0", "-P", "5s", "-t45min"}, nil)
+	want := defaultConfig()
+	want.Dump, want.Port, want.PurgeInterval, want.TokenLifetime = true, 0, 5*time.Second, 45*time.Minute
+	if err != nil || m.Config != want {
+		t.Errorf("ParseFlags() = %v, Config = %+v, want %+v", err, m.Config, want)
+	}
+}
+
+func TestEmptyVariablesAreUnset(t *testing.T) {
+	env := map[string]string{"TOKEN_SERVER_PORT": "", "TOKEN_SERVER_DUMP": "", "TOKEN_SERVER_ADDRESS": ""}
+	if m, _, err := parse(nil, env); err != nil || m.Config != defaultConfig() {
+		t.Errorf("ParseFlags() = %v, Config = %+v, want the defaults", err, m.Config)
+	}
+}
+
+func TestFlagWinsOverVariable(t *testing.T) {
+	env := map[string]string{"TOKEN_SERVER_DUMP": "true", "TOKEN_SERVER_PORT": "1"}
+	m, _, err := parse([]string{"--dump=false", "--port", "3666"}, env)
+	if err != nil || m.Config != defaultConfig() {
+		t.Errorf("ParseFlags() = %v, Config = %+v, want the defaults, which the flags give", err, m.Config)
+	}
+}
+
+func TestServiceLinkIsIgnored(t *testing.T) {
+	env := map[string]string{"TOKEN_SERVER_PORT": "tcp://10.0.0.7:3666"}
+	m, _, err := parse(nil, env)
+	if err != nil || m.Config.Port != 3666 || strings.Join(m.ignored, " ") != "TOKEN_SERVER_PORT" {
+		t.Errorf("ParseFlags() = %v, Port = %d, ignored = %q, want port 3666 and a warning", err, m.Config.Port, m.ignored)
+	}
+	m, _, err = parse([]string{"-p", "80"}, env)
+	if err != nil || m.Config.Port != 80 || m.ignored != nil {
+		t.Errorf("ParseFlags(-p 80) = %v, Port = %d, ignored = %q, want port 80 and no warning", err, m.Config.Port, m.ignored)
+	}
+	env["TOKEN_SERVER_SHARDS"] = "tcp://10.0.0.7:3666"
+	if _, _, err = parse(nil, env); err == nil {
+		t.Error("a service link in TOKEN_SERVER_SHARDS was accepted, want an error")
+	}
+}
+
+// valueTests has the ends of every range, and what lies beyond. The last part
+// of allowed is what an error must say.
+var valueTests = []struct {
+	name      string
+	good, bad []string
+	allowed   string
+}{
+	{"dump", []string{"true", "false"}, []string{"1", "TRUE", "yes", "t"}, "must be true or false"},
+	{"port", []string{"0", "65535"}, []string{"-1", "65536", "x", "1.5", "0x10", "+1", "99999999999999999999", " 1"}, "must be a whole number, 0 … 65535"},
+	{"purge-interval", []string{"1s", "90min"}, []string{"999ms", "90min 1ns", "0", "60", "-1s"}, "must be a duration with a unit, 1s … 90min"},
+	{"token-lifetime", []string{"30min", "96h", "4days"}, []string{"1799s", "96h 1ns", "0", "7200", "-2h", "200000d"}, "must be a duration with a unit, 30min … 96h"},
+	{"address", []string{"::", "a.example"}, []string{"127.0.0.1:80", "a b"}, "must be an IP address or a host name, without a port"},
+	{"shards", []string{"1", "2", "65536"}, []string{"0", "3", "131072", "-2", "x"}, "must be a power of two, 1 … 65536"},
+	{"max-body", []string{"1KiB", "1024", "16MiB"}, []string{"0", "1023", "16777217", "-1KiB", "1KB", "17179869184GiB"}, "must be a size, 1KiB … 16MiB"},
+	{"max-meta", []string{"1KiB", "1024B", "16MiB"}, []string{"0", "1023B", "16777217", "64k"}, "must be a size, 1KiB … 16MiB"},
+	{"max-tokens", []string{"0", "1", "9223372036854775807"}, []string{"-1", "9223372036854775808", "1KiB"}, "must be a whole number, 0 (no limit) … 9223372036854775807"},
+	{"max-memory", []string{"0", "1", "1048576GiB"}, []string{"-1", "1048577GiB", "50%"}, "must be a size, 0 (no limit) … 1048576GiB"},
+	{"drain-delay", []string{"0", "0s", "5min"}, []string{"5", "300001ms", "-1s"}, "must be a duration with a unit, 0s … 5min"},
+	{"log-level", []string{"debug", "info", "warn", "error"}, []string{"INFO", "info+1", "trace"}, "must be debug, info, warn or error"},
+	{"log-format", []string{"text", "json"}, []string{"JSON", "xml"}, "must be text or json"},
+	{"admin-address", []string{"off", "localhost:0", "[::1]:65535"}, []string{"localhost", "localhost:65536", "on"}, "must be host:port with a port of 0 … 65535, or off"},
+}
+
+func TestValues(t *testing.T) {
+	for _, tt := range valueTests {
+		variable := "TOKEN_SERVER_" + strings.ToUpper(strings.ReplaceAll(tt.name, "-", "_"))
+		for _, v := range tt.good {
+			if _, _, err := parse([]string{"--" + tt.name + "=" + v}, nil); err != nil {
+				t.Errorf("--%s=%s: %v, want no error", tt.name, v, err)
+			}
+			if _, _, err := parse(nil, map[string]string{variable: v}); err != nil {
+				t.Errorf("%s=%s: %v, want no error", variable, v, err)
+			}
+		}
+		for _, v := range tt.bad {
+			want := `--` + tt.name + ` "` + v + `": ` + tt.allowed
+			if _, _, err := parse([]string{"--" + tt.name + "=" + v}, nil); err == nil || err.Error() != want {
+				t.Errorf("--%s=%s: error %v, want %q", tt.name, v, err, want)
+			}
+			want = variable + ` "` + v + `": ` + tt.allowed
+			if _, _, err := parse(nil, map[string]string{variable: v}); err == nil || err.Error() != want {
+				t.Errorf("%s=%s: error %v, want %q", variable, v, err, want)
+			}
+		}
+		if tt.name == "dump" {
+			continue
+		}
+		want := "--" + tt.name + " has no value: " + tt.allowed
+		if _, _, err := parse([]string{"--" + tt.name}, nil); err == nil || err.Error() != want {
+			t.Errorf("--%s: error %v, want %q", tt.name, err, want)
+		}
+	}
+}
+
+func TestUsageErrors(t *testing.T) {
+	tests := []struct {
+		args []string
+		env  map[string]string
+		want string // part of the one line
+	}{
+		{[]string{"serve"}, nil, `unexpected argument "serve"`},
+		{[]string{"--version", "now"}, nil, `unexpected argument "now"`},
+		{[]string{"--dump", "false"}, nil, `unexpected argument "false"`},
+		{[]string{"--", "-p"}, nil, `unexpected argument "-p"`},
+		{[]string{""}, nil, `unexpected argument ""`},
+		{[]string{"--grace=1s"}, nil, `unknown flag "--grace"`},
+		{[]string{"--por", "1"}, nil, `unknown flag "--por"`},
+		{[]string{"--a\nb"}, nil, `unknown flag "--a\nb"`},
+		{[]string{"-x"}, nil, `unknown flag "-x"`},
+		{[]string{"-dx"}, nil, `unknown flag "-x"`},
+		{[]string{"--x"}, nil, `unknown flag "--x"`},
+		{[]string{"-test.v"}, nil, `unknown flag "-test.v"`},
+		{[]string{"--=3"}, nil, `bad flag "--=3"`},
+		{[]string{"-p"}, nil, `--port has no value`},
+		{[]string{"-p", "a\nb"}, nil, `--port "a\nb": must be`},
+		{[]string{"--address="}, nil, `--address "": must be`},
+		{[]string{"--help=maybe"}, nil, `--help "maybe": must be true or false`},
+		{nil, map[string]string{"TOKEN_SERVER_VERSION": "1.2.3"}, `TOKEN_SERVER_VERSION "1.2.3": must be true or false`},
+		{[]string{"--version"}, map[string]string{"TOKEN_SERVER_PORT": "x"}, `TOKEN_SERVER_PORT "x": must be`},
+	}
+	for _, tt := range tests {
+		var stdout, stderr bytes.Buffer
+		m := &Main{Stdout: &stdout, Stderr: &stderr, Getenv: func(name string) string { return tt.env[name] }}
+		if got := m.Execute(context.Background(), tt.args); got != exitUsage {
+			t.Errorf("Execute(%q) with %v = %d, want %d", tt.args, tt.env, got, exitUsage)
+		}
+		line, more, _ := strings.Cut(stderr.String(), "\n")
+		if !strings.HasPrefix(line, "token-server: "+tt.want) || more != "" || stdout.Len() > 0 {
+			t.Errorf("Execute(%q) with %v wrote %q and %q, want one line with %q on stderr",
+				tt.args, tt.env, stderr.String(), stdout.String(), tt.want)
+		}
+	}
+}

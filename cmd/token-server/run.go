@@ -1,0 +1,146 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"tokenserver/admin"
+	"tokenserver/server"
+	"tokenserver/shard"
+)
+
+// How long Close waits. A request may take 10 s to arrive and its answer 10 s
+// to leave; the admin listener is not worth waiting for.
+const (
+	shutdownTimeout      = 25 * time.Second
+	adminShutdownTimeout = time.Second
+)
+
+var errStopped = errors.New("server stopped by itself")
+
+// Run starts everything. If it returns nil, Close must be called.
+func (m *Main) Run() error {
+	m.logger = newLogger(m.Stderr, m.Config)
+	if err := m.listen(); err != nil {
+		return err
+	}
+	m.warn()
+	m.Config.MaxMemory = m.memoryLimit()
+	m.logConfig()
+	m.store = shard.New(shard.Config{
+		Shards:        m.Config.Shards,
+		Lifetime:      m.Config.TokenLifetime,
+		PurgeInterval: m.Config.PurgeInterval,
+		MaxSessions:   m.Config.MaxTokens,
+		MaxBytes:      m.Config.MaxMemory,
+		MaxMeta:       m.Config.MaxMeta,
+	})
+	m.server = server.New(server.Config{
+		Store:   m.store,
+		MaxBody: m.Config.MaxBody,
+		Dump:    m.Config.Dump,
+		Logger:  m.logger,
+	})
+	m.serve()
+	m.serveAdmin()
+	return nil
+}
+
+// listen binds both addresses before anything else is done, so that one that
+// is taken is all that is heard of.
+func (m *Main) listen() (err error) {
+	address := net.JoinHostPort(m.Config.Address, strconv.Itoa(m.Config.Port))
+	if m.listener, err = net.Listen("tcp", address); err != nil {
+		return fmt.Errorf("cannot listen (--address, --port): %w", err)
+	}
+	if m.Config.AdminAddress == adminOff {
+		return nil
+	}
+	if m.adminListener, err = net.Listen("tcp", m.Config.AdminAddress); err == nil {
+		return nil
+	}
+	if m.Config.AdminAddress == defaultAdminAddress {
+		// A second server on this machine, most likely, and nobody asked for its metrics.
+		m.logger.Warn("no admin listener: choose another --admin-address, or off", "error", err)
+		return nil
+	}
+	m.listener.Close()
+	return fmt.Errorf("cannot listen (--admin-address): %w", err)
+}
+
+func (m *Main) serve() {
+	m.logger.Info("listening", "address", m.listener.Addr().String())
+	m.served = make(chan struct{})
+	go func() {
+		m.serveErr = m.server.Serve(m.listener)
+		close(m.served)
+	}()
+}
+
+func (m *Main) serveAdmin() {
+	if m.adminListener == nil {
+		return
+	}
+	m.admin = admin.New(admin.Config{
+		Store:    func() admin.StoreStats { return storeStats(m.store) },
+		Requests: func() admin.RequestStats { return requestStats(m.server) },
+		Build:    admin.Build(currentBuild()),
+		Logger:   m.logger,
+	})
+	m.logger.Info("admin listening", "address", m.adminListener.Addr().String())
+	m.adminServed.Go(func() { m.admin.Serve(m.adminListener) }) // logs its own error
+}
+
+// Wait waits until ctx is done, and returns nil, or until the server has stopped by itself.
+func (m *Main) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-m.served:
+		return cmp.Or(m.serveErr, errStopped)
+	}
+}
+
+// Close drains and stops what Run has started. Requests in flight are answered.
+func (m *Main) Close() error {
+	m.logger.Info("stopping", "drain_delay", formatDuration(m.Config.DrainDelay))
+	m.server.Drain()
+	select {
+	case <-time.After(m.Config.DrainDelay):
+	case <-m.served: // by itself: nobody is left to be told
+	}
+	err := m.shutdown()
+	m.shutdownAdmin()
+	err = errors.Join(err, m.store.Close())
+	m.logger.Info("stopped")
+	return err
+}
+
+// shutdown waits for requests in flight. Serve returns long before they are answered.
+func (m *Main) shutdown() error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	err := m.server.Shutdown(ctx)
+	<-m.served
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("requests were cut off at the stop: %w", err)
+	}
+	return nil
+}
+
+func (m *Main) shutdownAdmin() {
+	if m.admin == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), adminShutdownTimeout)
+	defer cancel()
+	if err := m.admin.Shutdown(ctx); err != nil {
+		m.logger.Warn("admin requests were cut off at the stop", "error", err)
+	}
+	m.adminServed.Wait()
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"tokenserver/admin"
+	"tokenserver/server"
+	"tokenserver/shard"
+)
+
+// storeStats translates the statistics of the store for the admin listener.
+func storeStats(s *shard.Store) admin.StoreStats {
+	st := s.Stats()
+	return admin.StoreStats{
+		Shards:           s.ShardCount(),
+		Sessions:         st.Sessions,
+		Bytes:            st.Bytes,
+		Reserved:         st.Reserved,
+		Created:          st.Created,
+		Exchanged:        st.Exchanged,
+		Invalid:          st.Invalid,
+		Deleted:          st.Deleted,
+		Purged:           st.Purged,
+		LockWait:         st.LockWait,
+		Contended:        st.Contended,
+		LongestPurgeHold: s.LongestPurgeHold(),
+	}
+}
+
+// requestStats translates the statistics of the server for the admin listener.
+func requestStats(s *server.Server) admin.RequestStats {
+	st := s.Stats()
+	out := admin.RequestStats{
+		Requests:  make([]admin.RequestCount, len(st.Requests)),
+		Durations: admin.Histogram(st.Durations),
+	}
+	for i, r := range st.Requests {
+		out.Requests[i] = admin.RequestCount(r)
+	}
+	return out
+}

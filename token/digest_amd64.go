@@ -1,0 +1,20 @@
+package token
+
+// digestPair computes the digests of two nonces with the SHA-256 instructions.
+//
+//go:noescape
+func digestPair(nonces *[2]Nonce, digests *[2]Digest)
+
+// hasSHA says whether this processor has the instructions that digestPair needs.
+func hasSHA() bool
+
+var digestsAtOnce = hasSHA()
+
+func digests(a, b Nonce) (Digest, Digest) {
+	if !digestsAtOnce {
+		return digest(a), digest(b)
+	}
+	var d [2]Digest
+	digestPair(&[2]Nonce{a, b}, &d)
+	return d[0], d[1]
+}

@@ -1,0 +1,333 @@
+package token
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// compact returns text as Scanner leaves it.
+func compact(t testing.TB, text string) []byte {
+	t.Helper()
+	var s Scanner
+	object, err := s.Scan([]byte(text))
+	if err != nil {
+		t.Fatalf("Scan(%q): %v", text, err)
+	}
+	return object
+}
+
+// merge makes metadata of base, as a create does, and merges patch over it with
+// m, as an exchange does.
+func merge(t testing.TB, m *Members, base, patch string) string {
+	t.Helper()
+	m.Split(compact(t, base))
+	meta := m.Append(nil)
+	if got := m.Len(); got != len(meta) {
+		t.Errorf("Len of %q = %d, want %d", base, got, len(meta))
+	}
+	m.Split(compact(t, patch))
+	return string(m.AppendMerged(nil, meta))
+}
+
+var mergeTests = []struct{ name, base, patch, want string }{
+	{"both empty", `{}`, `{}`, `{}`},
+	{"empty base", `{}`, `{"a":1,"b":2}`, `{"a":1,"b":2}`},
+	{"empty patch", `{"a":1,"b":2}`, `{}`, `{"a":1,"b":2}`},
+	{"white space", " { \"a\" : [ 1 ] } ", "{ \"b\" :\t{ \"c\" : 2 } }\n", `{"a":[1],"b":{"c":2}}`},
+	{"new names follow", `{"b":1,"a":2}`, `{"d":3,"c":4}`, `{"b":1,"a":2,"d":3,"c":4}`},
+	{"a known name keeps its place", `{"a":1,"b":2,"c":3}`, `{"b":4}`, `{"a":1,"b":4,"c":3}`},
+	{"first and last", `{"a":1,"b":2,"c":3}`, `{"c":5,"a":4}`, `{"a":4,"b":2,"c":5}`},
+	{"known and new", `{"a":1,"b":2}`, `{"c":3,"b":4,"d":5,"a":6}`, `{"a":6,"b":4,"c":3,"d":5}`},
+	{"null is a value", `{"a":1,"b":2}`, `{"a":null}`, `{"a":null,"b":2}`},
+	{"shallow", `{"a":{"x":1,"y":2}}`, `{"a":{"z":3}}`, `{"a":{"z":3}}`},
+	{"case of letters", `{"a":1}`, `{"A":2}`, `{"a":1,"A":2}`},
+
+	{"twice in the base", `{"a":1,"b":2,"a":3}`, `{}`, `{"a":3,"b":2}`},
+	{"twice in the patch", `{}`, `{"a":1,"b":2,"a":3}`, `{"a":3,"b":2}`},
+	{"twice in both", `{"a":1,"b":2,"a":3}`, `{"c":4,"a":5,"c":6,"a":7}`, `{"a":7,"b":2,"c":6}`},
+	{"only one name", `{"a":1,"a":2,"a":3}`, `{"a":4,"a":5}`, `{"a":5}`},
+	{"nested duplicates stay", `{"a":{"x":1,"x":2}}`, `{"b":{"y":1,"y":2}}`, `{"a":{"x":1,"x":2},"b":{"y":1,"y":2}}`},
+
+	{"escape in the patch", `{"a":1}`, `{"\u0061":2}`, `{"a":2}`},
+	{"escape in the base", `{"\u0061":1}`, `{"a":2}`, `{"\u0061":2}`},
+	{"two spellings in the base", `{"a":1,"\u0061":2}`, `{"b":3}`, `{"a":2,"b":3}`},
+	{"two spellings in the patch", `{"b":3}`, `{"\u0061":1,"a":2}`, `{"b":3,"\u0061":2}`},
+	{"three spellings", `{"é/":1}`, `{"\u00e9\/":2,"\u00E9/":3}`, `{"é/":3}`},
+	{"surrogate pair", `{"\ud83d\ude00":1}`, `{"😀":2,"\uD83D\uDE00":3}`, `{"\ud83d\ude00":3}`},
+	{"short escapes", `{"\n\t\"\\\/":1}`, `{"\u000a\u0009\u0022\u005c\u002f":2}`, `{"\n\t\"\\\/":2}`},
+	{"null character", `{"\u0000":1,"":2}`, `{"\u0000":3}`, `{"\u0000":3,"":2}`},
+	{"escaped backslash is no escape", `{"\\u0061":1}`, `{"a":2}`, `{"\\u0061":1,"a":2}`},
+	{"unlike forms of one letter", `{"é":1}`, `{"e\u0301":2}`, `{"é":1,"e\u0301":2}`},
+	{"quotes in names", `{"\"a":1,"a\"":2}`, `{"a\"":3}`, `{"\"a":1,"a\"":3}`},
+	{"backslash at the end of a name", `{"a\\":1}`, `{"a\u005c":2,"a":3}`, `{"a\\":2,"a":3}`},
+	{"empty name", `{"":1}`, `{"a":2,"":3}`, `{"":3,"a":2}`},
+	{"punctuation in names", `{"{":1,"},":2,":":3}`, `{",":4,"}":5,"},":6}`, `{"{":1,"},":6,":":3,",":4,"}":5}`},
+
+	{"punctuation in strings", `{"a":"}","b":"{","c":",\"b\":1","d":"]"}`, `{"b":"}}","e":"[,"}`, `{"a":"}","b":"}}","c":",\"b\":1","d":"]","e":"[,"}`},
+	{"quotes in strings", `{"a":"\"","b":"\\","c":"\\\""}`, `{"b":"\\\\","d":"\"\\"}`, `{"a":"\"","b":"\\\\","c":"\\\"","d":"\"\\"}`},
+	{"strings in nested values", `{"a":["}","]",{"\"}":"\\"}],"b":1}`, `{"b":{"c":"}\"]\\"},"d":[["]"]]}`, `{"a":["}","]",{"\"}":"\\"}],"b":{"c":"}\"]\\"},"d":[["]"]]}`},
+	{"empty values", `{"a":{},"b":[],"c":""}`, `{"c":{},"a":[],"b":""}`, `{"a":[],"b":"","c":{}}`},
+	{"kinds of values", `{"a":1,"b":"s","c":true,"d":null,"e":[1],"f":{"g":2}}`, `{"a":"t","b":[],"c":{},"d":-1.5e3,"e":false,"f":0}`, `{"a":"t","b":[],"c":{},"d":-1.5e3,"e":false,"f":0}`},
+	{"numbers to the digit", `{"a":1.0,"b":1e999}`, `{"c":123456789012345678901234567890,"a":-0}`, `{"a":-0,"b":1e999,"c":123456789012345678901234567890}`},
+	{"escapes to the letter", `{"a":"\u00e9","b":"é"}`, `{"c":"\u00E9\/"}`, `{"a":"\u00e9","b":"é","c":"\u00E9\/"}`},
+}
+
+func TestMerge(t *testing.T) {
+	var reused Members
+	for _, test := range mergeTests {
+		for _, m := range []*Members{new(Members), &reused} {
+			if got := merge(t, m, test.base, test.patch); got != test.want {
+				t.Errorf("%s: %s merged over %s = %s, want %s", test.name, test.patch, test.base, got, test.want)
+			}
+		}
+	}
+}
+
+// The rules are the same beyond linearMembers.
+func TestMergeAmongManyMembers(t *testing.T) {
+	var m Members
+	many := strings.TrimSuffix(numbered(0, 50, "many"), "}")
+	among := func(object string) string {
+		if object == "{}" {
+			return many + "}"
+		}
+		return many + "," + object[len("{"):]
+	}
+	for _, test := range mergeTests {
+		base, patch := string(compact(t, test.base)), string(compact(t, test.patch))
+		if got, want := merge(t, &m, among(base), patch), among(test.want); got != want {
+			t.Errorf("%s: %s merged over %s among many = %s, want %s", test.name, patch, base, got, want)
+		}
+		if got, want := merge(t, &m, base, among(patch)), model(nil).with(t, base).with(t, among(patch)).String(); got != want {
+			t.Errorf("%s: %s among many merged over %s = %s, want %s", test.name, patch, base, got, want)
+		}
+	}
+}
+
+func TestZeroMembersAreEmpty(t *testing.T) {
+	var m Members
+	if got, want := string(m.Append(nil)), "{}"; got != want || m.Len() != len(want) {
+		t.Errorf("Append = %q, Len = %d, want %q", got, m.Len(), want)
+	}
+	if got, want := string(m.AppendMerged(nil, []byte(`{"a":1}`))), `{"a":1}`; got != want {
+		t.Errorf("AppendMerged = %q, want %q", got, want)
+	}
+}
+
+func TestAppendKeepsWhatIsThere(t *testing.T) {
+	var m Members
+	m.Split([]byte(`{"a":1,"b":2}`))
+	if got, want := string(m.Append([]byte("{["))), `{[{"a":1,"b":2}`; got != want {
+		t.Errorf("Append = %q, want %q", got, want)
+	}
+	if got, want := string(m.AppendMerged([]byte("{["), []byte(`{"b":0}`))), `{[{"b":2,"a":1}`; got != want {
+		t.Errorf("AppendMerged = %q, want %q", got, want)
+	}
+}
+
+// A merge leaves the members as they are, for the next one.
+func TestMembersAreMergedAgain(t *testing.T) {
+	var m Members
+	for _, n := range []int{3, 30} {
+		patch := numbered(0, n, "new")
+		m.Split([]byte(patch))
+		for _, base := range []string{"{}", numbered(0, n, "old"), "{}"} {
+			if got := string(m.AppendMerged(nil, []byte(base))); got != patch {
+				t.Errorf("%s merged over %s = %s, want %s", patch, base, got, patch)
+			}
+		}
+		if got := string(m.Append(nil)); got != patch {
+			t.Errorf("after merges, Append = %s, want %s", got, patch)
+		}
+	}
+}
+
+// numbered returns an object of n members, named by numbers from first on.
+func numbered(first, n int, value string) string {
+	members := make([]string, n)
+	for i := range members {
+		members[i] = fmt.Sprintf(`"%d":"%s"`, first+i, value)
+	}
+	return "{" + strings.Join(members, ",") + "}"
+}
+
+// With and without an index, and with one that is left from a bigger object.
+func TestMergeOfAllSizes(t *testing.T) {
+	var m Members
+	var sizes []int
+	for n := range 21 {
+		sizes = append(sizes, n, 40-n)
+	}
+	for _, inBase := range sizes {
+		for _, inPatch := range sizes {
+			common := min(inBase, inPatch) / 2
+			base, patch := numbered(common, inBase, "old"), numbered(0, inPatch, "new")
+			want := numberedMerge(common, inBase, inPatch)
+			if got := merge(t, &m, base, patch); got != want {
+				t.Fatalf("%s merged over %s = %s, want %s", patch, base, got, want)
+			}
+		}
+	}
+}
+
+// numberedMerge returns what the merge of numbered objects must be: base begins
+// with the name first, patch with 0.
+func numberedMerge(first, inBase, inPatch int) string {
+	var members []string
+	for i := first; i < first+inBase; i++ {
+		value := "old"
+		if i < inPatch {
+			value = "new"
+		}
+		members = append(members, fmt.Sprintf(`"%d":"%s"`, i, value))
+	}
+	for i := range inPatch {
+		if i < first || i >= first+inBase {
+			members = append(members, fmt.Sprintf(`"%d":"new"`, i))
+		}
+	}
+	return "{" + strings.Join(members, ",") + "}"
+}
+
+func TestMergeOfRandomObjects(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	var m Members
+	for range 1000 {
+		base, patch := randomObject(random), randomObject(random)
+		want := model(nil).with(t, base).with(t, patch).String()
+		if got := merge(t, &m, base, patch); got != want {
+			t.Fatalf("seed %d: %s merged over %s = %s, want %s", seed, patch, base, got, want)
+		}
+	}
+}
+
+// randomObject returns an object of up to 40 members from few names, in all spellings.
+func randomObject(random *rand.Rand) string {
+	values := []string{`1.0`, `"\u00e9"`, `"é"`, `{}`, `[]`, `{"a":"}"}`, `[{"\"":"]"},"\\"]`, `null`, `-1e999`, `"\\\""`}
+	names := 1 + random.IntN(40)
+	members := make([]string, random.IntN(41))
+	for i := range members {
+		name := strconv.Itoa(random.IntN(names))
+		if random.IntN(3) == 0 {
+			name = escaped(name)
+		}
+		members[i] = `"` + name + `" : ` + values[random.IntN(len(values))]
+	}
+	return "{ " + strings.Join(members, " , ") + " }"
+}
+
+// escaped returns name, of letters within ASCII, with each of them as an escape.
+func escaped(name string) string {
+	var b strings.Builder
+	for _, c := range name {
+		fmt.Fprintf(&b, `\u%04x`, c)
+	}
+	return b.String()
+}
+
+// Members that share a hash are still told apart by their names.
+func TestMembersWithOneHash(t *testing.T) {
+	m := Members{index: make([]uint32, 64)}
+	for i := range 20 {
+		next := member{key: []byte{byte(i)}, hash: 63}
+		m.list = append(m.list, next)
+		*m.slot(&next) = uint32(len(m.list))
+	}
+	for i := range 20 {
+		if got := int(*m.slot(&member{key: []byte{byte(i)}, hash: 63})) - 1; got != i {
+			t.Errorf("member %d is found at %d", i, got)
+		}
+	}
+	if got := *m.slot(&member{key: []byte{20}, hash: 63}); got != 0 {
+		t.Errorf("an unknown member is found at %d", got-1)
+	}
+}
+
+// named returns a compact object of n members with names from name.
+func named(n int, name func(i int) string) []byte {
+	object := []byte("{")
+	for i := range n {
+		object = append(object, `"`+name(i)+`":[1],`...)
+	}
+	object[len(object)-1] = '}'
+	return object
+}
+
+// Ten times the members take about ten times as long. Were the time quadratic, it
+// would be a hundred times.
+func TestMergeIsLinear(t *testing.T) {
+	plain := func(i int) string { return fmt.Sprintf("name%06d", i) }
+	other := func(i int) string { return fmt.Sprintf("other%06d", i) }
+	escape := func(i int) string { return `\u006e` + plain(i)[1:] }
+	equal := func(int) string { return "name" }
+	equalEscaped := func(int) string { return `nam\u0065` }
+	few := func(i int) string { return plain(i % linearMembers) }
+	tests := map[string][2]func(int) string{
+		"same names":           {plain, plain},
+		"different names":      {plain, other},
+		"escaped names":        {escape, escape},
+		"two spellings":        {plain, escape},
+		"one name":             {equal, equal},
+		"one name, escaped":    {equalEscaped, equal},
+		"few names over many":  {plain, few},
+		"many names over few":  {few, plain},
+		"one name over many":   {plain, equal},
+		"many escaped over it": {equal, escape},
+	}
+	const limit = 40
+	for name, names := range tests {
+		small, big := mergeTime(500, names), mergeTime(5000, names)
+		if ratio := float64(big) / float64(small); ratio > limit {
+			t.Errorf("%s: 500 members merge in %v, 5,000 in %v: a ratio of %.0f, want at most %d", name, small, big, ratio, limit)
+		}
+	}
+}
+
+// mergeTime returns how long it takes to make metadata of n members and merge n
+// members over it. It is the shortest of several runs: nothing else on the
+// machine makes one faster.
+func mergeTime(n int, names [2]func(int) string) time.Duration {
+	base, patch := named(n, names[0]), named(n, names[1])
+	var m Members
+	var meta, merged []byte
+	runs := make([]time.Duration, 7)
+	for i := range runs {
+		start := time.Now()
+		m.Split(base)
+		meta = m.Append(meta[:0])
+		m.Split(patch)
+		merged = m.AppendMerged(merged[:0], meta)
+		runs[i] = time.Since(start)
+	}
+	return slices.Min(runs)
+}
+
+func TestMergeOfThousands(t *testing.T) {
+	const n = 5000
+	var m Members
+	base, patch := numbered(n/2, n, "old"), numbered(0, n, "new")
+	if got, want := merge(t, &m, base, patch), numberedMerge(n/2, n, n); got != want {
+		t.Errorf("%d members merged over %d make %d bytes that differ from the %d wanted", n, n, len(got), len(want))
+	}
+}
+
+func TestMergeAllocatesNothing(t *testing.T) {
+	for _, n := range []int{0, 1, 4, linearMembers, linearMembers + 1, 20} {
+		var m Members
+		base, patch := []byte(numbered(0, n, "old")), []byte(numbered(n/2, n, "new"))
+		dst := make([]byte, 0, len(base)+len(patch))
+		got := testing.AllocsPerRun(100, func() {
+			m.Split(patch)
+			m.AppendMerged(dst, base)
+		})
+		if got != 0 {
+			t.Errorf("%d members merged over %d allocate %v times, want 0", n, n, got)
+		}
+	}
+}
