@@ -1,0 +1,65 @@
+package main
+
+import "fmt"
+
+const tokenSize = 32
+
+// rawToken is a token as it travels: 32 characters.
+type rawToken [tokenSize]byte
+
+// Request bodies, around the token and the metadata.
+const (
+	metaBody     = `{"meta":`
+	tokenBody    = `{"token":"`
+	tokenEnd     = `"}`
+	tokenMeta    = `","meta":`
+	bodyEnd      = `}`
+	tokenBodyLen = len(tokenBody) + tokenSize + len(tokenEnd)
+	patchBodyLen = len(tokenBody) + tokenSize + len(tokenMeta) + patchSize + len(bodyEnd)
+)
+
+// requestWriter appends whole requests. All requests of an operation have the same length, so
+// that their heads are made once.
+type requestWriter struct {
+	heads [operationCount]string
+	meta  *metadata
+}
+
+func newRequestWriter(address string, meta *metadata) *requestWriter {
+	head := func(line string, bodyLen int) string {
+		return fmt.Sprintf("%s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
+			line, address, bodyLen)
+	}
+	return &requestWriter{meta: meta, heads: [operationCount]string{
+		opCreate:   head("POST /token", len(metaBody)+meta.size+len(bodyEnd)),
+		opExchange: head("PUT /token", tokenBodyLen),
+		opPatch:    head("PUT /token", patchBodyLen),
+		opValidate: head("POST /token/validate", tokenBodyLen),
+		opDelete:   head("DELETE /token", tokenBodyLen),
+		opReplay:   head("PUT /token", tokenBodyLen),
+	}}
+}
+
+func (w *requestWriter) appendCreate(dst []byte, user uint32) []byte {
+	dst = append(dst, w.heads[opCreate]...)
+	dst = append(dst, metaBody...)
+	dst = w.meta.append(dst, user, 0)
+	return append(dst, bodyEnd...)
+}
+
+func (w *requestWriter) appendPatch(dst []byte, t *rawToken, visits uint32) []byte {
+	dst = append(dst, w.heads[opPatch]...)
+	dst = append(dst, tokenBody...)
+	dst = append(dst, t[:]...)
+	dst = append(dst, tokenMeta...)
+	dst = appendPatch(dst, visits)
+	return append(dst, bodyEnd...)
+}
+
+// appendToken appends a request of op whose body is the token alone.
+func (w *requestWriter) appendToken(dst []byte, op operation, t *rawToken) []byte {
+	dst = append(dst, w.heads[op]...)
+	dst = append(dst, tokenBody...)
+	dst = append(dst, t[:]...)
+	return append(dst, tokenEnd...)
+}
