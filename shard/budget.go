@@ -14,12 +14,21 @@ type budget struct {
 // record, its entry in the heap and its place in a map that is 60 % full.
 const sessionOverhead = 72
 
-// takeSession takes the room of a session with n bytes of metadata, if there is room.
-func (b *budget) takeSession(n int) bool {
+// sessionCost is the room that a session with n bytes of metadata takes.
+func sessionCost(n int, hasExtra bool) int64 {
+	cost := sessionOverhead + int64(blockSize(blockLen(n, hasExtra)))
+	if hasExtra {
+		cost += extraSize
+	}
+	return cost
+}
+
+// takeSession takes the room of a session, if there is room.
+func (b *budget) takeSession(cost int64) bool {
 	if !b.sessions.take(1) {
 		return false
 	}
-	if !b.bytes.take(sessionCost(n)) {
+	if !b.bytes.take(cost) {
 		b.sessions.give(1)
 		return false
 	}
@@ -27,22 +36,10 @@ func (b *budget) takeSession(n int) bool {
 }
 
 // giveSession gives back what takeSession took.
-func (b *budget) giveSession(n int) {
+func (b *budget) giveSession(cost int64) {
 	b.sessions.give(1)
-	b.bytes.give(sessionCost(n))
+	b.bytes.give(cost)
 }
-
-// resize takes or gives back the difference between two sizes of metadata.
-func (b *budget) resize(from, to int) bool {
-	grow := sessionCost(to) - sessionCost(from)
-	if grow <= 0 {
-		b.bytes.give(-grow)
-		return true
-	}
-	return b.bytes.take(grow)
-}
-
-func sessionCost(n int) int64 { return sessionOverhead + int64(blockSize(blockLen(n))) }
 
 // quota is an amount with a limit. Without one (0) it counts nothing and costs nothing.
 type quota struct {

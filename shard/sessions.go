@@ -64,7 +64,8 @@ func (b *listing) copyLocked(sh *shard, r *record, now deadline) {
 		return
 	}
 	if d := sh.heap.at(r.place).deadline; d > now {
-		b.meta = append(b.meta, sh.metaLocked(r)...)
+		meta, _ := sh.contentLocked(r)
+		b.meta = append(b.meta, meta...)
 		b.sessions = append(b.sessions, listed{deadline: d, end: len(b.meta)})
 	}
 }
@@ -72,7 +73,7 @@ func (b *listing) copyLocked(sh *shard, r *record, now deadline) {
 func (b *listing) yield(s *Store, yield func(token.Session, error) bool) bool {
 	start := 0
 	for _, l := range b.sessions {
-		if !yield(token.Session{Expires: s.time(l.deadline), Meta: b.meta[start:l.end:l.end]}, nil) {
+		if !yield(token.Session{Expires: s.rules.clock.time(l.deadline), Meta: b.meta[start:l.end:l.end]}, nil) {
 			return false
 		}
 		start = l.end

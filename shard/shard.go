@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,24 +17,39 @@ type shard struct {
 	records  slab
 	heap     deadlineHeap
 	meta     arena
+	extras   extras
+	subjects map[Subject]extraIndex // the newest session of each
+	pending  map[token.ID]*commit   // the last write under way of each session
 	counters Counters
 
 	// waited and contended count under no lock, since readers count too.
 	waited    atomic.Int64 // nanoseconds
 	contended atomic.Int64
 
-	budget  *budget
-	maxMeta int
-	_       [64]byte // no two shards on one cache line
+	rules  *rules
+	budget *budget
+	_      [64]byte // no two shards on one cache line
 }
 
-func (sh *shard) init(f *frames, b *budget, maxMeta int) {
+// rules are what all shards of a store go by.
+type rules struct {
+	lifetime      deadline // from an exchange on
+	grace         deadline // 0 for none
+	revokeOnReuse bool
+	maxLifetime   deadline // from the creation on; 0 for none
+	maxMeta       int      // bytes
+	journal       Journal  // nil for none
+	clock         clock
+}
+
+func (sh *shard) init(r *rules, f *frames, b *budget) {
 	sh.sessions = make(map[token.ID]recordIndex)
 	sh.heap.records = &sh.records
 	sh.records.chunks.frames = f
 	sh.heap.entries.frames = f
+	sh.extras.chunks.frames = f
 	sh.meta.frames = f
-	sh.budget, sh.maxMeta = b, maxMeta
+	sh.rules, sh.budget = r, b
 }
 
 // lock takes the lock. The clock is read only if it has to wait.
@@ -58,156 +72,190 @@ func (sh *shard) wait(lock func()) {
 	sh.contended.Add(1)
 }
 
+// session is a session to be stored.
+type session struct {
+	id       token.ID
+	digest   token.Digest
+	deadline deadline
+	meta     *token.Members
+	size     int // bytes of meta
+	hasExtra bool
+	extra    extra
+}
+
+// cost is what the session takes of the budget.
+func (n *session) cost() int64 { return sessionCost(n.size, n.hasExtra) }
+
 // create stores a session whose room the caller has taken from the budget. It
 // returns false if the id is taken.
-func (sh *shard) create(id token.ID, digest token.Digest, meta *token.Members, size int, d deadline) (bool, error) {
+func (sh *shard) create(n *session) (bool, *commit, error) {
 	sh.lock()
 	defer sh.mu.Unlock()
-	if _, taken := sh.sessions[id]; taken {
-		return false, nil
+	r, err := sh.addLocked(n)
+	if r == nil {
+		return false, nil, err
 	}
-	ref, ok := sh.meta.alloc(blockLen(size))
-	if !ok {
-		return false, token.ErrFull
-	}
-	meta.Append(sh.resizeMetaLocked(ref, size)[:0])
-	i := sh.records.alloc()
-	*sh.records.at(i) = record{digest: digest, id: id, block: ref}
-	sh.heap.push(entry{deadline: d, record: i})
-	sh.sessions[id] = i
 	sh.counters.Created++
-	return true, nil
+	return true, sh.saveLocked(r), nil
+}
+
+// addLocked stores a session. It returns nil if the id is taken, or with an error.
+func (sh *shard) addLocked(n *session) (*record, error) {
+	if _, taken := sh.sessions[n.id]; taken {
+		return nil, nil
+	}
+	ref, ok := sh.meta.alloc(blockLen(n.size, n.hasExtra))
+	if !ok {
+		return nil, token.ErrFull
+	}
+	i := sh.records.alloc()
+	e := extraIndex(0)
+	if n.hasExtra {
+		e = sh.addExtraLocked(n.extra, i)
+	}
+	n.meta.Append(sh.resizeLocked(ref, n.size, e)[:0])
+	r := sh.records.at(i)
+	*r = record{digest: n.digest, id: n.id, block: ref}
+	sh.heap.push(entry{deadline: n.deadline, record: i})
+	sh.sessions[n.id] = i
+	return r, nil
 }
 
 // exchange is what one exchange brings to a shard.
 type exchange struct {
-	id       token.ID
-	old, new token.Digest
-	patch    *token.Members // nil for none
-	now      deadline
-	deadline deadline // the renewed one
+	presented
+	new   token.Digest
+	patch *token.Members // nil for none
 }
 
-// exchange spends x.old: the digest is compared and replaced under one lock, so
-// that of any number of exchanges of one token the first to get the lock wins,
-// and all others find another digest. Nothing changes unless all of it does.
-func (sh *shard) exchange(x *exchange, dst []byte) ([]byte, error) {
+// exchange spends x.digest: it is compared and replaced under one lock, so that
+// of any number of exchanges of one token the first to get the lock wins, and
+// all others find another digest. Nothing changes unless all of it does.
+//
+// steps is 0 if the token was the current one, and else how many exchanges ago
+// it was spent.
+func (sh *shard) exchange(x *exchange, dst []byte) (meta []byte, steps int, c *commit, err error) {
 	sh.lock()
 	defer sh.mu.Unlock()
-	r := sh.findLocked(x.id, x.old, x.now)
+	r := sh.liveLocked(x.id, x.now)
 	if r == nil {
 		sh.counters.Invalid++
-		return dst, token.ErrInvalid
+		return dst, 0, sh.pending[x.id], token.ErrInvalid
 	}
-	meta := sh.metaLocked(r)
-	if x.patch == nil {
-		dst = append(dst, meta...)
-	} else {
-		start := len(dst)
-		dst = x.patch.AppendMerged(dst, meta)
-		if err := sh.setMetaLocked(r, dst[start:]); err != nil {
-			return dst[:start], err
+	if r.digest != x.digest {
+		if steps, err = sh.replayLocked(r, &x.presented); err != nil {
+			if err == token.ErrInvalid {
+				sh.counters.Invalid++
+			}
+			return dst, 0, sh.pending[x.id], err
 		}
 	}
+	if dst, err = sh.mergeLocked(r, x.patch, dst); err != nil {
+		return dst, 0, sh.pending[x.id], err
+	}
+	if steps > 0 {
+		sh.counters.Replayed++
+		return dst, steps, sh.savedLocked(r, x.patch != nil), nil
+	}
 	r.digest = x.new
-	sh.heap.update(r.place, x.deadline)
+	sh.renewLocked(r, x.now)
 	sh.counters.Exchanged++
+	return dst, 0, sh.saveLocked(r), nil
+}
+
+// mergeLocked merges a patch, if there is one, into a session's metadata, and
+// appends the outcome to dst.
+func (sh *shard) mergeLocked(r *record, patch *token.Members, dst []byte) ([]byte, error) {
+	meta, e := sh.contentLocked(r)
+	if patch == nil {
+		return append(dst, meta...), nil
+	}
+	start := len(dst)
+	dst = patch.AppendMerged(dst, meta)
+	if err := sh.setMetaLocked(r, e, len(meta), dst[start:]); err != nil {
+		return dst[:start], err
+	}
 	return dst, nil
 }
 
-// findLocked returns the live session whose current token is id's with digest, or nil.
-//
-// Digests need no comparison in constant time: how much of one agrees tells
-// nothing about the nonce that would have to be guessed.
-func (sh *shard) findLocked(id token.ID, digest token.Digest, now deadline) *record {
+// renewLocked gives a session its full lifetime again, and remembers when its
+// token was spent.
+func (sh *shard) renewLocked(r *record, now deadline) {
+	d := now + sh.rules.lifetime
+	if e := sh.extraLocked(r); e != nil {
+		d = e.renewed(now, sh.rules.lifetime)
+		e.spend(now)
+	}
+	sh.heap.update(r.place, d)
+}
+
+// liveLocked returns the session with an id, or nil if there is none that lives.
+func (sh *shard) liveLocked(id token.ID, now deadline) *record {
 	i, ok := sh.sessions[id]
 	if !ok {
 		return nil
 	}
 	r := sh.records.at(i)
-	if r.digest != digest || sh.heap.at(r.place).deadline <= now {
+	if sh.heap.at(r.place).deadline <= now {
 		return nil
 	}
 	return r
 }
 
-// A session's block begins with the size of its metadata, which follows.
-const blockHeader = 4
-
-// blockLen is how much of a block n bytes of metadata take.
-func blockLen(n int) int { return blockHeader + n }
-
-// metaLocked returns a session's metadata, which is valid while the lock is held.
-func (sh *shard) metaLocked(r *record) []byte {
-	b := sh.meta.block(r.block)
-	return b[blockHeader:][:binary.LittleEndian.Uint32(b)]
-}
-
-// resizeMetaLocked sets the size of the metadata in a block and returns the
-// place for it.
-func (sh *shard) resizeMetaLocked(ref blockRef, size int) []byte {
-	b := sh.meta.block(ref)
-	binary.LittleEndian.PutUint32(b, uint32(size))
-	return b[blockHeader:][:size]
-}
-
-// setMetaLocked replaces a session's metadata, or leaves it as it is on an error.
-func (sh *shard) setMetaLocked(r *record, meta []byte) error {
-	old, size := len(sh.metaLocked(r)), len(meta)
-	if size > sh.maxMeta {
-		return token.ErrMetaTooLarge
-	}
-	if blockSize(blockLen(size)) != blockSize(blockLen(old)) {
-		if err := sh.moveMetaLocked(r, old, size); err != nil {
-			return err
-		}
-	}
-	copy(sh.resizeMetaLocked(r.block, size), meta)
-	return nil
-}
-
-// moveMetaLocked gives a session with metadata of size old a block for size bytes.
-func (sh *shard) moveMetaLocked(r *record, old, size int) error {
-	if !sh.budget.resize(old, size) {
-		return token.ErrFull
-	}
-	ref, ok := sh.meta.alloc(blockLen(size))
-	if !ok {
-		sh.budget.bytes.give(sessionCost(size) - sessionCost(old))
-		return token.ErrFull
-	}
-	sh.meta.free(r.block, blockLen(old))
-	r.block = ref
-	return nil
-}
-
-func (sh *shard) validate(id token.ID, digest token.Digest, now deadline, dst []byte) ([]byte, deadline, error) {
+func (sh *shard) validate(p *presented, dst []byte) ([]byte, deadline, *commit, error) {
 	sh.rlock()
 	defer sh.mu.RUnlock()
-	r := sh.findLocked(id, digest, now)
+	c := sh.pending[p.id]
+	r := sh.liveLocked(p.id, p.now)
 	if r == nil {
-		return dst, 0, token.ErrInvalid
+		return dst, 0, c, token.ErrInvalid
 	}
-	return append(dst, sh.metaLocked(r)...), sh.heap.at(r.place).deadline, nil
+	if r.digest != p.digest {
+		if _, err := sh.windowLocked(r, p); err != nil {
+			return dst, 0, c, err
+		}
+	}
+	meta, _ := sh.contentLocked(r)
+	return append(dst, meta...), sh.heap.at(r.place).deadline, c, nil
 }
 
-// delete ends the session whose current token is id's with digest, if there is one.
-func (sh *shard) delete(id token.ID, digest token.Digest, now deadline) {
+// delete ends the session that p is a token of. Its error is errUnproven or nil.
+func (sh *shard) delete(p *presented) (*commit, error) {
 	sh.lock()
 	defer sh.mu.Unlock()
-	if r := sh.findLocked(id, digest, now); r != nil {
-		sh.removeLocked(sh.heap.at(r.place).record)
-		sh.counters.Deleted++
+	r := sh.liveLocked(p.id, p.now)
+	if r == nil {
+		return sh.pending[p.id], nil
 	}
+	if r.digest != p.digest {
+		if _, err := sh.replayLocked(r, p); err == errUnproven {
+			return nil, err
+		} else if err != nil {
+			return sh.pending[p.id], nil
+		}
+	}
+	sh.counters.Deleted++
+	return sh.endLocked(r), nil
+}
+
+// endLocked removes a live session and tells the journal.
+func (sh *shard) endLocked(r *record) *commit {
+	id := r.id
+	sh.removeLocked(sh.heap.at(r.place).record)
+	return sh.forgetLocked(id)
 }
 
 // removeLocked forgets a session and gives back all that it took.
 func (sh *shard) removeLocked(i recordIndex) {
 	r := sh.records.at(i)
-	size := len(sh.metaLocked(r))
+	meta, e := sh.contentLocked(r)
+	size, hasExtra := len(meta), e != 0
+	if hasExtra {
+		sh.removeExtraLocked(e)
+	}
 	delete(sh.sessions, r.id)
 	sh.heap.remove(r.place)
-	sh.meta.free(r.block, blockLen(size))
-	sh.budget.giveSession(size)
+	sh.meta.free(r.block, blockLen(size, hasExtra))
+	sh.budget.giveSession(sessionCost(size, hasExtra))
 	sh.records.release(i)
 }

@@ -48,8 +48,7 @@ func (s *slab) release(i recordIndex) {
 	s.free = uint32(i) + 1
 }
 
-// chunked is an array of T, which has no pointers and a size that is a power of
-// two, that grows in chunks, so that no growth copies more than one chunk: the
+// chunked is an array of T, which has no pointers, that grows in chunks, so that no growth copies more than one chunk: the
 // first one doubles until it has the size of a frame, then whole frames follow.
 type chunked[T any] struct {
 	frames *frames

@@ -9,13 +9,13 @@
 //
 // # Caveats
 //
-// Nothing outlives the Store. No method waits for anything but a shard's lock,
-// so contexts are not looked at.
+// Without a Journal nothing outlives the Store. No method waits for anything but
+// a shard's lock and the Journal, so contexts are not looked at.
 package shard
 
 import (
 	"context"
-	"encoding/binary"
+	"crypto/rand"
 	"math/bits"
 	"runtime"
 	"sync"
@@ -46,6 +46,22 @@ type Config struct {
 	MaxBytes int64
 	// MaxMeta is the greatest size of a session's metadata in bytes. 0 means 64 KiB.
 	MaxMeta int
+
+	// Grace is how long a spent token still stands for its session's current one:
+	// see Exchange. 0 means not at all.
+	Grace time.Duration
+	// RevokeOnReuse ends a session when a token of it is presented that is neither
+	// the current one nor in its grace.
+	RevokeOnReuse bool
+	// MaxLifetime is how long a session lives from its creation on, whatever is
+	// exchanged. 0 means no limit.
+	MaxLifetime time.Duration
+	// Secret derives the tokens of a store with a grace, and is needed by no
+	// other. Nil means a random one, that ends with the Store.
+	Secret *token.Secret
+
+	// Journal makes the sessions last. Nil means that they don't.
+	Journal Journal
 }
 
 // Defaults of Config.
@@ -64,14 +80,13 @@ func DefaultShards() int {
 
 // Store is a store of sessions in memory. It implements server.Store.
 type Store struct {
-	shards   []shard
-	shift    uint // turns a hash into a shard's number
-	start    time.Time
-	lifetime time.Duration
-	maxMeta  int
-	frames   frames
-	budget   budget
-	purge    purgeState
+	shards []shard
+	shift  uint // turns a hash into a shard's number
+	rules  rules
+	secret *token.Secret // nil without a grace
+	frames frames
+	budget budget
+	purge  purgeState
 
 	members sync.Pool // of *token.Members
 
@@ -83,18 +98,19 @@ type Store struct {
 func New(cfg Config) *Store {
 	cfg = cfg.withDefaults()
 	s := &Store{
-		shards:   make([]shard, cfg.Shards),
-		shift:    uint(64 - bits.Len(uint(cfg.Shards-1))),
-		start:    time.Now(),
-		lifetime: cfg.Lifetime,
-		maxMeta:  cfg.MaxMeta,
-		members:  sync.Pool{New: func() any { return new(token.Members) }},
-		closing:  make(chan struct{}),
+		shards:  make([]shard, cfg.Shards),
+		shift:   uint(64 - bits.Len(uint(cfg.Shards-1))),
+		rules:   cfg.rules(),
+		members: sync.Pool{New: func() any { return new(token.Members) }},
+		closing: make(chan struct{}),
+	}
+	if cfg.Grace != 0 {
+		s.secret = cfg.Secret
 	}
 	s.budget.sessions.limit = cfg.MaxSessions
 	s.budget.bytes.limit = cfg.MaxBytes
 	for i := range s.shards {
-		s.shards[i].init(&s.frames, &s.budget, cfg.MaxMeta)
+		s.shards[i].init(&s.rules, &s.frames, &s.budget)
 	}
 	s.closed.Go(func() { s.purgeLoop(cfg.PurgeInterval) })
 	return s
@@ -116,7 +132,24 @@ func (cfg Config) withDefaults() Config {
 	if cfg.MaxMeta == 0 {
 		cfg.MaxMeta = DefaultMaxMeta
 	}
+	if cfg.Grace != 0 && cfg.Secret == nil {
+		key := make([]byte, token.MinSecret)
+		rand.Read(key)
+		cfg.Secret = token.NewSecret(key)
+	}
 	return cfg
+}
+
+func (cfg Config) rules() rules {
+	return rules{
+		lifetime:      int64(cfg.Lifetime),
+		grace:         int64(cfg.Grace),
+		revokeOnReuse: cfg.RevokeOnReuse,
+		maxLifetime:   int64(cfg.MaxLifetime),
+		maxMeta:       cfg.MaxMeta,
+		journal:       cfg.Journal,
+		clock:         clock{start: time.Now()},
+	}
 }
 
 // Close ends the purge. Calls that are under way may finish.
@@ -131,81 +164,140 @@ func (s *Store) Close() error {
 func (s *Store) Create(_ context.Context, n token.New) (token.Token, error) {
 	meta := s.split(n.Meta)
 	defer s.members.Put(meta)
-	size := meta.Len()
-	if size > s.maxMeta {
+	session := session{meta: meta, size: meta.Len()}
+	if session.size > s.rules.maxMeta {
 		return token.Token{}, token.ErrMetaTooLarge
 	}
 	now := s.now()
-	if !s.takeSession(size, now) {
+	session.deadline = now + s.rules.lifetime
+	if n.Lifetime != 0 || len(n.Subject) > 0 || s.rules.grace != 0 || s.rules.maxLifetime != 0 {
+		s.addExtra(&session, n, now)
+	}
+	if !s.takeSession(session.cost(), now) {
 		return token.Token{}, token.ErrFull
 	}
-	d := now + int64(s.lifetime)
+	t, c, err := s.add(&session)
+	if err != nil {
+		s.budget.giveSession(session.cost())
+		return token.Token{}, err
+	}
+	s.purge.expect(session.deadline)
+	return t, c.wait()
+}
+
+// addExtra gives a new session what only some have.
+func (s *Store) addExtra(n *session, wanted token.New, now deadline) {
+	n.hasExtra = true
+	n.extra = extra{subject: NewSubject(wanted.Subject), lifetime: int64(wanted.Lifetime), created: now}
+	if s.rules.maxLifetime != 0 {
+		n.extra.until = now + s.rules.maxLifetime
+	}
+	n.deadline = n.extra.renewed(now, s.rules.lifetime)
+}
+
+// add stores a session under a new token.
+func (s *Store) add(n *session) (token.Token, *commit, error) {
 	for {
 		t := token.Generate()
-		switch created, err := s.shard(t.ID).create(t.ID, t.Digest(), meta, size, d); {
-		case err != nil:
-			s.budget.giveSession(size)
-			return token.Token{}, err
-		case created:
-			s.purge.expect(d)
-			return t, nil
+		if n.extra.subject != (Subject{}) {
+			t.ID = idFor(n.extra.subject, t.ID)
+		}
+		n.id, n.digest = t.ID, t.Digest()
+		created, c, err := s.shard(t.ID).create(n)
+		if err != nil || created {
+			return t, c, err
 		}
 	}
 }
 
 // takeSession takes the room of a session from the budget, expired ones making room first.
-func (s *Store) takeSession(size int, now deadline) bool {
-	if s.budget.takeSession(size) {
+func (s *Store) takeSession(cost int64, now deadline) bool {
+	if s.budget.takeSession(cost) {
 		return true
 	}
 	s.makeRoom(now)
-	return s.budget.takeSession(size)
+	return s.budget.takeSession(cost)
 }
 
 // Exchange spends t and returns the session's next token, with the metadata,
 // into which patch is merged if it is not nil, appended to dst: of concurrent
 // calls exactly one wins. Its errors are token.ErrInvalid, and, with t still
 // valid, token.ErrMetaTooLarge and token.ErrFull.
+//
+// In a store with a grace, a token that was spent less than the grace ago, and
+// no more than eight exchanges, gets the session's current token: nothing is
+// spent or renewed, but a patch is merged all the same.
 func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (token.Exchanged, error) {
-	next := t.Next()
-	now := s.now()
-	x := exchange{id: t.ID, now: now, deadline: now + int64(s.lifetime)}
-	x.old, x.new = token.Digests(t, next)
+	var x exchange
+	x.id, x.now = t.ID, s.now()
+	next := s.next(t)
+	x.digest, x.new = token.Digests(t, next)
 	if patch != nil {
 		x.patch = s.split(patch)
 		defer s.members.Put(x.patch)
 	}
 	sh := s.shard(t.ID)
-	meta, err := sh.exchange(&x, dst)
+	meta, steps, c, err := sh.exchange(&x, dst)
+	if err == errUnproven {
+		x.lineage = s.lineage(t)
+		meta, steps, c, err = sh.exchange(&x, dst)
+	}
 	if err == token.ErrFull {
-		s.makeRoom(now)
-		meta, err = sh.exchange(&x, dst)
+		s.makeRoom(x.now)
+		meta, steps, c, err = sh.exchange(&x, dst)
+	}
+	if failed := c.wait(); failed != nil {
+		return token.Exchanged{Meta: dst}, failed
 	}
 	if err != nil {
 		return token.Exchanged{Meta: dst}, err
 	}
-	return token.Exchanged{Token: next, Meta: meta}, nil
+	if steps > 0 {
+		next = x.lineage.tokens[steps-1]
+	}
+	return token.Exchanged{Token: next, Meta: meta, Reused: steps > 0}, nil
 }
 
-// Validate appends the metadata of the session whose current token is t to dst
-// and returns when it expires. It changes nothing. Its error is token.ErrInvalid.
+// next returns the token after t: a random one, unless its lineage may be asked for.
+func (s *Store) next(t token.Token) token.Token {
+	if s.secret == nil {
+		return t.Next()
+	}
+	return s.secret.Next(t)
+}
+
+// Validate appends the metadata of the session whose current token is t, or was
+// so less than the grace ago, to dst and returns when it expires. It changes
+// nothing. Its error is token.ErrInvalid.
 func (s *Store) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, time.Time, error) {
-	meta, d, err := s.shard(t.ID).validate(t.ID, t.Digest(), s.now(), dst)
-	return meta, s.time(d), err
+	p := presented{id: t.ID, digest: t.Digest(), now: s.now()}
+	sh := s.shard(t.ID)
+	meta, d, c, err := sh.validate(&p, dst)
+	if err == errUnproven {
+		p.lineage = s.lineage(t)
+		meta, d, c, err = sh.validate(&p, dst)
+	}
+	if failed := c.wait(); failed != nil {
+		return dst, time.Time{}, failed
+	}
+	return meta, s.rules.clock.time(d), err
 }
 
-// Delete ends the session whose current token is t, if there is one. It never fails.
+// Delete ends the session whose current token is t, or was so less than the
+// grace ago, if there is one.
 func (s *Store) Delete(_ context.Context, t token.Token) error {
-	s.shard(t.ID).delete(t.ID, t.Digest(), s.now())
-	return nil
+	p := presented{id: t.ID, digest: t.Digest(), now: s.now()}
+	sh := s.shard(t.ID)
+	c, err := sh.delete(&p)
+	if err == errUnproven {
+		p.lineage = s.lineage(t)
+		c, _ = sh.delete(&p)
+	}
+	return c.wait()
 }
 
-// shard returns the shard of a session. The multiplier, 2^64 divided by the
-// golden ratio, spreads ids over the upper bits.
-func (s *Store) shard(id token.ID) *shard {
-	hash := binary.LittleEndian.Uint64(id[:]) * 0x9E3779B97F4A7C15
-	return &s.shards[hash>>s.shift]
-}
+// shard returns the shard of a session.
+func (s *Store) shard(id token.ID) *shard { return &s.shards[hashOf(id)>>s.shift] }
 
 func (s *Store) split(object []byte) *token.Members {
 	m := s.members.Get().(*token.Members)
@@ -213,7 +305,11 @@ func (s *Store) split(object []byte) *token.Members {
 	return m
 }
 
-// now returns the time on the clock of deadlines.
-func (s *Store) now() deadline { return int64(time.Since(s.start)) }
+func (s *Store) now() deadline { return s.rules.clock.now() }
 
-func (s *Store) time(d deadline) time.Time { return s.start.Add(time.Duration(d)) }
+// clock turns times into deadlines.
+type clock struct{ start time.Time }
+
+func (c *clock) now() deadline                 { return int64(time.Since(c.start)) }
+func (c *clock) time(d deadline) time.Time     { return c.start.Add(time.Duration(d)) }
+func (c *clock) deadline(t time.Time) deadline { return int64(t.Sub(c.start)) }

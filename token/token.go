@@ -122,16 +122,25 @@ type New struct {
 	// Meta is a compact JSON object, as Scanner leaves it. A name may be given
 	// twice. The store keeps a copy.
 	Meta []byte
+	// Subject names whose session it is. Empty means nobody's.
+	Subject []byte
+	// Lifetime takes the place of the store's, for this session. 0 means that it
+	// does not.
+	Lifetime time.Duration
 }
 
 // Exchanged is the outcome of an exchange.
 type Exchanged struct {
 	Token Token  // the session's new token
 	Meta  []byte // the caller's buffer with the merged metadata appended
+	// Reused says that the token presented was spent, but in its grace, and that
+	// Token is the session's current one.
+	Reused bool
 }
 
 // Session is what a listing tells of a session; neither its id nor its tokens.
 type Session struct {
+	Created time.Time // only in the listing of a subject
 	Expires time.Time
 	Meta    []byte // valid until the listing goes on
 }

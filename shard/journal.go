@@ -1,0 +1,179 @@
+package shard
+
+import (
+	"sync"
+	"time"
+
+	"tokenserver/token"
+)
+
+// Journal makes changes last. Its methods are called while the shard's lock is
+// held, so that it sees the changes of a session in the order in which they were
+// decided; they must only enqueue a change and not wait.
+type Journal interface {
+	// Save enqueues the state of a session, which is valid during the call.
+	Save(s *State) Write
+	// Forget enqueues that a session was ended.
+	Forget(id token.ID) Write
+	// Expired enqueues that a session has expired. Nobody waits for it: a session
+	// that comes back because the change was lost has expired all the same.
+	Expired(id token.ID)
+}
+
+// Write is a change on its way.
+type Write interface {
+	// Wait waits until the change lasts, as far as the journal promises that.
+	Wait() error
+}
+
+// State is all there is to a session. Times are on the wall clock, so that they
+// mean the same to the next process.
+type State struct {
+	ID      token.ID
+	Digest  token.Digest
+	Expires time.Time
+	Meta    []byte
+	// What only some sessions have; else it is zero.
+	Subject  Subject
+	Lifetime time.Duration
+	Until    time.Time
+	Created  time.Time
+	Spent    []time.Time // when the last tokens were spent, the last one last
+}
+
+// commit is a change that the journal is writing. Whoever answers from a session
+// waits for its last one: a crash must not take back what an answer has told.
+type commit struct {
+	shard *shard
+	id    token.ID
+	write Write
+	once  sync.Once
+	err   error
+}
+
+// wait waits until the change lasts.
+func (c *commit) wait() error {
+	if c == nil {
+		return nil
+	}
+	c.once.Do(func() {
+		c.err = c.write.Wait()
+		c.shard.settle(c)
+	})
+	return c.err
+}
+
+// settle forgets a change that was written, unless a later one took its place.
+func (sh *shard) settle(c *commit) {
+	sh.lock()
+	defer sh.mu.Unlock()
+	if sh.pending[c.id] == c {
+		delete(sh.pending, c.id)
+	}
+}
+
+// saveLocked hands a session's state to the journal.
+func (sh *shard) saveLocked(r *record) *commit {
+	if sh.rules.journal == nil {
+		return nil
+	}
+	state := sh.stateLocked(r)
+	return sh.enqueuedLocked(r.id, sh.rules.journal.Save(&state))
+}
+
+// savedLocked is saveLocked for an answer that changes a session or does not.
+func (sh *shard) savedLocked(r *record, changed bool) *commit {
+	if changed {
+		return sh.saveLocked(r)
+	}
+	return sh.pending[r.id]
+}
+
+// forgetLocked tells the journal that a session was ended.
+func (sh *shard) forgetLocked(id token.ID) *commit {
+	if sh.rules.journal == nil {
+		return nil
+	}
+	return sh.enqueuedLocked(id, sh.rules.journal.Forget(id))
+}
+
+func (sh *shard) enqueuedLocked(id token.ID, w Write) *commit {
+	if w == nil {
+		return nil
+	}
+	c := &commit{shard: sh, id: id, write: w}
+	if sh.pending == nil {
+		sh.pending = make(map[token.ID]*commit)
+	}
+	sh.pending[id] = c
+	return c
+}
+
+// underWayLocked returns all changes under way. There are as many as requests
+// that wait for one.
+func (sh *shard) underWayLocked() (all []*commit) {
+	for _, c := range sh.pending {
+		all = append(all, c)
+	}
+	return all
+}
+
+func (sh *shard) stateLocked(r *record) State {
+	meta, i := sh.contentLocked(r)
+	clock := sh.rules.clock
+	state := State{ID: r.id, Digest: r.digest, Meta: meta, Expires: clock.time(sh.heap.at(r.place).deadline)}
+	if i == 0 {
+		return state
+	}
+	e := sh.extras.at(i)
+	state.Subject, state.Lifetime = e.subject, time.Duration(e.lifetime)
+	state.Created = clock.time(e.created)
+	if e.until != 0 {
+		state.Until = clock.time(e.until)
+	}
+	for steps := int(min(e.spends, maxSteps)); steps > 0; steps-- {
+		state.Spent = append(state.Spent, clock.time(e.spentAt(steps)))
+	}
+	return state
+}
+
+// Restore stores a session as another process has left it, before anything else
+// is asked of the Store. Its error is token.ErrFull.
+func (s *Store) Restore(state *State) error {
+	meta := s.split(state.Meta)
+	defer s.members.Put(meta)
+	clock := &s.rules.clock
+	n := session{
+		id: state.ID, digest: state.Digest, deadline: clock.deadline(state.Expires),
+		meta: meta, size: meta.Len(),
+	}
+	n.extra, n.hasExtra = s.extraOf(state)
+	if !s.budget.takeSession(n.cost()) {
+		return token.ErrFull
+	}
+	s.purge.expect(n.deadline)
+	return s.shard(n.id).restore(&n)
+}
+
+func (sh *shard) restore(n *session) error {
+	sh.lock()
+	defer sh.mu.Unlock()
+	_, err := sh.addLocked(n)
+	return err
+}
+
+// extraOf returns the extra of a state, and whether it needs one.
+func (s *Store) extraOf(state *State) (e extra, ok bool) {
+	clock := &s.rules.clock
+	e = extra{subject: state.Subject, lifetime: int64(state.Lifetime)}
+	if !state.Until.IsZero() {
+		e.until = clock.deadline(state.Until)
+	}
+	for _, t := range state.Spent {
+		e.spend(clock.deadline(t))
+	}
+	if ok = s.rules.grace != 0 || e != (extra{}); ok {
+		e.created = clock.deadline(state.Created)
+	}
+	return e, ok
+}

@@ -1,0 +1,210 @@
+package shard
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+
+	"tokenserver/token"
+)
+
+// Subject names whose a session is: the first 16 bytes of a SHA-256, so that
+// the store holds no names. The zero value is nobody.
+type Subject [16]byte
+
+// NewSubject returns the Subject of a name, and nobody for an empty one.
+func NewSubject(name []byte) Subject {
+	if len(name) == 0 {
+		return Subject{}
+	}
+	sum := sha256.Sum256(name)
+	return Subject(sum[:])
+}
+
+// linkLocked puts a session where it belongs among its subject's: at the head,
+// for a new one.
+func (sh *shard) linkLocked(i extraIndex) {
+	e := sh.extras.at(i)
+	newest, ok := sh.subjects[e.subject]
+	if !ok {
+		sh.setNewestLocked(e.subject, i)
+		e.next, e.prev = i, i
+		return
+	}
+	next := newest
+	for sh.extras.at(next).created > e.created {
+		if next = sh.extras.at(next).next; next == newest {
+			break
+		}
+	}
+	e.next, e.prev = next, sh.extras.at(next).prev
+	sh.extras.at(e.prev).next = i
+	sh.extras.at(next).prev = i
+	if next == newest && sh.extras.at(newest).created <= e.created {
+		sh.setNewestLocked(e.subject, i)
+	}
+}
+
+func (sh *shard) setNewestLocked(subject Subject, i extraIndex) {
+	if sh.subjects == nil {
+		sh.subjects = make(map[Subject]extraIndex)
+	}
+	sh.subjects[subject] = i
+}
+
+// unlinkLocked takes a session off its subject's list.
+func (sh *shard) unlinkLocked(i extraIndex) {
+	e := sh.extras.at(i)
+	if e.next == i {
+		delete(sh.subjects, e.subject)
+		return
+	}
+	sh.extras.at(e.next).prev = e.prev
+	sh.extras.at(e.prev).next = e.next
+	if sh.subjects[e.subject] == i {
+		sh.subjects[e.subject] = e.next
+	}
+}
+
+// subjectBits is how many bits of an id's hash are its subject's, so that all of
+// a subject's sessions fall into one shard, however many shards there are.
+const subjectBits = 16
+
+// The multiplier of the hash, 2^64 divided by the golden ratio, spreads ids over
+// the upper bits. It is odd, so that it has an inverse.
+const (
+	hashFactor  = 0x9E3779B97F4A7C15
+	hashInverse = 0xF1DE83E19937733D
+)
+
+// hashOf returns the hash of an id, whose upper bits are its shard.
+func hashOf(id token.ID) uint64 { return binary.LittleEndian.Uint64(id[:]) * hashFactor }
+
+// idFor changes a random id such that its hash begins as the subject's.
+func idFor(subject Subject, id token.ID) token.ID {
+	hash := hashOf(id)<<subjectBits>>subjectBits | subject.hash()
+	binary.LittleEndian.PutUint64(id[:], hash*hashInverse)
+	return id
+}
+
+// hash has the subject's bits and zeros.
+func (subject Subject) hash() uint64 {
+	return binary.LittleEndian.Uint64(subject[:]) >> (64 - subjectBits) << (64 - subjectBits)
+}
+
+// endBatch is how many sessions of a subject are ended under one hold of a lock.
+const endBatch = 32
+
+// EndSubject ends each session of a subject that exists at the call and returns
+// how many lived. An exchange of one of them that comes in between is no way
+// out: its session ends all the same.
+func (s *Store) EndSubject(_ context.Context, name []byte) (ended int, err error) {
+	subject, now := NewSubject(name), s.now()
+	sh := &s.shards[subject.hash()>>s.shift]
+	for more := true; more; {
+		var batch endedSessions
+		batch, more = sh.endSubject(subject, now)
+		ended += batch.live
+		for _, c := range batch.commits {
+			if err := c.wait(); err != nil {
+				return ended, err
+			}
+		}
+	}
+	return ended, nil
+}
+
+type endedSessions struct {
+	live    int
+	commits []*commit
+}
+
+// endSubject ends the oldest sessions of a subject, unless they are newer than
+// now. It returns whether there are more.
+func (sh *shard) endSubject(subject Subject, now deadline) (batch endedSessions, more bool) {
+	sh.lock()
+	defer sh.mu.Unlock()
+	batch.commits = sh.underWayLocked()
+	for range endBatch {
+		newest, ok := sh.subjects[subject]
+		if !ok {
+			return batch, false
+		}
+		e := sh.extras.at(sh.extras.at(newest).prev)
+		if e.created > now {
+			return batch, false
+		}
+		r := sh.records.at(e.record)
+		if sh.heap.at(r.place).deadline > now {
+			batch.live++
+			sh.counters.Ended++
+		}
+		if c := sh.endLocked(r); c != nil {
+			batch.commits = append(batch.commits, c)
+		}
+	}
+	return batch, true
+}
+
+// SubjectSessions returns the newest live sessions of a subject, limit at most,
+// and whether there are more.
+func (s *Store) SubjectSessions(_ context.Context, name []byte, limit int) (list []token.Session, more bool, err error) {
+	subject, now := NewSubject(name), s.now()
+	sh := &s.shards[subject.hash()>>s.shift]
+	ids, more, under := sh.subjectIDs(subject, now, limit)
+	for _, c := range under {
+		if err := c.wait(); err != nil {
+			return nil, false, err
+		}
+	}
+	for _, id := range ids {
+		if session, ok := s.listed(sh, id, subject, now); ok {
+			list = append(list, session)
+		}
+	}
+	return list, more, nil
+}
+
+// subjectIDs returns the ids of a subject's newest live sessions. It steps over
+// no more than limit expired ones, which the purge is about to take away.
+func (sh *shard) subjectIDs(subject Subject, now deadline, limit int) (ids []token.ID, more bool, under []*commit) {
+	sh.rlock()
+	defer sh.mu.RUnlock()
+	newest, ok := sh.subjects[subject]
+	if !ok {
+		return nil, false, sh.underWayLocked()
+	}
+	i := newest
+	for range 2 * limit {
+		e := sh.extras.at(i)
+		if r := sh.records.at(e.record); sh.heap.at(r.place).deadline > now {
+			if len(ids) == limit {
+				return ids, true, sh.underWayLocked()
+			}
+			ids = append(ids, r.id)
+		}
+		if i = e.next; i == newest {
+			return ids, false, sh.underWayLocked()
+		}
+	}
+	return ids, true, sh.underWayLocked()
+}
+
+// listed returns what a listing tells of a session, if it is still there.
+func (s *Store) listed(sh *shard, id token.ID, subject Subject, now deadline) (token.Session, bool) {
+	sh.rlock()
+	defer sh.mu.RUnlock()
+	r := sh.liveLocked(id, now)
+	if r == nil {
+		return token.Session{}, false
+	}
+	meta, i := sh.contentLocked(r)
+	if i == 0 || sh.extras.at(i).subject != subject {
+		return token.Session{}, false
+	}
+	return token.Session{
+		Created: s.rules.clock.time(sh.extras.at(i).created),
+		Expires: s.rules.clock.time(sh.heap.at(r.place).deadline),
+		Meta:    append([]byte(nil), meta...),
+	}, true
+}
