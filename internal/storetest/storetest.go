@@ -1,0 +1,121 @@
+// Package storetest is the suite of tests that every store passes.
+//
+// # Basics
+//
+// The test of a store describes it in a Harness and calls Run. The suite covers
+// what the Store interface promises: the contract call by call, one winner among
+// many, a random walk beside a naive model, and the linearizability of
+// concurrent histories.
+//
+// # Caveats
+//
+// Random tests log their seed; the flag -storetest.seed repeats one.
+package storetest
+
+import (
+	"context"
+	"flag"
+	"iter"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tokenserver/token"
+)
+
+// Store is what the suite tests: the interface that the server needs of a store.
+type Store interface {
+	Create(ctx context.Context, n token.New) (token.Token, error)
+	Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.Exchanged, error)
+	Validate(ctx context.Context, t token.Token, dst []byte) (meta []byte, expires time.Time, err error)
+	Delete(ctx context.Context, t token.Token) error
+	Sessions(ctx context.Context) iter.Seq2[token.Session, error]
+}
+
+// Config is what a store under test is opened with. A field that is 0 means the
+// store's default, and of MaxSessions and MaxBytes no limit.
+type Config struct {
+	Lifetime    time.Duration
+	MaxSessions int64
+	MaxBytes    int64
+	MaxMeta     int // bytes
+}
+
+// Harness describes the store under test.
+type Harness struct {
+	// Open opens an empty store, which lives until the end of t.
+	Open func(t testing.TB, cfg Config) Store
+	// RealTime says that the store goes by a clock that testing/synctest can't
+	// fake. Expiry is then waited for, and held to parts of a second instead of
+	// to the nanosecond, and the random walk makes no steps in time.
+	RealTime bool
+	// Unlimited says that the store knows neither MaxSessions nor MaxBytes.
+	Unlimited bool
+	// Cost returns what a session with so many bytes of metadata takes of
+	// MaxBytes. If it is nil, the random walk has no such limit.
+	Cost func(meta int) int64
+	// Check, if it is not nil, is called after each step of the random walk and
+	// after each concurrent test, while no call is under way.
+	Check func(t testing.TB, s Store)
+}
+
+// Run runs the whole suite.
+func Run(t *testing.T, h Harness) {
+	t.Run("Contract", func(t *testing.T) { h.runAll(t, contractTests) })
+	t.Run("Metadata", func(t *testing.T) { h.runAll(t, metadataTests()) })
+	t.Run("Expiry", func(t *testing.T) { h.runAll(t, h.expiryTests()) })
+	if !h.Unlimited {
+		t.Run("Limits", func(t *testing.T) { h.runAll(t, h.limitTests()) })
+	}
+	t.Run("Sessions", func(t *testing.T) { h.runAll(t, h.listingTests()) })
+	t.Run("OneWinner", h.testOneWinner)
+	t.Run("Linearizable", h.testLinearizable)
+	t.Run("RandomWalk", h.testRandomWalks)
+}
+
+// test is one test of the suite, on a store of its own.
+type test struct {
+	name string
+	cfg  Config
+	run  func(*tester)
+}
+
+func (h Harness) runAll(t *testing.T, tests []test) {
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			h.inBubble(t, func(t *testing.T) { test.run(h.open(t, test.cfg)) })
+		})
+	}
+}
+
+// inBubble runs f with a fake clock, unless the store would not go by it.
+func (h Harness) inBubble(t *testing.T, f func(*testing.T)) {
+	if h.RealTime {
+		f(t)
+		return
+	}
+	synctest.Test(t, f)
+}
+
+func (h Harness) check(t testing.TB, s Store) {
+	t.Helper()
+	if h.Check != nil {
+		h.Check(t, s)
+	}
+}
+
+var seedFlag = flag.Uint64("storetest.seed", 0, "seed of random tests; 0 picks one")
+
+// Seed returns a seed for a random test, which it logs.
+func Seed(t testing.TB) uint64 {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("-storetest.seed=%d", seed)
+	return seed
+}
+
+// NewRand returns a source of random numbers for a seed.
+func NewRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }

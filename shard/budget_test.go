@@ -1,0 +1,207 @@
+package shard
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tokenserver/internal/storetest"
+	"tokenserver/token"
+)
+
+func TestSessionCost(t *testing.T) {
+	// A block begins with four bytes that are not metadata's.
+	tests := []struct {
+		meta int
+		want int64
+	}{
+		{2, 72 + 16}, {12, 72 + 16}, {13, 72 + 24}, {115, 72 + 120}, {32 << 10, 72 + 32<<10 + 4}, {16 << 20, 72 + 16<<20 + 4},
+	}
+	for _, test := range tests {
+		if got := sessionCost(test.meta); got != test.want {
+			t.Errorf("sessionCost(%d) = %d, want %d", test.meta, got, test.want)
+		}
+	}
+}
+
+// TestLimitIsExact has many goroutines create sessions: as many as fit do, and
+// not one more, over all shards.
+func TestLimitIsExact(t *testing.T) {
+	const fit, creators, creates = 200, 16, 25
+	meta := []byte(`{"user":"somebody","roles":["reader","writer"]}`)
+	cost := sessionCost(len(meta))
+	tests := []struct {
+		name string
+		cfg  Config
+	}{
+		{"sessions", Config{MaxSessions: fit}},
+		{"bytes", Config{MaxBytes: fit * cost}},
+		{"bytes, one short", Config{MaxBytes: (fit+1)*cost - 1}},
+		{"both", Config{MaxSessions: fit, MaxBytes: fit * cost}},
+		{"both, bytes first", Config{MaxSessions: 10 * fit, MaxBytes: fit * cost}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			test.cfg.Shards = 8
+			s := open(t, test.cfg)
+			var created, refused atomic.Int64
+			var done sync.WaitGroup
+			for range creators {
+				done.Go(func() {
+					for range creates {
+						_, err := s.Create(t.Context(), token.New{Meta: meta})
+						switch {
+						case err == nil:
+							created.Add(1)
+						case errors.Is(err, token.ErrFull):
+							refused.Add(1)
+						default:
+							t.Errorf("Create = error %v", err)
+						}
+					}
+				})
+			}
+			done.Wait()
+			if created.Load() != fit || refused.Load() != creators*creates-fit {
+				t.Errorf("%d sessions created, %d refused, want %d, %d",
+					created.Load(), refused.Load(), fit, creators*creates-fit)
+			}
+		})
+	}
+}
+
+// TestUnderLoad has goroutines do everything at once, with limits and with time
+// that passes, and checks the invariants in between and at the end.
+func TestUnderLoad(t *testing.T) {
+	rounds, calls := 20, 200
+	if raceEnabled {
+		rounds, calls = 10, 100
+	}
+	cfg := Config{Shards: 8, Lifetime: 30 * time.Minute, MaxSessions: 150, MaxBytes: 200 << 10, PurgeInterval: time.Minute}
+	seed := storetest.Seed(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, cfg)
+		for round := range rounds {
+			var done sync.WaitGroup
+			for i := range 8 {
+				l := load{t: t, s: s, rng: storetest.NewRand(seed + uint64(8*round+i))}
+				done.Go(func() { l.run(calls) })
+			}
+			done.Wait()
+			checkStore(t, s)
+		}
+		time.Sleep(cfg.Lifetime)
+		s.Purge()
+		got := s.Stats()
+		if got.Sessions != 0 || got.Bytes != 0 || s.budget.sessions.taken.Load() != 0 || s.budget.bytes.taken.Load() != 0 {
+			t.Errorf("all expired: %+v, want nothing held", got)
+		}
+		if got.Created != got.Deleted+got.Purged || got.Purged == 0 || got.Deleted == 0 || got.Exchanged == 0 {
+			t.Errorf("all expired: counters are %+v", got.Counters)
+		}
+	})
+}
+
+// load is one of the goroutines of TestUnderLoad.
+type load struct {
+	t      *testing.T
+	s      *Store
+	rng    *rand.Rand
+	tokens []token.Token
+}
+
+func (l *load) run(calls int) {
+	for range calls {
+		l.call()
+		if b := &l.s.budget; b.sessions.taken.Load() > b.sessions.limit || b.bytes.taken.Load() > b.bytes.limit {
+			l.t.Errorf("over the limits: %d sessions, %d bytes", b.sessions.taken.Load(), b.bytes.taken.Load())
+		}
+	}
+}
+
+func (l *load) call() {
+	ctx := l.t.Context()
+	switch n := l.rng.IntN(100); {
+	case n < 30 || len(l.tokens) == 0:
+		tok, err := l.s.Create(ctx, token.New{Meta: l.meta()})
+		if l.allowed(err, token.ErrFull) {
+			l.tokens = append(l.tokens, tok)
+		}
+	case n < 80:
+		i := l.rng.IntN(len(l.tokens))
+		var patch []byte
+		if l.rng.IntN(2) == 0 {
+			patch = l.meta()
+		}
+		x, err := l.s.Exchange(ctx, l.tokens[i], patch, nil)
+		if l.allowed(err, token.ErrFull, token.ErrInvalid) {
+			l.tokens[i] = x.Token
+		}
+	case n < 90:
+		_, _, err := l.s.Validate(ctx, l.tokens[l.rng.IntN(len(l.tokens))], nil)
+		l.allowed(err, token.ErrInvalid)
+	case n < 95:
+		l.s.Delete(ctx, l.tokens[l.rng.IntN(len(l.tokens))])
+	case n < 97:
+		l.s.Purge()
+		l.s.Stats()
+	case n < 98:
+		for _, err := range l.s.Sessions(ctx) {
+			l.allowed(err)
+		}
+	default: // the goroutines wake together
+		time.Sleep(time.Until(time.Now().Truncate(10 * time.Minute).Add(10 * time.Minute)))
+	}
+}
+
+// allowed says whether a call went well, and notes an error that is none of those.
+func (l *load) allowed(err error, allowed ...error) bool {
+	for _, a := range allowed {
+		if errors.Is(err, a) {
+			return false
+		}
+	}
+	if err != nil {
+		l.t.Errorf("call = error %v, want none or one of %v", err, allowed)
+	}
+	return err == nil
+}
+
+func (l *load) meta() []byte {
+	return fmt.Appendf(nil, `{"k%d":"%s"}`, l.rng.IntN(3), strings.Repeat("x", l.rng.IntN(1<<l.rng.IntN(14))))
+}
+
+// TestOutOfPages has no page number left in a shard: what needs one is refused,
+// and nothing changes.
+func TestOutOfPages(t *testing.T) {
+	s := New(Config{Shards: 1, MaxSessions: 10, MaxBytes: 1 << 20, PurgeInterval: never})
+	defer s.Close()
+	tok := mustCreate(t, s, `{"a":1}`)
+	before := s.Stats()
+	taken := s.budget.bytes.taken.Load()
+	s.shards[0].meta.pages = maxPages - 1
+
+	big := []byte(`{"a":"` + strings.Repeat("x", 1000) + `"}`)
+	if _, err := s.Create(t.Context(), token.New{Meta: big}); !errors.Is(err, token.ErrFull) {
+		t.Errorf("Create = error %v, want %v", err, token.ErrFull)
+	}
+	if _, err := s.Exchange(t.Context(), tok, big, nil); !errors.Is(err, token.ErrFull) {
+		t.Errorf("Exchange = error %v, want %v", err, token.ErrFull)
+	}
+	if got := s.budget.bytes.taken.Load(); got != taken || s.budget.sessions.taken.Load() != 1 {
+		t.Errorf("%d bytes, %d sessions taken, want %d, 1", got, s.budget.sessions.taken.Load(), taken)
+	}
+	if after := s.Stats(); after != before {
+		t.Errorf("Stats = %+v, want %+v", after, before)
+	}
+	if meta, _, err := s.Validate(t.Context(), tok, nil); string(meta) != `{"a":1}` || err != nil {
+		t.Errorf("Validate = %q, error %v, want %q", meta, err, `{"a":1}`)
+	}
+	mustExchange(t, s, tok, []byte(`{"a":2}`))
+}

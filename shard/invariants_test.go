@@ -1,0 +1,307 @@
+package shard
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"testing"
+)
+
+// checkStore checks all that must hold of a store while no call is under way;
+// its purge may be.
+func checkStore(t testing.TB, s *Store) {
+	t.Helper()
+	for i := range s.shards {
+		s.shards[i].mu.Lock()
+		defer s.shards[i].mu.Unlock()
+	}
+	var sessions, bytes int64
+	for i := range s.shards {
+		sh := &s.shards[i]
+		checkShard(t, sh)
+		for id := range sh.sessions {
+			if s.shard(id) != sh {
+				t.Errorf("shard %d has a session of another shard", i)
+			}
+		}
+		if sh.heap.n > 0 && sh.heap.min().deadline < s.purge.earliest.Load() {
+			t.Errorf("shard %d: a session expires at %d, earliest is %d", i, sh.heap.min().deadline, s.purge.earliest.Load())
+		}
+		sessions += int64(sh.heap.n)
+		bytes += int64(sh.heap.n)*sessionOverhead + sh.meta.used
+	}
+	checkFrames(t, s)
+	checkQuota(t, "sessions", &s.budget.sessions, sessions)
+	checkQuota(t, "bytes", &s.budget.bytes, bytes)
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+// checkFrames checks that each frame is free or has one owner.
+func checkFrames(t testing.TB, s *Store) {
+	t.Helper()
+	f := &s.frames
+	owners := make([]int, f.n+1)
+	for number := f.free; number != 0; number = binary.LittleEndian.Uint32(f.dataLocked(number)) {
+		if owners[number]++; owners[number] > 1 {
+			t.Fatalf("frames: frame %d is twice in the free list", number)
+		}
+		owners[0]++
+	}
+	if owners[0] != int(f.frees) {
+		t.Errorf("frames: %d in the free list, frees is %d", owners[0], f.frees)
+	}
+	for i := range s.shards {
+		for _, number := range ownedFrames(&s.shards[i]) {
+			owners[number]++
+		}
+	}
+	for number, n := range owners[1:] {
+		if n != 1 {
+			t.Errorf("frames: frame %d of %d has %d owners", number+1, f.n, n)
+		}
+	}
+}
+
+// ownedFrames returns the numbers of a shard's frames.
+func ownedFrames(sh *shard) (numbers []uint32) {
+	add := func(number uint32) {
+		if number != 0 {
+			numbers = append(numbers, number)
+		}
+	}
+	for _, number := range sh.records.chunks.taken {
+		add(number)
+	}
+	for _, number := range sh.heap.entries.taken {
+		add(number)
+	}
+	for number := uint32(1); number <= sh.meta.pages; number++ {
+		add(sh.meta.page(number).frame)
+	}
+	return numbers
+}
+
+func checkQuota(t testing.TB, name string, q *quota, held int64) {
+	t.Helper()
+	want := held
+	if q.limit == 0 {
+		want = 0
+	}
+	if got := q.taken.Load(); got != want || q.limit > 0 && got > q.limit {
+		t.Errorf("budget of %s: %d taken of %d, and the shards hold %d", name, got, q.limit, held)
+	}
+}
+
+func checkShard(t testing.TB, sh *shard) {
+	t.Helper()
+	live := checkRecords(t, sh)
+	if len(sh.sessions) != len(live) || int(sh.heap.n) != len(live) {
+		t.Errorf("%d records in use, %d in the map, %d in the heap", len(live), len(sh.sessions), sh.heap.n)
+	}
+	blocks := make(map[blockRef]int)
+	for _, i := range live {
+		r := sh.records.at(i)
+		if j, ok := sh.sessions[r.id]; !ok || j != i {
+			t.Errorf("record %d: the map has %d, %v", i, j, ok)
+		}
+		if r.place < heapRoot || r.place >= sh.heap.end() || sh.heap.at(r.place).record != i {
+			t.Errorf("record %d: its place %d in the heap is not its own", i, r.place)
+		}
+		if _, taken := blocks[r.block]; taken {
+			t.Errorf("record %d shares a block", i)
+		}
+		blocks[r.block] = blockLen(len(sh.metaLocked(r)))
+	}
+	checkHeap(t, &sh.heap)
+	if checkArena(t, &sh.meta, blocks); t.Failed() {
+		t.FailNow()
+	}
+	for _, i := range live {
+		if meta := sh.metaLocked(sh.records.at(i)); !json.Valid(meta) {
+			t.Errorf("record %d: metadata is %.100q", i, meta)
+		}
+	}
+	if c := sh.counters; c.Created-c.Deleted-c.Purged != uint64(len(live)) {
+		t.Errorf("%d sessions, counters are %+v", len(live), c)
+	}
+}
+
+// checkRecords checks the slab's free list and returns the records in use.
+func checkRecords(t testing.TB, sh *shard) (live []recordIndex) {
+	t.Helper()
+	s := &sh.records
+	free := make(map[recordIndex]bool)
+	for next := s.free; next != 0; next = uint32(s.at(recordIndex(next - 1)).block) {
+		i := recordIndex(next - 1)
+		if uint32(i) >= s.n || free[i] {
+			t.Fatalf("free list of records: record %d of %d, seen before: %v", i, s.n, free[i])
+		}
+		free[i] = true
+		if want := (record{block: s.at(i).block}); *s.at(i) != want {
+			t.Errorf("free record %d is not wiped: %+v", i, *s.at(i))
+		}
+	}
+	for i := recordIndex(0); uint32(i) < s.n; i++ {
+		switch {
+		case free[i]:
+		case s.at(i).place == 0:
+			t.Errorf("record %d is neither in use nor in the free list", i)
+		default:
+			live = append(live, i)
+		}
+	}
+	return live
+}
+
+// checkHeap checks the order of the heap, and that its records know their places.
+func checkHeap(t testing.TB, h *deadlineHeap) {
+	t.Helper()
+	for place := uint32(heapRoot); place < h.end(); place++ {
+		e := *h.at(place)
+		if place > heapRoot && h.at(parent(place)).deadline > e.deadline {
+			t.Errorf("heap: %d at place %d, under %d", e.deadline, place, h.at(parent(place)).deadline)
+		}
+		if got := h.records.at(e.record).place; got != place {
+			t.Errorf("heap: record %d is at place %d and says %d", e.record, place, got)
+		}
+	}
+	// A whole chunk and half of one are kept for more, no more.
+	chunk := int(h.entries.chunkLen())
+	if room := h.entries.len(); room > chunk && room-int(h.end()) >= chunk+chunk/2 {
+		t.Errorf("heap: room for %d, %d needed", room, h.end())
+	}
+}
+
+// checkArena checks an arena of which the given blocks are in use, each with its
+// size in bytes.
+func checkArena(t testing.TB, a *arena, blocks map[blockRef]int) {
+	t.Helper()
+	used := make(map[uint32]map[uint16]bool) // slots in use by page
+	var usedBytes int64
+	for ref, n := range blocks {
+		number, slot := uint32(ref)>>slotBits, uint16(ref&maxBlocks)
+		if number == 0 || number > a.pages {
+			t.Fatalf("arena: block %d is in page %d of %d", ref, number, a.pages)
+		}
+		if used[number] == nil {
+			used[number] = make(map[uint16]bool)
+		}
+		used[number][slot] = true
+		usedBytes += int64(blockSize(n))
+		p := a.page(number)
+		if p.class != classOf(n) || p.class == largeClass && len(p.data) != n {
+			t.Errorf("arena: block of %d bytes in a page of class %d with %d bytes", n, p.class, len(p.data))
+		}
+	}
+	released := releasedPages(t, a)
+	partial := partialPages(t, a)
+	var reserved int64
+	var classBlocks [largeClass]uint32
+	var empty [largeClass]int
+	for number := uint32(1); number <= a.pages; number++ {
+		if released[number] {
+			if used[number] != nil || partial[number] {
+				t.Errorf("arena: released page %d is in use", number)
+			}
+			continue
+		}
+		p := a.page(number)
+		checkPage(t, a, number, used[number])
+		reserved += int64(len(p.data))
+		if p.class == largeClass {
+			continue
+		}
+		classBlocks[p.class] += uint32(p.blocks)
+		if p.used == 0 {
+			empty[p.class]++
+		}
+		if got, want := partial[number], p.used < p.blocks; got != want {
+			t.Errorf("arena: page %d, %d of %d blocks used: in the list of partial pages: %v", number, p.used, p.blocks, got)
+		}
+	}
+	if a.used != usedBytes || a.reserved != reserved {
+		t.Errorf("arena: used %d, reserved %d, want %d, %d", a.used, a.reserved, usedBytes, reserved)
+	}
+	if a.blocks != classBlocks {
+		t.Errorf("arena: blocks by class %v, want %v", a.blocks, classBlocks)
+	}
+	for class, n := range empty {
+		if n > 1 {
+			t.Errorf("arena: %d empty pages of class %d", n, class)
+		}
+	}
+}
+
+// checkPage checks a page of which the given slots are in use.
+func checkPage(t testing.TB, a *arena, number uint32, used map[uint16]bool) {
+	t.Helper()
+	p := a.page(number)
+	if int(p.used) != len(used) {
+		t.Errorf("arena: page %d: used %d, want %d", number, p.used, len(used))
+	}
+	if p.class == largeClass {
+		if len(used) != 1 || !used[0] {
+			t.Errorf("arena: large page %d has %d blocks in use", number, len(used))
+		}
+		return
+	}
+	if rest := len(p.data) - int(p.blocks)*int(blockSizes[p.class]); rest < 0 || rest > 0 && p.frame == 0 {
+		t.Errorf("arena: page %d of class %d: %d bytes for %d blocks", number, p.class, len(p.data), p.blocks)
+	}
+	seen := make(map[uint16]bool)
+	for next := p.free; next != 0; {
+		slot := next - 1
+		if slot >= p.fresh || seen[slot] || used[slot] {
+			t.Fatalf("arena: page %d: free list has slot %d: fresh %d, seen before: %v, in use: %v",
+				number, slot, p.fresh, seen[slot], used[slot])
+		}
+		seen[slot] = true
+		b := p.block(slot)
+		next = uint16(b[0]) | uint16(b[1])<<8
+	}
+	for slot := range used {
+		if slot >= p.fresh {
+			t.Errorf("arena: page %d: slot %d in use, fresh %d", number, slot, p.fresh)
+		}
+	}
+	if len(seen)+len(used) != int(p.fresh) || p.fresh > p.blocks {
+		t.Errorf("arena: page %d: %d free and %d used blocks, fresh %d of %d", number, len(seen), len(used), p.fresh, p.blocks)
+	}
+}
+
+// releasedPages returns the numbers that wait for another page.
+func releasedPages(t testing.TB, a *arena) map[uint32]bool {
+	t.Helper()
+	released := make(map[uint32]bool)
+	for number := a.released; number != 0; number = a.page(number).next {
+		if released[number] || number > a.pages {
+			t.Fatalf("arena: list of released pages: page %d of %d, seen before: %v", number, a.pages, released[number])
+		}
+		released[number] = true
+		p := *a.page(number)
+		if p.data != nil || p.used != 0 || p.free != 0 || p.fresh != 0 || p.blocks != 0 {
+			t.Errorf("arena: released page %d is not wiped", number)
+		}
+	}
+	return released
+}
+
+// partialPages returns the pages in the lists of pages with free blocks.
+func partialPages(t testing.TB, a *arena) map[uint32]bool {
+	t.Helper()
+	partial := make(map[uint32]bool)
+	for class := range a.partial {
+		prev := uint32(0)
+		for number := a.partial[class]; number != 0; number = a.page(number).next {
+			p := a.page(number)
+			if partial[number] || int(p.class) != class || p.prev != prev {
+				t.Fatalf("arena: list of class %d: page %d of class %d, prev %d, want %d, seen before: %v",
+					class, number, p.class, p.prev, prev, partial[number])
+			}
+			partial[number] = true
+			prev = number
+		}
+	}
+	return partial
+}

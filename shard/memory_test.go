@@ -1,0 +1,217 @@
+package shard
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tokenserver/token"
+)
+
+// heapBytes returns how many bytes of the process's memory are in use.
+func heapBytes() int64 { return int64(memStats().HeapAlloc) }
+
+// memStats leaves out what is garbage; pools let go at the second collection.
+func memStats() (m runtime.MemStats) {
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m
+}
+
+// TestMemoryServesAgain creates sessions and lets them expire, ten times over:
+// each round is served from the memory of the first, also where the sizes of
+// sessions change.
+func TestMemoryServesAgain(t *testing.T) {
+	sessions := 1_000_000
+	if raceEnabled || testing.Short() {
+		sessions = 50_000
+	}
+	tests := []struct {
+		name     string
+		sessions int
+		sizes    []int // of metadata, one a round, over and over
+	}{
+		{"one size", sessions, []int{115}},
+		{"two sizes", sessions / 10, []int{1000, 60}},
+		{"mixed sizes", sessions / 10, []int{0}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { testMemoryServesAgain(t, test.sessions, test.sizes) })
+		})
+	}
+}
+
+func testMemoryServesAgain(t *testing.T, sessions int, sizes []int) {
+	s := open(t, Config{Shards: 16, Lifetime: time.Hour, PurgeInterval: never})
+	metas := testMetas(sizes)
+	before := heapBytes()
+	var bytes, reserved, process int64 // of the first round
+	for round := range 10 {
+		for i := range sessions {
+			if _, err := s.Create(t.Context(), token.New{Meta: metas[round%len(metas)][i%16]}); err != nil {
+				t.Fatalf("Create = error %v", err)
+			}
+		}
+		full, used := s.Stats(), heapBytes()-before
+		if round == 0 {
+			bytes, reserved, process = full.Bytes, full.Reserved, used
+			t.Logf("%d sessions: %d bytes, %d reserved, %d of the process", sessions, bytes, reserved, used)
+		}
+		if outgrows(full.Bytes, bytes) || outgrows(full.Reserved, reserved) || outgrows(used, process) {
+			t.Errorf("round %d: %d bytes, %d reserved, %d of the process, want at most 1.2 times %d, %d, %d",
+				round, full.Bytes, full.Reserved, used, bytes, reserved, process)
+		}
+		time.Sleep(time.Hour)
+		if purged := s.Purge(); purged != sessions {
+			t.Errorf("round %d: Purge = %d, want %d", round, purged, sessions)
+		}
+		if empty := s.Stats(); empty.Sessions != 0 || empty.Bytes != 0 || outgrows(empty.Reserved, reserved) {
+			t.Errorf("round %d, purged: %d sessions, %d bytes, %d reserved", round, empty.Sessions, empty.Bytes, empty.Reserved)
+		}
+	}
+}
+
+func outgrows(got, first int64) bool { return 5*got > 6*first }
+
+// testMetas returns sixteen objects for each size; for size 0, of as many sizes.
+func testMetas(sizes []int) (metas [][16][]byte) {
+	for _, size := range sizes {
+		var group [16][]byte
+		for i := range group {
+			n := size
+			if size == 0 {
+				n = 20 * (i + 1)
+			}
+			group[i] = fmt.Appendf(nil, `{"n":"%x%s"}`, i, strings.Repeat("x", n-len(`{"n":"x"}`)))
+		}
+		metas = append(metas, group)
+	}
+	return metas
+}
+
+// TestMemoryServesPatches grows and shrinks the metadata of sessions that live on.
+func TestMemoryServesPatches(t *testing.T) {
+	s := open(t, Config{Shards: 4, PurgeInterval: never})
+	tokens := make([]token.Token, 2000)
+	for i := range tokens {
+		tokens[i] = mustCreate(t, s, `{"a":1}`)
+	}
+	var reserved int64
+	for round := range 10 {
+		for _, size := range []int{2000, 300, 20} {
+			patch := fmt.Appendf(nil, `{"a":"%s"}`, strings.Repeat("x", size))
+			for i := range tokens {
+				tokens[i] = mustExchange(t, s, tokens[i], patch)
+			}
+		}
+		got := s.Stats()
+		if want := int64(len(tokens)) * sessionCost(len(`{"a":""}`)+20); got.Bytes != want {
+			t.Errorf("round %d: Bytes = %d, want %d", round, got.Bytes, want)
+		}
+		if round == 0 {
+			reserved = got.Reserved
+		}
+		if outgrows(got.Reserved, reserved) {
+			t.Errorf("round %d: %d bytes reserved, want at most 1.2 times %d", round, got.Reserved, reserved)
+		}
+	}
+}
+
+// TestPatchStaysInBlock changes metadata without another size class.
+func TestPatchStaysInBlock(t *testing.T) {
+	for _, size := range []int{20, 2000, 100_000} {
+		s := open(t, Config{Shards: 1, MaxMeta: 1 << 20, PurgeInterval: never})
+		patch := func(b string) []byte { return fmt.Appendf(nil, `{"a":"%s"}`, strings.Repeat(b, size)) }
+		tok := mustCreate(t, s, string(patch("x")))
+		before := s.shards[0].records.at(0).block
+		mustExchange(t, s, tok, patch("y"))
+		if after := s.shards[0].records.at(0).block; after != before {
+			t.Errorf("%d bytes changed: block %d, want %d as before", size, after, before)
+		}
+	}
+}
+
+func TestEmptyShardIsSmall(t *testing.T) {
+	const shards, limit = 4096, 4 << 10
+	before := heapBytes()
+	s := open(t, Config{Shards: shards})
+	if got := (heapBytes() - before) / shards; got >= limit {
+		t.Errorf("an empty shard takes %d bytes, want less than %d", got, limit)
+	} else {
+		t.Logf("an empty shard takes %d bytes", got)
+	}
+	runtime.KeepAlive(s)
+}
+
+// TestNoPointersGrow holds that the garbage collector finds next to nothing to
+// scan in a store: its objects are few.
+func TestNoPointersGrow(t *testing.T) {
+	const sessions = 100_000
+	s := open(t, Config{Shards: 4})
+	before := memStats().HeapObjects
+	for range sessions {
+		mustCreate(t, s, `{"user":"somebody","roles":["reader","writer"]}`)
+	}
+	if got, limit := int64(memStats().HeapObjects-before), int64(sessions/100); got > limit {
+		t.Errorf("%d sessions make %d objects on the heap, want at most %d", sessions, got, limit)
+	}
+	runtime.KeepAlive(s)
+}
+
+func TestExchangeAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	tests := []struct{ name, patch string }{
+		{"no patch", ``},
+		{"small patch", `{"n":2}`},
+		{"new members", `{"m":"abc","n":3}`},
+		{"twenty members", manyMembers(20)},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := open(t, Config{Shards: 8, PurgeInterval: never})
+			tok, dst := mustCreate(t, s, `{"user":"somebody","n":1}`), make([]byte, 0, 4096)
+			var patch []byte
+			if test.patch != "" {
+				patch = []byte(test.patch)
+			}
+			allocs := testing.AllocsPerRun(1000, func() {
+				x, err := s.Exchange(t.Context(), tok, patch, dst)
+				if err != nil {
+					t.Fatalf("Exchange = error %v", err)
+				}
+				tok = x.Token
+			})
+			if allocs != 0 {
+				t.Errorf("an exchange makes %v allocations, want 0", allocs)
+			}
+		})
+	}
+}
+
+func manyMembers(n int) string {
+	members := make([]string, n)
+	for i := range members {
+		members[i] = fmt.Sprintf(`"member%d":%d`, i, i)
+	}
+	return "{" + strings.Join(members, ",") + "}"
+}
+
+func TestValidateAllocatesNothing(t *testing.T) {
+	s := open(t, Config{Shards: 8, PurgeInterval: never})
+	tok, dst := mustCreate(t, s, `{"user":"somebody","n":1}`), make([]byte, 0, 1024)
+	allocs := testing.AllocsPerRun(1000, func() {
+		if _, _, err := s.Validate(t.Context(), tok, dst); err != nil {
+			t.Fatalf("Validate = error %v", err)
+		}
+	})
+	if allocs != 0 {
+		t.Errorf("a look makes %v allocations, want 0", allocs)
+	}
+}

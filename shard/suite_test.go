@@ -1,0 +1,82 @@
+package shard
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"tokenserver/internal/storetest"
+	"tokenserver/token"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// never is a purge interval for tests that purge themselves.
+const never = 1000 * time.Hour
+
+// open opens a store that is closed, and checked, at the end of t.
+func open(t testing.TB, cfg Config) *Store {
+	t.Helper()
+	s := New(cfg)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close = error %v", err)
+		}
+		checkStore(t, s)
+	})
+	return s
+}
+
+func TestStore(t *testing.T) {
+	tests := []struct {
+		shards        int
+		purgeInterval time.Duration
+	}{
+		{1, time.Minute},
+		{8, never},
+	}
+	for _, test := range tests {
+		t.Run(fmt.Sprintf("shards=%d", test.shards), func(t *testing.T) {
+			storetest.Run(t, harness(test.shards, test.purgeInterval))
+		})
+	}
+}
+
+func harness(shards int, purgeInterval time.Duration) storetest.Harness {
+	return storetest.Harness{
+		Open: func(t testing.TB, cfg storetest.Config) storetest.Store {
+			return open(t, Config{
+				Shards:        shards,
+				PurgeInterval: purgeInterval,
+				Lifetime:      cfg.Lifetime,
+				MaxSessions:   cfg.MaxSessions,
+				MaxBytes:      cfg.MaxBytes,
+				MaxMeta:       cfg.MaxMeta,
+			})
+		},
+		Cost:  func(meta int) int64 { return sessionCost(meta) },
+		Check: func(t testing.TB, s storetest.Store) { checkStore(t, s.(*Store)) },
+	}
+}
+
+// mustCreate creates a session.
+func mustCreate(t testing.TB, s *Store, meta string) token.Token {
+	t.Helper()
+	tok, err := s.Create(t.Context(), token.New{Meta: []byte(meta)})
+	if err != nil {
+		t.Fatalf("Create(%.100q) = error %v", meta, err)
+	}
+	return tok
+}
+
+// mustExchange exchanges a token.
+func mustExchange(t testing.TB, s *Store, tok token.Token, patch []byte) token.Token {
+	t.Helper()
+	x, err := s.Exchange(t.Context(), tok, patch, nil)
+	if err != nil {
+		t.Fatalf("Exchange(patch %.100q) = error %v", patch, err)
+	}
+	return x.Token
+}
