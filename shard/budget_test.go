@@ -24,7 +24,7 @@ func TestSessionCost(t *testing.T) {
 		{2, 72 + 16}, {12, 72 + 16}, {13, 72 + 24}, {115, 72 + 120}, {32 << 10, 72 + 32<<10 + 4}, {16 << 20, 72 + 16<<20 + 4},
 	}
 	for _, test := range tests {
-		if got := sessionCost(test.meta); got != test.want {
+		if got := sessionCost(test.meta, false); got != test.want {
 			t.Errorf("sessionCost(%d) = %d, want %d", test.meta, got, test.want)
 		}
 	}
@@ -35,7 +35,7 @@ func TestSessionCost(t *testing.T) {
 func TestLimitIsExact(t *testing.T) {
 	const fit, creators, creates = 200, 16, 25
 	meta := []byte(`{"user":"somebody","roles":["reader","writer"]}`)
-	cost := sessionCost(len(meta))
+	cost := sessionCost(len(meta), false)
 	tests := []struct {
 		name string
 		cfg  Config

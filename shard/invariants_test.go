@@ -27,7 +27,7 @@ func checkStore(t testing.TB, s *Store) {
 			t.Errorf("shard %d: a session expires at %d, earliest is %d", i, sh.heap.min().deadline, s.purge.earliest.Load())
 		}
 		sessions += int64(sh.heap.n)
-		bytes += int64(sh.heap.n)*sessionOverhead + sh.meta.used
+		bytes += sh.bytesLocked()
 	}
 	checkFrames(t, s)
 	checkQuota(t, "sessions", &s.budget.sessions, sessions)
@@ -76,6 +76,9 @@ func ownedFrames(sh *shard) (numbers []uint32) {
 	for _, number := range sh.heap.entries.taken {
 		add(number)
 	}
+	for _, number := range sh.extras.chunks.taken {
+		add(number)
+	}
 	for number := uint32(1); number <= sh.meta.pages; number++ {
 		add(sh.meta.page(number).frame)
 	}
@@ -111,14 +114,16 @@ func checkShard(t testing.TB, sh *shard) {
 		if _, taken := blocks[r.block]; taken {
 			t.Errorf("record %d shares a block", i)
 		}
-		blocks[r.block] = blockLen(len(sh.metaLocked(r)))
+		meta, e := sh.contentLocked(r)
+		blocks[r.block] = blockLen(len(meta), e != 0)
 	}
 	checkHeap(t, &sh.heap)
+	checkExtras(t, sh, live)
 	if checkArena(t, &sh.meta, blocks); t.Failed() {
 		t.FailNow()
 	}
 	for _, i := range live {
-		if meta := sh.metaLocked(sh.records.at(i)); !json.Valid(meta) {
+		if meta, _ := sh.contentLocked(sh.records.at(i)); !json.Valid(meta) {
 			t.Errorf("record %d: metadata is %.100q", i, meta)
 		}
 	}

@@ -51,16 +51,28 @@ type commit struct {
 	err   error
 }
 
-// wait waits until the change lasts.
+// wait waits until the change lasts. One that failed stays pending: whatever
+// rests on it fails too.
 func (c *commit) wait() error {
 	if c == nil {
 		return nil
 	}
 	c.once.Do(func() {
-		c.err = c.write.Wait()
-		c.shard.settle(c)
+		if c.err = c.write.Wait(); c.err == nil {
+			c.shard.settle(c)
+		}
 	})
 	return c.err
+}
+
+// waitAll waits until all of some changes last.
+func waitAll(all []*commit) error {
+	for _, c := range all {
+		if err := c.wait(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settle forgets a change that was written, unless a later one took its place.

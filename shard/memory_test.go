@@ -110,7 +110,7 @@ func TestMemoryServesPatches(t *testing.T) {
 			}
 		}
 		got := s.Stats()
-		if want := int64(len(tokens)) * sessionCost(len(`{"a":""}`)+20); got.Bytes != want {
+		if want := int64(len(tokens)) * sessionCost(len(`{"a":""}`)+20, false); got.Bytes != want {
 			t.Errorf("round %d: Bytes = %d, want %d", round, got.Bytes, want)
 		}
 		if round == 0 {

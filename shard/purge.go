@@ -50,9 +50,20 @@ func (s *Store) purgeLoop(interval time.Duration) {
 func (s *Store) Purge() (purged int) {
 	for i := range s.shards {
 		n, _ := s.purgeShard(&s.shards[i], s.now())
-		purged += n
+		if purged += n; s.isClosing() {
+			break
+		}
 	}
 	return purged
+}
+
+func (s *Store) isClosing() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
 }
 
 // makeRoom purges what has expired because a limit is reached. Where another
@@ -77,7 +88,7 @@ func (s *Store) makeRoom(now deadline) {
 // purgeShard purges a shard in batches. It returns how many sessions went, and
 // the deadline of the next one to expire.
 func (s *Store) purgeShard(sh *shard, now deadline) (purged int, next deadline) {
-	for n := purgeBatch; n == purgeBatch; purged += n {
+	for n := purgeBatch; n == purgeBatch && !s.isClosing(); purged += n {
 		start := time.Now()
 		n, next = sh.purgeBatch(now)
 		s.purge.held(time.Since(start))

@@ -32,13 +32,14 @@ func decoyID(i int) (id token.ID) {
 func newTrappedShard(t testing.TB, expired, live int) *shard {
 	t.Helper()
 	sh := new(shard)
-	sh.init(new(frames), new(budget), DefaultMaxMeta)
+	sh.init(&rules{maxMeta: DefaultMaxMeta}, new(frames), new(budget))
 	sh.sessions = decoys
 	var meta token.Members
 	meta.Split([]byte(`{"a":1}`))
 	for i := range expired {
 		delete(decoys, decoyID(i))
-		if ok, err := sh.create(decoyID(i), token.Digest{}, &meta, meta.Len(), 1); !ok || err != nil {
+		n := session{id: decoyID(i), meta: &meta, size: meta.Len(), deadline: 1}
+		if ok, _, err := sh.create(&n); !ok || err != nil {
 			t.Fatalf("create = %v, error %v", ok, err)
 		}
 	}

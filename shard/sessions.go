@@ -16,13 +16,17 @@ const (
 
 // Sessions lists the live sessions in no order. Each session that lives
 // throughout is listed once; one that begins or ends meanwhile may be or not.
-// Its error is that of ctx.
+// Its error is that of ctx or of the Journal.
 func (s *Store) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {
 	return func(yield func(token.Session, error) bool) {
 		var b listing
 		for i := range s.shards {
 			for b.next = 0; b.read(&s.shards[i], s.now()); {
 				if err := ctx.Err(); err != nil {
+					yield(token.Session{}, err)
+					return
+				}
+				if err := waitAll(b.underWay); err != nil {
 					yield(token.Session{}, err)
 					return
 				}
@@ -39,6 +43,7 @@ type listing struct {
 	next     recordIndex // to be looked at in the shard
 	sessions []listed
 	meta     []byte
+	underWay []*commit // changes that it rests on
 }
 
 type listed struct {
@@ -52,6 +57,7 @@ func (b *listing) read(sh *shard, now deadline) bool {
 	b.sessions, b.meta = b.sessions[:0], b.meta[:0]
 	sh.rlock()
 	defer sh.mu.RUnlock()
+	b.underWay = sh.underWayLocked()
 	first, end := b.next, recordIndex(sh.records.n)
 	for ; b.next < min(first+listRecords, end) && len(b.meta) < listBytes; b.next++ {
 		b.copyLocked(sh, sh.records.at(b.next), now)

@@ -278,9 +278,12 @@ func (s *Store) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, 
 		meta, d, c, err = sh.validate(&p, dst)
 	}
 	if failed := c.wait(); failed != nil {
-		return dst, time.Time{}, failed
+		err = failed
 	}
-	return meta, s.rules.clock.time(d), err
+	if err != nil {
+		return dst, time.Time{}, err
+	}
+	return meta, s.rules.clock.time(d), nil
 }
 
 // Delete ends the session whose current token is t, or was so less than the

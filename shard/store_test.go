@@ -28,7 +28,8 @@ func TestConfigDefaults(t *testing.T) {
 	if got != want {
 		t.Errorf("zero Config means %+v, want %+v", got, want)
 	}
-	if set := (Config{1, 2, 3, 4, 5, 6}); set.withDefaults() != set {
+	set := Config{Shards: 1, Lifetime: 2, PurgeInterval: 3, MaxSessions: 4, MaxBytes: 5, MaxMeta: 6}
+	if set.withDefaults() != set {
 		t.Errorf("%+v became %+v", set, set.withDefaults())
 	}
 }
@@ -140,9 +141,9 @@ func TestCounters(t *testing.T) {
 
 		got := s.Stats()
 		want := Stats{
-			Counters: Counters{Created: 10, Exchanged: 4, Invalid: 3, Deleted: 1},
+			Counters: Counters{Created: 10, Exchanged: 4, Invalid: 3, Deleted: 1, Reused: 2},
 			Sessions: 9,
-			Bytes:    9 * sessionCost(len(`{"a":1}`)),
+			Bytes:    9 * sessionCost(len(`{"a":1}`), false),
 			Reserved: got.Reserved,
 		}
 		if got != want || got.Reserved < got.Bytes-9*sessionOverhead {
@@ -173,7 +174,7 @@ func TestReserved(t *testing.T) {
 	}
 	large := strings.Repeat("x", 40<<10)
 	tok = mustExchange(t, s, tok, fmt.Appendf(nil, `{"a":"%s"}`, large))
-	if got, want := s.Stats().Reserved, first+int64(blockLen(len(`{"a":""}`)+len(large))); got != want {
+	if got, want := s.Stats().Reserved, first+int64(blockLen(len(`{"a":""}`)+len(large), false)); got != want {
 		t.Errorf("one large session: Reserved = %d, want %d", got, want)
 	}
 	s.Delete(t.Context(), tok)

@@ -105,10 +105,8 @@ func (s *Store) EndSubject(_ context.Context, name []byte) (ended int, err error
 		var batch endedSessions
 		batch, more = sh.endSubject(subject, now)
 		ended += batch.live
-		for _, c := range batch.commits {
-			if err := c.wait(); err != nil {
-				return ended, err
-			}
+		if err := waitAll(batch.commits); err != nil {
+			return ended, err
 		}
 	}
 	return ended, nil
@@ -152,13 +150,15 @@ func (s *Store) SubjectSessions(_ context.Context, name []byte, limit int) (list
 	subject, now := NewSubject(name), s.now()
 	sh := &s.shards[subject.hash()>>s.shift]
 	ids, more, under := sh.subjectIDs(subject, now, limit)
-	for _, c := range under {
+	if err := waitAll(under); err != nil {
+		return nil, false, err
+	}
+	for _, id := range ids {
+		session, c, ok := s.listed(sh, id, subject, now)
 		if err := c.wait(); err != nil {
 			return nil, false, err
 		}
-	}
-	for _, id := range ids {
-		if session, ok := s.listed(sh, id, subject, now); ok {
+		if ok {
 			list = append(list, session)
 		}
 	}
@@ -190,21 +190,23 @@ func (sh *shard) subjectIDs(subject Subject, now deadline, limit int) (ids []tok
 	return ids, true, sh.underWayLocked()
 }
 
-// listed returns what a listing tells of a session, if it is still there.
-func (s *Store) listed(sh *shard, id token.ID, subject Subject, now deadline) (token.Session, bool) {
+// listed returns what a listing tells of a session, if it is still there, and
+// the change that this rests on.
+func (s *Store) listed(sh *shard, id token.ID, subject Subject, now deadline) (token.Session, *commit, bool) {
 	sh.rlock()
 	defer sh.mu.RUnlock()
+	c := sh.pending[id]
 	r := sh.liveLocked(id, now)
 	if r == nil {
-		return token.Session{}, false
+		return token.Session{}, c, false
 	}
 	meta, i := sh.contentLocked(r)
 	if i == 0 || sh.extras.at(i).subject != subject {
-		return token.Session{}, false
+		return token.Session{}, c, false
 	}
 	return token.Session{
 		Created: s.rules.clock.time(sh.extras.at(i).created),
 		Expires: s.rules.clock.time(sh.heap.at(r.place).deadline),
 		Meta:    append([]byte(nil), meta...),
-	}, true
+	}, c, true
 }

@@ -56,7 +56,7 @@ func harness(shards int, purgeInterval time.Duration) storetest.Harness {
 				MaxMeta:       cfg.MaxMeta,
 			})
 		},
-		Cost:  func(meta int) int64 { return sessionCost(meta) },
+		Cost:  func(meta int) int64 { return sessionCost(meta, false) },
 		Check: func(t testing.TB, s storetest.Store) { checkStore(t, s.(*Store)) },
 	}
 }
