@@ -19,7 +19,7 @@ const module = "tokenserver"
 var mayImport = map[string][]string{
 	"token":  {},
 	"shard":  {"token"},
-	"server": {"token"},
+	"server": {"token", "internal/duration"},
 	"admin":  {},
 }
 

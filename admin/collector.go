@@ -17,10 +17,13 @@ var (
 	bytesDesc     = desc("store_bytes", "Bytes taken by sessions.")
 	reservedDesc  = desc("store_reserved_bytes", "Bytes reserved for sessions, free ones included.")
 	shardsDesc    = desc("shards", "Shards of the store.")
-	exchangesDesc = desc("exchanges_total", "Exchanges by result: ok, or invalid for a refused token.", "result")
+	subjectsDesc  = desc("subjects", "Subjects that have sessions.")
+	exchangesDesc = desc("exchanges_total", "Exchanges by result: ok, replayed for a spent token in its grace, or invalid for a refused one.", "result")
 	createdDesc   = desc("sessions_created_total", "Sessions created.")
 	deletedDesc   = desc("sessions_deleted_total", "Sessions ended by their owner.")
 	purgedDesc    = desc("sessions_purged_total", "Expired sessions whose memory was taken back.")
+	reusedDesc    = desc("tokens_reused_total", "Spent tokens presented beyond any grace.")
+	revokedDesc   = desc("sessions_revoked_total", "Sessions ended because a token of theirs was reused, or with their subject's others.", "cause")
 	lockWaitDesc  = desc("lock_wait_seconds_total", "Time spent waiting for shard locks, over all requests.")
 	contendedDesc = desc("lock_contended_total", "Times that a shard lock had to be waited for.")
 	purgeHoldDesc = desc("purge_lock_hold_max_seconds", "Longest time that a purge has held a shard lock.")
@@ -42,7 +45,8 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		requestsDesc, durationsDesc, buildDesc,
 		sessionsDesc, bytesDesc, reservedDesc, shardsDesc, exchangesDesc,
-		createdDesc, deletedDesc, purgedDesc, lockWaitDesc, contendedDesc, purgeHoldDesc,
+		createdDesc, deletedDesc, purgedDesc, reusedDesc, revokedDesc, subjectsDesc,
+		lockWaitDesc, contendedDesc, purgeHoldDesc,
 	} {
 		out <- d
 	}
@@ -69,7 +73,12 @@ func collectStore(out chan<- prometheus.Metric, st StoreStats) {
 	gauge(out, reservedDesc, float64(st.Reserved))
 	gauge(out, shardsDesc, float64(st.Shards))
 	counter(out, exchangesDesc, float64(st.Exchanged), "ok")
+	counter(out, exchangesDesc, float64(st.Replayed), "replayed")
 	counter(out, exchangesDesc, float64(st.Invalid), "invalid")
+	counter(out, reusedDesc, float64(st.Reused))
+	counter(out, revokedDesc, float64(st.Revoked), "reuse")
+	counter(out, revokedDesc, float64(st.Ended), "subject")
+	gauge(out, subjectsDesc, float64(st.Subjects))
 	counter(out, createdDesc, float64(st.Created))
 	counter(out, deletedDesc, float64(st.Deleted))
 	counter(out, purgedDesc, float64(st.Purged))

@@ -18,6 +18,7 @@ func sampleCollector() collector {
 			return StoreStats{
 				Shards: 32, Sessions: 7, Bytes: 4096, Reserved: 8192,
 				Created: 10, Exchanged: 20, Invalid: 3, Deleted: 2, Purged: 1,
+				Replayed: 5, Reused: 6, Revoked: 8, Ended: 9, Subjects: 11,
 				LockWait: 1500 * time.Millisecond, Contended: 4, LongestPurgeHold: 250 * time.Microsecond,
 			}
 		},
@@ -38,10 +39,11 @@ const sampleMetrics = `
 # HELP token_server_build_info Always 1, labelled with what runs.
 # TYPE token_server_build_info gauge
 token_server_build_info{commit="abc123",goversion="go1.26",version="v1.2.3"} 1
-# HELP token_server_exchanges_total Exchanges by result: ok, or invalid for a refused token.
+# HELP token_server_exchanges_total Exchanges by result: ok, replayed for a spent token in its grace, or invalid for a refused one.
 # TYPE token_server_exchanges_total counter
 token_server_exchanges_total{result="invalid"} 3
 token_server_exchanges_total{result="ok"} 20
+token_server_exchanges_total{result="replayed"} 5
 # HELP token_server_lock_contended_total Times that a shard lock had to be waited for.
 # TYPE token_server_lock_contended_total counter
 token_server_lock_contended_total 4
@@ -76,6 +78,10 @@ token_server_sessions_deleted_total 2
 # HELP token_server_sessions_purged_total Expired sessions whose memory was taken back.
 # TYPE token_server_sessions_purged_total counter
 token_server_sessions_purged_total 1
+# HELP token_server_sessions_revoked_total Sessions ended because a token of theirs was reused, or with their subject's others.
+# TYPE token_server_sessions_revoked_total counter
+token_server_sessions_revoked_total{cause="reuse"} 8
+token_server_sessions_revoked_total{cause="subject"} 9
 # HELP token_server_shards Shards of the store.
 # TYPE token_server_shards gauge
 token_server_shards 32
@@ -85,6 +91,12 @@ token_server_store_bytes 4096
 # HELP token_server_store_reserved_bytes Bytes reserved for sessions, free ones included.
 # TYPE token_server_store_reserved_bytes gauge
 token_server_store_reserved_bytes 8192
+# HELP token_server_subjects Subjects that have sessions.
+# TYPE token_server_subjects gauge
+token_server_subjects 11
+# HELP token_server_tokens_reused_total Spent tokens presented beyond any grace.
+# TYPE token_server_tokens_reused_total counter
+token_server_tokens_reused_total 6
 `
 
 // scrape returns all metrics of c as text.

@@ -8,12 +8,17 @@ type StoreStats struct {
 	Sessions int64 // held, expired ones that are not purged yet among them
 	Bytes    int64 // taken by sessions
 	Reserved int64 // bytes reserved for sessions, free ones included
+	Subjects int64 // that have sessions
 
 	Created   uint64 // sessions
 	Exchanged uint64 // tokens exchanged
 	Invalid   uint64 // exchanges refused because the token was invalid
 	Deleted   uint64 // sessions ended by their owner
 	Purged    uint64 // expired sessions whose memory was taken back
+	Replayed  uint64 // exchanges of spent tokens answered in their grace
+	Reused    uint64 // spent tokens presented beyond any grace
+	Revoked   uint64 // sessions ended because of that
+	Ended     uint64 // sessions ended with their subject's others
 
 	LockWait         time.Duration // spent waiting for locks
 	Contended        uint64        // times that a lock had to be waited for

@@ -15,6 +15,12 @@ import (
 // that the process may use.
 const halfOfMemory = -1
 
+// Values of Config.OnReuse.
+const (
+	onReuseReject = "reject"
+	onReuseRevoke = "revoke"
+)
+
 const defaultAdminAddress = "127.0.0.1:3667"
 
 // Config is what flags and environment choose.
@@ -34,6 +40,11 @@ type Config struct {
 	MaxTokens int64 // 0 is no limit
 	MaxMemory int64 // bytes; 0 is no limit
 
+	Grace       time.Duration // 0 is none
+	OnReuse     string        // reject or revoke
+	MaxLifetime time.Duration // 0 is no limit
+	SecretFile  string        // empty for none
+
 	LogLevel  slog.Level
 	LogFormat string // text or json
 }
@@ -49,6 +60,7 @@ func defaultConfig() Config {
 		MaxBody:       64 * kib,
 		MaxMeta:       64 * kib,
 		MaxMemory:     halfOfMemory,
+		OnReuse:       onReuseReject,
 		LogLevel:      slog.LevelInfo,
 		LogFormat:     "text",
 	}
@@ -75,6 +87,10 @@ func (c *Config) flagSet(cmd *commands) *pflag.FlagSet {
 	f.Var(newCount(&c.MaxTokens), "max-tokens", "greatest number of sessions")
 	f.Var(newMemory(&c.MaxMemory), "max-memory", "greatest memory of all sessions")
 	f.Var(newDuration(&c.DrainDelay, 0, 5*time.Minute), "drain-delay", "how long /readyz says 503 before the listener closes at a stop")
+	f.Var(newDuration(&c.Grace, 0, time.Minute), "grace", "how long a spent token still gets its session's current one")
+	f.Var(newChoice(&c.OnReuse, onReuseReject, onReuseRevoke), "on-reuse", "what becomes of a session whose spent token comes back after its grace")
+	f.Var(newOptionalDuration(&c.MaxLifetime, 30*time.Minute, 365*24*time.Hour), "max-lifetime", "how long a session lives at most, whatever is exchanged")
+	f.Var(newPath(&c.SecretFile), "secret-file", "file with the key from which tokens are derived under a grace")
 	f.Var(newLevel(&c.LogLevel), "log-level", "least level of what is logged")
 	f.Var(newChoice(&c.LogFormat, "text", "json"), "log-format", "format of the log")
 	f.Var(newAdminAddress(&c.AdminAddress), "admin-address", "address of the listener for metrics and profiles")

@@ -4,6 +4,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+
+	"tokenserver/internal/duration"
 )
 
 func newLogger(w io.Writer, c Config) *slog.Logger {
@@ -39,14 +41,17 @@ func (m *Main) logConfig() {
 		"version", b.Version,
 		"commit", b.Commit,
 		"shards", c.Shards,
-		"token_lifetime", formatDuration(c.TokenLifetime),
-		"purge_interval", formatDuration(c.PurgeInterval),
+		"token_lifetime", duration.Format(c.TokenLifetime),
+		"purge_interval", duration.Format(c.PurgeInterval),
 		"max_body", formatSize(int64(c.MaxBody)),
 		"max_meta", formatSize(int64(c.MaxMeta)),
 		"max_tokens", c.MaxTokens,
 		"max_memory", formatSize(c.MaxMemory),
-		"drain_delay", formatDuration(c.DrainDelay),
+		"drain_delay", duration.Format(c.DrainDelay),
 		"dump", c.Dump,
+		"grace", duration.Format(c.Grace),
+		"on_reuse", c.OnReuse,
+		"max_lifetime", duration.Format(c.MaxLifetime),
 	)
 	m.logger.Info("memory mode: all sessions are forgotten when this process ends")
 }

@@ -18,6 +18,7 @@ import (
 	"tokenserver/admin"
 	"tokenserver/server"
 	"tokenserver/shard"
+	"tokenserver/token"
 )
 
 // Exit codes of the command.
@@ -55,7 +56,8 @@ type Main struct {
 	Stderr io.Writer
 	Getenv func(string) string
 
-	ignored []string // environment variables that were not taken for a flag
+	secret  *token.Secret // from Config.SecretFile; nil for none
+	ignored []string      // environment variables that were not taken for a flag
 	logger  *slog.Logger
 
 	listener      net.Listener

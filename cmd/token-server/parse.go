@@ -43,7 +43,7 @@ func (m *Main) ParseFlags(args []string) error {
 	case cmd.version:
 		fmt.Fprintln(m.Stdout, "token-server", currentBuild())
 	default:
-		return nil
+		return m.checkConfig()
 	}
 	return pflag.ErrHelp
 }

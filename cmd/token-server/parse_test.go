@@ -22,7 +22,8 @@ func parse(args []string, env map[string]string) (m *Main, stdout string, err er
 
 var flagNames = []string{
 	"help", "version", "dump", "port", "purge-interval", "token-lifetime", "address", "shards", "max-body",
-	"max-meta", "max-tokens", "max-memory", "drain-delay", "log-level", "log-format", "admin-address",
+	"max-meta", "max-tokens", "max-memory", "drain-delay",
+	"grace", "on-reuse", "max-lifetime", "secret-file", "log-level", "log-format", "admin-address",
 }
 
 func TestFlagNames(t *testing.T) {
@@ -87,22 +88,25 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// sample sets every flag to something else than its default.
+// sample sets every flag to something else than its default, but for the secret
+// file, which must be there.
 var sample = []struct{ name, value string }{
 	{"dump", "true"}, {"port", "8080"}, {"purge-interval", "30s"}, {"token-lifetime", "1h 30min"}, {"address", "::1"},
 	{"shards", "4"}, {"max-body", "1MiB"}, {"max-meta", "2048"}, {"max-tokens", "1000"}, {"max-memory", "1GiB"},
-	{"drain-delay", "2.5s"}, {"log-level", "debug"}, {"log-format", "json"}, {"admin-address", "off"},
+	{"drain-delay", "2.5s"}, {"grace", "5s"}, {"on-reuse", "revoke"}, {"max-lifetime", "7days"},
+	{"log-level", "debug"}, {"log-format", "json"}, {"admin-address", "off"},
 }
 
 var sampleConfig = Config{
 	Dump: true, Port: 8080, PurgeInterval: 30 * time.Second, TokenLifetime: 90 * time.Minute, Address: "::1",
 	Shards: 4, MaxBody: mib, MaxMeta: 2048, MaxTokens: 1000, MaxMemory: gib,
-	DrainDelay: 2500 * time.Millisecond, LogLevel: slog.LevelDebug, LogFormat: "json", AdminAddress: "off",
+	DrainDelay: 2500 * time.Millisecond, Grace: 5 * time.Second, OnReuse: "revoke", MaxLifetime: 7 * 24 * time.Hour,
+	LogLevel: slog.LevelDebug, LogFormat: "json", AdminAddress: "off",
 }
 
 func TestEveryFlagAndVariable(t *testing.T) {
-	if got, want := len(sample), len(flagNames)-2; got != want {
-		t.Fatalf("sample has %d flags, want %d: all but help and version", got, want)
+	if got, want := len(sample), len(flagNames)-3; got != want {
+		t.Fatalf("sample has %d flags, want %d: all but help, version and secret-file", got, want)
 	}
 	var args []string
 	env, bad := map[string]string{}, map[string]string{}
@@ -186,6 +190,9 @@ var valueTests = []struct {
 	{"max-tokens", []string{"0", "1", "9223372036854775807"}, []string{"-1", "9223372036854775808", "1KiB"}, "must be a whole number, 0 (no limit) … 9223372036854775807"},
 	{"max-memory", []string{"0", "1", "1048576GiB"}, []string{"-1", "1048577GiB", "50%"}, "must be a size, 0 (no limit) … 1048576GiB"},
 	{"drain-delay", []string{"0", "0s", "5min"}, []string{"5", "300001ms", "-1s"}, "must be a duration with a unit, 0s … 5min"},
+	{"grace", []string{"0", "1ms", "60s", "1min"}, []string{"5", "60001ms", "-1s"}, "must be a duration with a unit, 0s … 1min"},
+	{"on-reuse", []string{"reject"}, []string{"Revoke", "ignore"}, "must be reject or revoke"},
+	{"max-lifetime", []string{"0", "30min", "365days"}, []string{"29min", "8761h", "3600"}, "must be a duration with a unit, 0 (none) or 30min … 8760h"},
 	{"log-level", []string{"debug", "info", "warn", "error"}, []string{"INFO", "info+1", "trace"}, "must be debug, info, warn or error"},
 	{"log-format", []string{"text", "json"}, []string{"JSON", "xml"}, "must be text or json"},
 	{"admin-address", []string{"off", "localhost:0", "[::1]:65535"}, []string{"localhost", "localhost:65536", "on"}, "must be host:port with a port of 0 … 65535, or off"},
@@ -233,7 +240,12 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"--dump", "false"}, nil, `unexpected argument "false"`},
 		{[]string{"--", "-p"}, nil, `unexpected argument "-p"`},
 		{[]string{""}, nil, `unexpected argument ""`},
-		{[]string{"--grace=1s"}, nil, `unknown flag "--grace"`},
+		{[]string{"--fsync=always"}, nil, `unknown flag "--fsync"`},
+		{[]string{"--on-reuse=revoke"}, nil, `--on-reuse "revoke": needs a --grace`},
+		{[]string{"--grace=0", "--on-reuse=revoke"}, nil, `--on-reuse "revoke": needs a --grace`},
+		{nil, map[string]string{"TOKEN_SERVER_ON_REUSE": "revoke"}, `--on-reuse "revoke": needs a --grace`},
+		{[]string{"--secret-file=no-such-file"}, nil, `--secret-file "no-such-file": must be a file of 32 bytes`},
+		{[]string{"--secret-file=."}, nil, `--secret-file ".": must be a file of 32 bytes`},
 		{[]string{"--por", "1"}, nil, `unknown flag "--por"`},
 		{[]string{"--a\nb"}, nil, `unknown flag "--a\nb"`},
 		{[]string{"-x"}, nil, `unknown flag "-x"`},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tokenserver/admin"
+	"tokenserver/internal/duration"
 	"tokenserver/server"
 	"tokenserver/shard"
 )
@@ -39,6 +40,10 @@ func (m *Main) Run() error {
 		MaxSessions:   m.Config.MaxTokens,
 		MaxBytes:      m.Config.MaxMemory,
 		MaxMeta:       m.Config.MaxMeta,
+		Grace:         m.Config.Grace,
+		RevokeOnReuse: m.Config.OnReuse == onReuseRevoke,
+		MaxLifetime:   m.Config.MaxLifetime,
+		Secret:        m.secret,
 	})
 	m.server = server.New(server.Config{
 		Store:   m.store,
@@ -108,7 +113,7 @@ func (m *Main) Wait(ctx context.Context) error {
 
 // Close drains and stops what Run has started. Requests in flight are answered.
 func (m *Main) Close() error {
-	m.logger.Info("stopping", "drain_delay", formatDuration(m.Config.DrainDelay))
+	m.logger.Info("stopping", "drain_delay", duration.Format(m.Config.DrainDelay))
 	m.server.Drain()
 	select {
 	case <-time.After(m.Config.DrainDelay):

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"tokenserver/internal/duration"
 )
 
 // value is a flag of the command line with all that is to be known of it.
@@ -90,11 +92,31 @@ func newDuration(target *time.Duration, least, most time.Duration) *value[time.D
 	return &value[time.Duration]{
 		target:  target,
 		kind:    "duration",
-		parse:   parseDuration,
-		format:  formatDuration,
+		parse:   duration.Parse,
+		format:  duration.Format,
 		noun:    "a duration with a unit, ",
-		allowed: fmt.Sprintf("%s … %s", formatDuration(least), formatDuration(most)),
+		allowed: fmt.Sprintf("%s … %s", duration.Format(least), duration.Format(most)),
 		valid:   between(least, most),
+	}
+}
+
+// newOptionalDuration makes a flag for a duration of which 0 means none.
+func newOptionalDuration(target *time.Duration, least, most time.Duration) *value[time.Duration] {
+	v := newDuration(target, least, most)
+	v.allowed = "0 (none) or " + v.allowed
+	v.valid = func(d time.Duration) bool { return d == 0 || between(least, most)(d) }
+	return v
+}
+
+// newPath makes a flag for the name of a file or folder.
+func newPath(target *string) *value[string] {
+	return &value[string]{
+		target:  target,
+		kind:    "path",
+		parse:   func(text string) (string, error) { return text, nil },
+		format:  func(s string) string { return s },
+		allowed: "a path",
+		valid:   func(s string) bool { return s != "" },
 	}
 }
 

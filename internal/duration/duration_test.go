@@ -1,4 +1,4 @@
-package main
+package duration
 
 import (
 	"math"
@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestParseDuration(t *testing.T) {
+func TestParse(t *testing.T) {
 	tests := []struct {
 		text string
 		want time.Duration
@@ -44,25 +44,25 @@ func TestParseDuration(t *testing.T) {
 		{"9223372036.854775807s", math.MaxInt64},
 	}
 	for _, tt := range tests {
-		if got, err := parseDuration(tt.text); err != nil || got != tt.want {
-			t.Errorf("parseDuration(%q) = %v, %v, want %v", tt.text, got, err, tt.want)
+		if got, err := Parse(tt.text); err != nil || got != tt.want {
+			t.Errorf("Parse(%q) = %v, %v, want %v", tt.text, got, err, tt.want)
 		}
 	}
 }
 
-func TestParseDurationRefuses(t *testing.T) {
+func TestParseRefuses(t *testing.T) {
 	for _, text := range []string{
 		"", " ", "1", "90", "00", "0.0", "1h 30", "30 1h", "min", "1.h", ".5h", "1.5.5h", "1,5h", "1e3s", "0x1h", "1_000s",
 		"-1h", "- 1h", "+1h", "1h-30min", "1H", "1Min", "1hour", "1w", "1y", "1µ", "1 m in", "1h,30m", "1h\n30m", "١h", "Infh", "NaNs",
 		"9223372036854775808ns", "106752d", "9999999999999999999999h", "9223372036854775807ns 1ns",
 	} {
-		if got, err := parseDuration(text); err == nil {
-			t.Errorf("parseDuration(%q) = %v, want an error", text, got)
+		if got, err := Parse(text); err == nil {
+			t.Errorf("Parse(%q) = %v, want an error", text, got)
 		}
 	}
 }
 
-func TestFormatDuration(t *testing.T) {
+func TestFormat(t *testing.T) {
 	tests := []struct {
 		d    time.Duration
 		want string
@@ -78,8 +78,8 @@ func TestFormatDuration(t *testing.T) {
 		{96 * time.Hour, "96h"},
 	}
 	for _, tt := range tests {
-		if got := formatDuration(tt.d); got != tt.want {
-			t.Errorf("formatDuration(%d) = %q, want %q", tt.d, got, tt.want)
+		if got := Format(tt.d); got != tt.want {
+			t.Errorf("Format(%d) = %q, want %q", tt.d, got, tt.want)
 		}
 	}
 }
@@ -89,12 +89,12 @@ func TestFormattedDurationsAreRead(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	for range 1000 {
 		want := time.Duration(r.Int64() >> r.IntN(63))
-		if got, err := parseDuration(formatDuration(want)); err != nil || got != want {
-			t.Fatalf("seed %d: parseDuration(%q) = %v, %v, want %v", seed, formatDuration(want), got, err, want)
+		if got, err := Parse(Format(want)); err != nil || got != want {
+			t.Fatalf("seed %d: Parse(%q) = %v, %v, want %v", seed, Format(want), got, err, want)
 		}
 		// What the standard library writes is read too.
-		if got, err := parseDuration(want.String()); err != nil || got != want {
-			t.Fatalf("seed %d: parseDuration(%q) = %v, %v, want %v", seed, want.String(), got, err, want)
+		if got, err := Parse(want.String()); err != nil || got != want {
+			t.Fatalf("seed %d: Parse(%q) = %v, %v, want %v", seed, want.String(), got, err, want)
 		}
 	}
 }

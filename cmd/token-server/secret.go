@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"tokenserver/token"
+)
+
+// checkConfig checks what no flag can check alone, and reads the secret.
+func (m *Main) checkConfig() (err error) {
+	c := &m.Config
+	if c.OnReuse == onReuseRevoke && c.Grace == 0 {
+		return fmt.Errorf("--on-reuse %q: needs a --grace, or two requests at once with one token would end their session", c.OnReuse)
+	}
+	if c.SecretFile == "" {
+		return nil
+	}
+	if m.secret, err = readSecret(c.SecretFile); err != nil {
+		return fmt.Errorf("--secret-file %q: must be a file of %d bytes or more that only its owner may read (mode 0600): %w",
+			c.SecretFile, token.MinSecret, err)
+	}
+	return nil
+}
+
+// readSecret reads a key from a file that nobody else may read or write.
+func readSecret(name string) (*token.Secret, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("it is no regular file")
+	case info.Mode().Perm()&^0o600 != 0:
+		return nil, fmt.Errorf("its mode is %04o", info.Mode().Perm())
+	case info.Size() < token.MinSecret || info.Size() > maxSecret:
+		return nil, fmt.Errorf("it has %d bytes", info.Size())
+	}
+	key := make([]byte, info.Size())
+	if _, err := f.ReadAt(key, 0); err != nil {
+		return nil, err
+	}
+	return token.NewSecret(key), nil
+}
+
+// maxSecret is the size in bytes beyond which a file is not meant to be a key.
+const maxSecret = 1 << 20

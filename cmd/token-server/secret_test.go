@@ -1,0 +1,48 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tokenserver/token"
+)
+
+func TestSecretFile(t *testing.T) {
+	tests := []struct {
+		name string
+		size int
+		mode os.FileMode
+		want string // part of the error; empty for none
+	}{
+		{"good", 32, 0o600, ""},
+		{"read only", 64, 0o400, ""},
+		{"short", 31, 0o600, "it has 31 bytes"},
+		{"empty", 0, 0o600, "it has 0 bytes"},
+		{"huge", maxSecret + 1, 0o600, "bytes"},
+		{"others may read", 32, 0o604, "its mode is 0604"},
+		{"group may write", 32, 0o620, "its mode is 0620"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "secret")
+			if err := os.WriteFile(file, bytes.Repeat([]byte("k"), tt.size), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(file, tt.mode); err != nil {
+				t.Fatal(err)
+			}
+			m, _, err := parse([]string{"--grace=1s", "--secret-file=" + file}, nil)
+			if tt.want == "" {
+				key := token.NewSecret(bytes.Repeat([]byte("k"), tt.size))
+				if tok := token.Generate(); err != nil || m.secret.Next(tok) != key.Next(tok) {
+					t.Errorf("ParseFlags = error %v, want the file's secret", err)
+				}
+			} else if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("ParseFlags = error %v, want one line with %q", err, tt.want)
+			}
+		})
+	}
+}
