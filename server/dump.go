@@ -18,7 +18,7 @@ type dump struct {
 	ctx     context.Context // of the dumps; ends with the server
 	cancel  context.CancelFunc
 
-	// mu guards stopped, so that no dump starts once stop waits for the last.
+	// mu guards stopped, so that no dump starts once wait waits for the last.
 	mu      sync.Mutex
 	stopped bool
 }
@@ -38,13 +38,27 @@ func (d *dump) start(f func(context.Context)) {
 	})
 }
 
-// stop ends a dump that runs.
+// stop tells a dump that runs to end, and lets no other start.
 func (d *dump) stop() {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.stopped = true
-	d.mu.Unlock()
 	d.cancel()
-	d.done.Wait()
+}
+
+// wait waits until a dump that was stopped has ended.
+func (d *dump) wait(ctx context.Context) error {
+	ended := make(chan struct{})
+	go func() {
+		d.done.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (s *Server) startDump(ctx *fasthttp.RequestCtx) error {

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -79,38 +78,6 @@ func (s *Server) fail(ctx *fasthttp.RequestCtx, err error) {
 	ctx.SetStatusCode(a.status)
 	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
 	ctx.Response.SetBodyString(a.body)
-}
-
-// checkFraming refuses what fasthttp lets pass although RFC 9112 calls it
-// faulty: no Host, and a Transfer-Encoding beside a Content-Length or other than
-// chunked.
-//
-// fasthttp marks the connection of such a request for closing or finds no body,
-// so that an ordinary request is not searched for it.
-func checkFraming(ctx *fasthttp.RequestCtx) error {
-	h := &ctx.Request.Header
-	if len(h.Host()) == 0 && h.IsHTTP11() {
-		return errBadRequest
-	}
-	chunked := h.ContentLength() == -1
-	if !chunked && h.ContentLength() > 0 && !h.ConnectionClose() {
-		return nil
-	}
-	if hasHeader(h, "transfer-encoding") && (!chunked || hasHeader(h, "content-length")) {
-		return errBadRequest
-	}
-	return nil
-}
-
-// hasHeader looks for a header, in lower case, among the raw ones: fasthttp
-// drops those that it takes as overruled.
-func hasHeader(h *fasthttp.RequestHeader, name string) bool {
-	for line := range bytes.Lines(h.RawHeaders()) {
-		if len(line) > len(name) && line[len(name)] == ':' && bytes.EqualFold(line[:len(name)], []byte(name)) {
-			return true
-		}
-	}
-	return false
 }
 
 func stack() string { return string(debug.Stack()) }

@@ -86,7 +86,7 @@ func (s *Server) ready(ctx *fasthttp.RequestCtx) error {
 
 // logRequest writes the access log. A path that is none of ours might hold
 // anything, a token too, so it is left out.
-func (s *Server) logRequest(ctx *fasthttp.RequestCtx) {
+func (s *Server) logRequest(ctx *fasthttp.RequestCtx, method int, d time.Duration) {
 	if !s.log.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
@@ -95,9 +95,9 @@ func (s *Server) logRequest(ctx *fasthttp.RequestCtx) {
 		path = "unknown"
 	}
 	s.log.LogAttrs(ctx, slog.LevelDebug, "request",
-		slog.String("method", methodName(ctx)),
+		slog.String("method", methods[method]),
 		slog.String("path", path),
 		slog.Int("status", ctx.Response.StatusCode()),
-		slog.Duration("duration", time.Since(ctx.Time())),
+		slog.Duration("duration", d),
 		slog.String("remote", ctx.RemoteAddr().String()))
 }

@@ -19,9 +19,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,6 +83,7 @@ type Server struct {
 	requests sync.Pool // of *request
 	stats    statistics
 	draining atomic.Bool
+	stopped  atomic.Bool
 	dump     dump
 }
 
@@ -117,9 +119,9 @@ func New(cfg Config) *Server {
 }
 
 // Serve answers requests on ln until Shutdown, and then returns nil at once:
-// Shutdown returns when all is done.
+// Shutdown returns when all is done. After Shutdown it only closes ln.
 func (s *Server) Serve(ln net.Listener) error {
-	return s.http.Serve(listener{ln})
+	return s.http.Serve(listener{ln, s})
 }
 
 // Drain makes /readyz answer 503 from now on. All else goes on.
@@ -129,8 +131,12 @@ func (s *Server) Drain() { s.draining.Store(true) }
 // requests in flight have been answered and a dump has ended, or with ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.Drain()
+	s.stopped.Store(true)
 	s.dump.stop()
-	return s.http.ShutdownWithContext(ctx)
+	if err := s.http.ShutdownWithContext(ctx); err != nil {
+		return err
+	}
+	return s.dump.wait(ctx)
 }
 
 // handle answers one request.
@@ -138,14 +144,19 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	defer s.finish(ctx)
 	setNoStore(ctx)
 	if err := checkFraming(ctx); err != nil {
+		lingerAfter(ctx)
 		ctx.SetConnectionClose()
+		s.fail(ctx, err)
+		return
+	}
+	if err := checkTarget(ctx); err != nil {
 		s.fail(ctx, err)
 		return
 	}
 	s.route(ctx)
 }
 
-// finish turns a panic into an answer, and counts and logs the request.
+// finish turns a panic into an answer, and records the request.
 func (s *Server) finish(ctx *fasthttp.RequestCtx) {
 	if defect := recover(); defect != nil {
 		s.log.Error("defect", "panic", fmt.Sprint(defect), "stack", stack())
@@ -154,8 +165,13 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx) {
 		ctx.SetConnectionClose()
 		s.fail(ctx, errDefect)
 	}
-	s.stats.count(ctx, methodIndex(ctx), time.Since(ctx.Time()))
-	s.logRequest(ctx)
+	s.record(ctx, methodIndex(ctx), time.Since(ctx.Time()))
+}
+
+// record counts and logs a request that has its answer, d after it was read.
+func (s *Server) record(ctx *fasthttp.RequestCtx, method int, d time.Duration) {
+	s.stats.count(ctx, method, d)
+	s.logRequest(ctx, method, d)
 }
 
 // refuse answers a request that could not be read.
@@ -164,22 +180,29 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	ctx.Response.Reset()
 	setNoStore(ctx)
 	s.fail(ctx, readError(err))
-	s.stats.count(ctx, otherMethod, 0)
+	s.record(ctx, otherMethod, 0)
 }
 
 // readError finds out what it means that fasthttp could not read a request.
 func readError(err error) error {
 	var tooLarge *fasthttp.ErrSmallBuffer
-	var timeout net.Error
+	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		return errBodyTooLarge
 	case errors.As(err, &tooLarge):
 		return errHeadersTooLarge
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case errors.As(err, &timeout) && timeout.Timeout(), isSlowChunk(err):
 		return errTimeout
 	}
 	return errBadRequest
+}
+
+// isSlowChunk reports whether err is that a chunk did not arrive in time: this
+// error of fasthttp's can't be unwrapped.
+func isSlowChunk(err error) bool {
+	var broken fasthttp.ErrBrokenChunk
+	return errors.As(err, &broken) && strings.Contains(broken.Error(), os.ErrDeadlineExceeded.Error())
 }
 
 // expect answers "Expect: 100-continue": a body that would be refused is not asked for.
@@ -194,7 +217,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	lingerAfter(ctx)
 	setNoStore(ctx)
 	s.fail(ctx, err)
-	s.stats.count(ctx, methodIndex(ctx), 0)
+	s.record(ctx, methodIndex(ctx), 0)
 	return ctx.Response.StatusCode()
 }
 
@@ -211,46 +234,13 @@ var (
 // httpLogger takes what fasthttp has to say of broken connections.
 type httpLogger struct{ log *slog.Logger }
 
+// Printf names what was wrong with a request in our words: fasthttp's quote the
+// request, and a token might be in it.
 func (l httpLogger) Printf(format string, args ...any) {
+	for i := range args {
+		if err, ok := args[i].(error); ok && !errors.As(err, new(net.Error)) {
+			args[i] = readError(err)
+		}
+	}
 	l.log.Debug("connection", "error", fmt.Sprintf(format, args...))
-}
-
-// listener and conn let a connection be closed such that its last answer arrives.
-type listener struct{ net.Listener }
-
-func (l listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &conn{Conn: c}, nil
-}
-
-type conn struct {
-	net.Conn
-	linger bool // set and read by the connection's own goroutine
-}
-
-// What a client may still send, and for how long, after it was refused.
-const (
-	lingerBytes = 1 << 20
-	lingerTime  = time.Second
-)
-
-// lingerAfter lets the connection of a refused request linger. Closed with
-// unread input, a socket resets the connection, and the client might lose the
-// answer that tells why.
-func lingerAfter(ctx *fasthttp.RequestCtx) {
-	if c, ok := ctx.Conn().(*conn); ok {
-		c.linger = true
-	}
-}
-
-// Close closes the connection.
-func (c *conn) Close() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.linger && half.CloseWrite() == nil {
-		c.SetReadDeadline(time.Now().Add(lingerTime))
-		io.CopyN(io.Discard, c.Conn, lingerBytes)
-	}
-	return c.Conn.Close()
 }

@@ -71,8 +71,6 @@ func methodIndex(ctx *fasthttp.RequestCtx) int {
 	return otherMethod
 }
 
-func methodName(ctx *fasthttp.RequestCtx) string { return methods[methodIndex(ctx)] }
-
 func codeIndex(code int) int {
 	for i := range codes {
 		if codes[i] == code {

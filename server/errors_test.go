@@ -1,0 +1,138 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"tokenserver/shard"
+	"tokenserver/token"
+)
+
+// The order is: HTTP syntax and size, path, method, content type, JSON, fields,
+// token, merged size. Each request has a fault, and all those that are looked
+// for after it.
+func TestOrderOfChecks(t *testing.T) {
+	s := serve(t, Config{Store: newStore(t, shard.Config{MaxMeta: 100}), MaxBody: 2000})
+	tok := s.dial(t).create(`{}`)
+	var (
+		tooLargeMeta = `{"` + marker + `":"` + strings.Repeat("x", 200) + `"}`
+		tooLargeBody = strings.Repeat(marker, 1000)
+		plain        = "Content-Type: text/" + marker
+		badJSON      = `{"` + marker + `"`
+	)
+	tests := []struct {
+		name, method, path, body, header string
+		status                           int
+		code                             string
+	}{
+		{"syntax before all", "PUT", "/" + marker, badJSON, plain + "\r\nTransfer-Encoding: chunked", 400, "BadRequest"},
+		{"size before path", "PUT", "/" + marker, tooLargeBody, plain, 413, "BodyTooLarge"},
+		{"size before method", "PATCH", "/token", tooLargeBody, plain, 413, "BodyTooLarge"},
+		{"path before method", "PATCH", "/" + marker, badJSON, plain, 404, "NotFound"},
+		{"path before content type", "PUT", "/" + marker, badJSON, plain, 404, "NotFound"},
+		{"path before JSON", "PUT", "/" + marker, badJSON, "", 404, "NotFound"},
+		{"method before content type", "PATCH", "/token", badJSON, plain, 405, "MethodNotAllowed"},
+		{"method before JSON", "PATCH", "/token", badJSON, "", 405, "MethodNotAllowed"},
+		{"method before fields", "GET", "/token", `[]`, "", 405, "MethodNotAllowed"},
+		{"content type before JSON", "PUT", "/token", badJSON, plain, 415, "UnsupportedMediaType"},
+		{"content type before fields", "POST", "/token", `{}`, plain, 415, "UnsupportedMediaType"},
+		{"content type before no body", "PUT", "/token", "", plain, 415, "UnsupportedMediaType"},
+		{"content encoding before JSON", "PUT", "/token", badJSON, "Content-Encoding: gzip", 415, "UnsupportedMediaType"},
+		{"JSON before fields", "POST", "/token", `{"meta":null} ` + marker, "", 400, "MalformedJSON"},
+		{"JSON before a field given twice", "PUT", "/token", `{"token":"x","token":"x",}`, "", 400, "MalformedJSON"},
+		{"JSON before the kind of a field", "PUT", "/token", `{"token":1,"meta":[}`, "", 400, "MalformedJSON"},
+		{"JSON before token", "PUT", "/token", `{"token":"` + marker + `"`, "", 400, "MalformedJSON"},
+		{"fields before token", "PUT", "/token", `{"token":"` + marker + `","meta":[]}`, "", 422, "InvalidRequest"},
+		{"fields before token of validate", "POST", "/token/validate", `{"token":"a","token":"` + marker + `"}`, "", 422, "InvalidRequest"},
+		{"token before merged size", "PUT", "/token", `{"token":"` + somewhere + `","meta":` + tooLargeMeta + `}`, "", 200, ""},
+		{"merged size last", "PUT", "/token", `{"token":"` + tok + `","meta":` + tooLargeMeta + `}`, "", 413, "MetaTooLarge"},
+		{"merged size, first", "POST", "/token", `{"meta":` + tooLargeMeta + `}`, "", 413, "MetaTooLarge"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var headers []string
+			if test.header != "" {
+				headers = append(headers, test.header)
+			}
+			r := s.do(t, test.method, test.path, test.body, headers...)
+			if test.status == 200 {
+				r.wantInvalidToken(t)
+			} else {
+				r.wantError(t, test.status, test.code)
+			}
+			s.wantWorking(t)
+		})
+	}
+	s.dial(t).exchange(tok, "") // survived them all
+}
+
+// Not one of the bad requests with a live token in it spends it.
+func TestBadRequestsSpendNothing(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial(t)
+	tok := c.create(`{"a":1}`)
+	tests := []struct{ method, path, body string }{
+		{"PUT", "/token/", tokenBody(tok)},
+		{"PATCH", "/token", tokenBody(tok)},
+		{"GET", "/token", tokenBody(tok)},
+		{"POST", "/token", tokenBody(tok)},
+		{"PUT", "/token/validate", tokenBody(tok)},
+		{"DELETE", "/token/validate", tokenBody(tok)},
+		{"PUT", "/token", tokenBody(tok) + "x"},
+		{"PUT", "/token", `{"token":"` + tok + `","token":"` + tok + `"}`},
+		{"DELETE", "/token", `{"token":"` + tok + `","token":"` + tok + `"}`},
+		{"PUT", "/token", exchangeBody(tok, `[]`)},
+		{"PUT", "/token", exchangeBody(tok, `"x"`)},
+		{"PUT", "/token", exchangeBody(tok, `{"a":}`)},
+		{"PUT", "/token", `["` + tok + `"]`},
+	}
+	for _, test := range tests {
+		if r := c.do(test.method, test.path, test.body); r.code() == "" {
+			t.Errorf("%s %s of %s: %v, want an error", test.method, test.path, test.body, r)
+		}
+	}
+	for _, header := range []string{"Content-Type: text/plain", "Content-Encoding: identity"} {
+		c.do("PUT", "/token", tokenBody(tok), header).wantError(t, 415, "UnsupportedMediaType")
+		c.do("DELETE", "/token", tokenBody(tok), header).wantError(t, 415, "UnsupportedMediaType")
+	}
+	if _, meta := c.exchange(tok, ""); meta != `{"a":1}` {
+		t.Errorf("metadata = %s, want it unchanged", meta)
+	}
+}
+
+func TestAnswerTo(t *testing.T) {
+	tests := []struct {
+		err    error
+		status int
+		code   string
+	}{
+		{token.ErrInvalid, 200, "InvalidToken"},
+		{token.ErrMalformed, 400, "MalformedJSON"},
+		{errBadRequest, 400, "BadRequest"},
+		{errNotFound, 404, "NotFound"},
+		{errMethodNotAllowed, 405, "MethodNotAllowed"},
+		{errTimeout, 408, "RequestTimeout"},
+		{errBodyTooLarge, 413, "BodyTooLarge"},
+		{token.ErrMetaTooLarge, 413, "MetaTooLarge"},
+		{errMediaType, 415, "UnsupportedMediaType"},
+		{errInvalidRequest, 422, "InvalidRequest"},
+		{errHeadersTooLarge, 431, "HeadersTooLarge"},
+		{errDefect, 500, "InternalServerError"},
+		{errDraining, 503, "Draining"},
+		{token.ErrFull, 507, "StoreFull"},
+		{errors.New("anything else"), 503, "StoreUnavailable"},
+	}
+	for _, test := range tests {
+		for _, err := range []error{test.err, fmt.Errorf("wrapped: %w", test.err)} {
+			a := answerTo(err)
+			if a.status != test.status || !strings.HasPrefix(a.body, `{"Err":"`+test.code+`"`) {
+				t.Errorf("answerTo(%v) = %d %s, want %d %s", err, a.status, a.body, test.status, test.code)
+			}
+		}
+	}
+	if got, want := len(tests), len(answers)+1; got != want {
+		t.Errorf("%d errors are tested, want all %d", got, want)
+	}
+}

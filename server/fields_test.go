@@ -1,0 +1,125 @@
+package server
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestInvalidRequest(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial(t)
+	tok := c.create(`{"a":1}`)
+	noObject := []string{`[]`, `[{"meta":{}}]`, `["` + tok + `"]`, `"` + marker + `"`, `""`, `1`, `-0`, `null`, `true`, `false`}
+	withoutToken := append([]string{
+		`{}`, `{"":1}`, `{"Token":"TOKEN"}`, `{"TOKEN":"TOKEN"}`, `{"toKen":"TOKEN"}`, `{"token ":"TOKEN"}`,
+		`{"to\u212Aen":"TOKEN"}`, `{"x":{"token":"TOKEN"}}`,
+		`{"token":null}`, `{"token":1}`, `{"token":true}`, `{"token":{}}`, `{"token":["TOKEN"]}`, `{"token":{"token":"TOKEN"}}`,
+		`{"token":"TOKEN","token":"TOKEN"}`, `{"token":"` + marker + `","token":"TOKEN"}`, `{"token":null,"token":"TOKEN"}`,
+		`{"token":"TOKEN","token":null}`, `{"token":"TOKEN","t\u006Fken":"TOKEN"}`, `{"\u0074oken":"TOKEN","\u0074\u006fken":"TOKEN"}`,
+	}, noObject...)
+	tests := map[string][]string{
+		"POST /token": append([]string{
+			`{}`, `{"meta":null}`, `{"meta":[]}`, `{"meta":[{}]}`, `{"meta":"` + marker + `"}`, `{"meta":"{}"}`,
+			`{"meta":1}`, `{"meta":true}`, `{"Meta":{}}`, `{"META":{}}`, `{"meta ":{}}`, `{" meta":{}}`, `{"met\u0430":{}}`,
+			`{"x":{"meta":{}}}`, `{"meta":{},"meta":{}}`, `{"meta":{},"m\u0065ta":{}}`, `{"\u006deta":{},"meta":{}}`,
+			`{"meta":null,"meta":{}}`, `{"meta":{},"meta":null}`, `{"meta":{},"x":1,"meta":{}}`, tokenBody(tok),
+		}, noObject...),
+		"PUT /token": append([]string{
+			`{"meta":{}}`, `{"token":"TOKEN","meta":[]}`, `{"token":"TOKEN","meta":"` + marker + `"}`, `{"token":"TOKEN","meta":0}`,
+			`{"token":"TOKEN","meta":false}`, `{"token":"TOKEN","meta":{},"meta":{}}`, `{"token":"TOKEN","meta":null,"meta":{}}`,
+			`{"token":"TOKEN","meta":null,"meta":null}`, `{"meta":{},"token":"TOKEN","met\u0061":{}}`,
+		}, withoutToken...),
+		"DELETE /token":        withoutToken,
+		"POST /token/validate": withoutToken,
+	}
+	for target, bodies := range tests {
+		method, path, _ := strings.Cut(target, " ")
+		for _, body := range bodies {
+			r := c.do(method, path, strings.ReplaceAll(body, "TOKEN", tok))
+			if r.status != 422 || r.code() != "InvalidRequest" {
+				t.Errorf("%s of %s: %v, want 422 InvalidRequest", target, body, r)
+			}
+		}
+	}
+	if _, meta := c.exchange(tok, ""); meta != `{"a":1}` {
+		t.Errorf("metadata after all = %s, want it unchanged", meta)
+	}
+	s.wantWorking(t)
+}
+
+// Fields that a request does not use may be anything, any number of times.
+func TestIgnoredFields(t *testing.T) {
+	c := serve(t, Config{}).dial(t)
+	create := []string{
+		`{"token":1,"token":2,"meta":{"a":1}}`,
+		`{"meta":{"a":1},"Meta":[],"META":null,"token":"` + marker + `"}`,
+		`{"x":{"meta":null},"x":[{"meta":[]}],"meta":{"a":1},"":{}}`,
+	}
+	for _, body := range create {
+		r := c.do("POST", "/token", body)
+		if !isToken(r.body) {
+			t.Errorf("POST of %s: %v, want a token", body, r)
+			continue
+		}
+		if _, meta := c.exchange(r.body, ""); meta != `{"a":1}` {
+			t.Errorf("POST of %s keeps %s", body, meta)
+		}
+	}
+
+	tok := c.create(`{"a":1}`)
+	exchange := []string{
+		`{"Token":"` + marker + `","token":"TOKEN","Meta":{"b":2}}`,
+		`{"x":1,"x":2,"token":"TOKEN","meta":{},"y":{"token":"` + marker + `"}}`,
+	}
+	for _, body := range exchange {
+		next, meta, ok := c.do("PUT", "/token", strings.Replace(body, "TOKEN", tok, 1)).exchanged()
+		if !ok || meta != `{"a":1}` {
+			t.Fatalf("PUT of %s: metadata %s, %v", body, meta, ok)
+		}
+		tok = next
+	}
+
+	unused := `{"meta":1,"meta":[],"token":"` + tok + `","TOKEN":2}`
+	if r := c.do("POST", "/token/validate", unused); !r.contains("expires_in") {
+		t.Errorf("validate of %s: %v", unused, r)
+	}
+	if r := c.do("DELETE", "/token", unused); r.status != 202 {
+		t.Errorf("DELETE of %s: %v", unused, r)
+	}
+	c.do("PUT", "/token", tokenBody(tok)).wantInvalidToken(t)
+}
+
+// Names and the token are compared after unescaping.
+func TestEscapedFields(t *testing.T) {
+	c := serve(t, Config{}).dial(t)
+	tok := c.create(`{"a":1}`)
+	for _, body := range []string{
+		`{"\u0074\u006f\u006B\u0065\u006e":"TOKEN"}`,
+		`{"toke\u006E":"ESCAPED","meta":{"a":1}}`,
+		`{"token":"ESCAPED","\u006deta":{"a":1}}`,
+		`{"token":"ESCAPED"}`,
+		"\t{ \"token\"\r\n:\n\t\"TOKEN\" , \"meta\" : { } }\r\n ",
+	} {
+		text := strings.NewReplacer("TOKEN", tok, "ESCAPED", escaped(tok)).Replace(body)
+		next, meta, ok := c.do("PUT", "/token", text).exchanged()
+		if !ok || meta != `{"a":1}` {
+			t.Fatalf("PUT of %s: metadata %s, %v", text, meta, ok)
+		}
+		tok = next
+	}
+	if r := c.do("POST", "/token/validate", tokenBody(escaped(tok))); !r.contains("expires_in") {
+		t.Errorf("validate of an escaped token: %v", r)
+	}
+	c.do("DELETE", "/token", tokenBody(escaped(tok)))
+	c.do("PUT", "/token", tokenBody(tok)).wantInvalidToken(t)
+}
+
+// escaped writes each character of a token as an escape.
+func escaped(tok string) string {
+	var b strings.Builder
+	for _, r := range tok {
+		fmt.Fprintf(&b, `\u%04x`, r)
+	}
+	return b.String()
+}

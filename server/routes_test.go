@@ -1,0 +1,154 @@
+package server
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestUnknownPaths(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial(t)
+	paths := []string{
+		"/", "/" + marker, "/ping", "/dump", "/index.html", "/metrics", "/favicon.ico",
+		"//token", "/token/", "/token//", "/TOKEN", "/Token", "/%74oken", "/token%20", "/token%00", "/token%2F",
+		"/./token", "/../token", "/x/../token", "/token/.", "/token/validate/", "/token/Validate", "/token//validate",
+		"/token/" + marker, "/token;a=b", "/token,", "/tokens", "/toke", "/token/validat", "/token/validatee",
+		"/healthz/", "/Healthz", "/readyz/", "/health", "/{path:*}", "/token#" + marker, "/token/validate#",
+		"//" + marker + "/token", "//" + marker + "/token?://", "///token", "http://" + marker, "http://" + marker + "//token",
+	}
+	for _, path := range paths {
+		for _, method := range []string{"GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "get", marker} {
+			r := c.do(method, path, "")
+			if r.status != 404 || r.code() != "NotFound" || r.header["Allow"] != nil || r.header["Location"] != nil {
+				t.Errorf("%s %s: %v, want 404 NotFound without Allow or Location", method, path, r)
+			}
+		}
+	}
+	for _, path := range paths { // the answer to HEAD has no body
+		if r := c.do("HEAD", path, ""); r.status != 404 || r.body != "" || r.contentType() != "application/json" {
+			t.Errorf("HEAD %s: %v, want 404", path, r)
+		}
+	}
+	c.wantOpen()
+	s.wantWorking(t)
+}
+
+// The path "*" is not of any resource, but only OPTIONS may have it at all.
+func TestAsterisk(t *testing.T) {
+	s := serve(t, Config{Dump: true})
+	c := s.dial(t)
+	c.do("OPTIONS", "*", "").wantError(t, 404, "NotFound")
+	c.do("PUT", "*", tokenBody(marker)).wantError(t, 400, "BadRequest")
+	c.wantClosed()
+	s.wantWorking(t)
+}
+
+func TestConnect(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial(t)
+	c.do("CONNECT", marker+":443", "").wantError(t, 404, "NotFound")
+	c.do("CONNECT", "/token", "").wantError(t, 405, "MethodNotAllowed")
+	c.wantOpen()
+}
+
+func TestMethodNotAllowed(t *testing.T) {
+	s := serve(t, Config{Dump: true})
+	c := s.dial(t)
+	allowed := map[string]string{
+		"/token":          "POST, PUT, DELETE",
+		"/token/validate": "POST",
+		"/healthz":        "GET, HEAD",
+		"/readyz":         "GET, HEAD",
+		"/dump":           "HEAD",
+	}
+	methods := []string{
+		"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PROPFIND", "QUERY",
+		"get", "put", "Post", "HEADS", "*", marker,
+	}
+	for path, allow := range allowed {
+		for _, method := range methods {
+			if slices.Contains(strings.Split(allow, ", "), method) {
+				continue
+			}
+			r := c.do(method, path, "")
+			if got := r.header["Allow"]; r.status != 405 || len(got) != 1 || got[0] != allow {
+				t.Errorf("%s %s: %v, want 405 with Allow %q", method, path, r, allow)
+			}
+			if method == "HEAD" {
+				if r.body != "" || r.contentType() != "application/json" {
+					t.Errorf("HEAD %s: %v, want no body", path, r)
+				}
+				continue
+			}
+			r.wantError(t, 405, "MethodNotAllowed")
+		}
+	}
+	c.wantOpen()
+	s.wantWorking(t)
+}
+
+func TestMethodNotAllowedWithBody(t *testing.T) {
+	c := serve(t, Config{}).dial(t)
+	for _, method := range []string{"GET", "PATCH", "OPTIONS", marker} {
+		c.do(method, "/token", `{"`+marker).wantError(t, 405, "MethodNotAllowed")
+		c.do(method, "/token/validate", `{"`+marker, "Content-Type: text/plain").wantError(t, 405, "MethodNotAllowed")
+	}
+	r := c.do("HEAD", "/token", `{"meta":{}}`)
+	if r.status != 405 || r.body != "" {
+		t.Errorf("HEAD with a body: %v, want 405", r)
+	}
+	c.wantOpen()
+}
+
+// These are other ways to write a path that there is.
+func TestTargets(t *testing.T) {
+	c := serve(t, Config{}).dial(t)
+	for _, target := range []string{
+		"/token?", "/token?a=b", "/token?meta={}&token=" + marker, "/token?/ping", "/token??", "/token?//x", "/token?http://x/",
+		"http://test/token", "http://other/token", "http://test:3666/token?x", "https://test/token", "HTTP://TEST/token",
+	} {
+		if r := c.do("POST", target, `{"meta":{}}`); r.status != 200 || !isToken(r.body) {
+			t.Errorf("POST %s: %v, want a token", target, r)
+		}
+	}
+	for _, target := range []string{"/healthz?x=" + marker, "http://test/healthz"} {
+		if r := c.do("GET", target, ""); r.status != 200 {
+			t.Errorf("GET %s: %v, want 200", target, r)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial(t)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if r := c.do("GET", path, ""); r.status != 200 || r.body != "ok\n" {
+			t.Errorf("GET %s: %v, want 200 and ok", path, r)
+		}
+		r := c.do("HEAD", path, "")
+		if r.status != 200 || r.body != "" || r.header.Get("Content-Length") != "3" {
+			t.Errorf("HEAD %s: %v, want 200 and the length of GET", path, r)
+		}
+	}
+	c.wantOpen()
+}
+
+// Draining changes nothing but what readyz says.
+func TestDrain(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial(t)
+	tok := c.create(`{}`)
+	s.Drain()
+	s.Drain()
+	c.do("GET", "/readyz", "").wantError(t, 503, "Draining")
+	if r := c.do("HEAD", "/readyz", ""); r.status != 503 || r.body != "" || r.header.Get("Content-Length") == "0" {
+		t.Errorf("HEAD /readyz: %v, want 503", r)
+	}
+	if r := c.do("GET", "/healthz", ""); r.status != 200 {
+		t.Errorf("GET /healthz: %v, want 200", r)
+	}
+	c.exchange(tok, "")
+	c.wantOpen()
+	s.wantWorking(t)
+}

@@ -1,0 +1,146 @@
+package server
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"tokenserver/shard"
+)
+
+// counted returns the counters by method and code.
+func (s *served) counted() map[string]uint64 {
+	counts := make(map[string]uint64)
+	for _, r := range s.Stats().Requests {
+		counts[fmt.Sprintf("%s %d", r.Method, r.Code)] += r.Count
+	}
+	return counts
+}
+
+func TestStats(t *testing.T) {
+	store := newMishap(t)
+	s := serve(t, Config{Store: store, Dump: true, MaxBody: maxBody})
+	if got := s.Stats(); len(got.Requests) != 0 || got.Durations.Sum != 0 {
+		t.Errorf("Stats() of a new server = %v", got)
+	}
+	want := make(map[string]uint64)
+	send := func(text, method string, status int) {
+		t.Helper()
+		c := s.dial(t) // another connection, so that all stripes are used
+		defer c.conn.Close()
+		c.send(text)
+		if r := c.receive(method); r.status != status {
+			t.Errorf("%.60q: %v, want %d", text, r, status)
+		}
+		want[fmt.Sprintf("%s %d", method, status)]++
+	}
+	for range 20 {
+		send(requestText("POST", "/token", `{"meta":{}}`), "POST", 200)
+		send(requestText("POST", "/token", `{`), "POST", 400)
+		send(requestText("POST", "/token", `{}`), "POST", 422)
+		send(requestText("PUT", "/token", tokenBody(somewhere)), "PUT", 200)
+		send(requestText("PUT", "/token", "", "Content-Type: x"), "PUT", 415)
+		send(requestText("DELETE", "/token", tokenBody(somewhere)), "DELETE", 202)
+		send(requestText("GET", "/healthz", ""), "GET", 200)
+		send(requestText("HEAD", "/dump", ""), "HEAD", 202)
+		send(requestText("GET", "/", ""), "GET", 404)
+		send(requestText("OPTIONS", "/token", ""), "OPTIONS", 405)
+	}
+	send(head+"Expect: 100-continue\r\nContent-Length: 1000000\r\n\r\n", "PUT", 413)
+	send(head+"Transfer-Encoding: identity\r\n\r\n", "PUT", 400)
+	store.set(func(string) error { return errEngine })
+	send(requestText("PUT", "/token", tokenBody(somewhere)), "PUT", 503)
+	store.set(func(string) error { panic("a defect") })
+	send(requestText("PUT", "/token", tokenBody(somewhere)), "PUT", 500)
+	for _, text := range []string{requestText("PATCH", "/token", ""), requestText("BREW", "/token", "")} {
+		send(text, "PATCH", 405)
+		delete(want, "PATCH 405")
+	}
+	want["other 405"] = 2
+	for code, text := range map[int]string{
+		400: brokenHTTP["no Host"],
+		413: requestText("PUT", "/token", large(1)),
+		431: head + "X: " + large(0) + "\r\n\r\n",
+	} {
+		send(text, "other", code)
+	}
+
+	var total uint64
+	for _, n := range want {
+		total += n
+	}
+	// An answer may arrive before it is counted.
+	eventually(t, "all requests are counted", func() bool { return maps.Equal(s.counted(), want) })
+	if got := sum(s.Stats().Durations.Counts); got != total {
+		t.Errorf("histogram has %d requests, want %d", got, total)
+	}
+	if got := s.Stats().Durations.Sum; got <= 0 || got > time.Minute {
+		t.Errorf("sum of the durations = %v", got)
+	}
+}
+
+var errEngine = fmt.Errorf("engine is away")
+
+func sum(counts []uint64) (n uint64) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+// What is not counted would be a defect in each such answer.
+func TestEveryStatusIsCounted(t *testing.T) {
+	statuses := []int{200, 202, unavailable.status}
+	for _, a := range answers {
+		statuses = append(statuses, a.status)
+	}
+	for _, status := range append(statuses, 401, 403, 503) {
+		if got := codes[codeIndex(status)]; got != status {
+			t.Errorf("status %d is counted as %d", status, got)
+		}
+	}
+}
+
+func TestBoundIndex(t *testing.T) {
+	for i, bound := range bounds {
+		if got := boundIndex(bound); got != i {
+			t.Errorf("boundIndex(%v) = %d, want %d", bound, got, i)
+		}
+		if got := boundIndex(bound + 1); got != i+1 {
+			t.Errorf("boundIndex(%v) = %d, want %d", bound+1, got, i+1)
+		}
+		if i > 0 && bounds[i-1] >= bound {
+			t.Errorf("bound %v follows %v", bound, bounds[i-1])
+		}
+	}
+	if got := boundIndex(0); got != 0 {
+		t.Errorf("boundIndex(0) = %d, want 0", got)
+	}
+	if got, want := boundIndex(time.Hour), len(bounds); got != want {
+		t.Errorf("boundIndex(1h) = %d, want %d", got, want)
+	}
+}
+
+// A duration is the time from when a request was read to its answer.
+func TestDurations(t *testing.T) {
+	const work = 30 * time.Millisecond
+	store := &fakeStore{Store: newStore(t, shard.Config{}), before: func(string) error {
+		time.Sleep(work)
+		return nil
+	}}
+	s := serve(t, Config{Store: store})
+	c := s.dial(t)
+	c.send(requestText("POST", "/token", `{"meta":{}}`)[:40])
+	time.Sleep(work) // is the client's
+	c.send(requestText("POST", "/token", `{"meta":{}}`)[40:])
+	c.receive("POST")
+	eventually(t, "the request is counted", func() bool { return s.Stats().Durations.Sum > 0 })
+	durations := s.Stats().Durations
+	if durations.Sum < work {
+		t.Errorf("duration = %v, want at least %v", durations.Sum, work)
+	}
+	if got := sum(durations.Counts[boundIndex(work):]); got != 1 {
+		t.Errorf("histogram = %v, want one request from %v on", durations.Counts, work)
+	}
+}
