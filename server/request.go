@@ -2,30 +2,36 @@ package server
 
 import (
 	"bytes"
+	"time"
 
+	"tokenserver/internal/duration"
 	"tokenserver/token"
 
 	"github.com/valyala/fasthttp"
 )
 
-// request is what the body of a request says. It refers to the request's body.
+// request is what the body of a request says. It refers to the request's body,
+// and its fields are JSON texts, compact, or nil if they were not given.
 type request struct {
 	scanner token.Scanner
-	token   []byte // the string's JSON text; nil if it was not given
-	meta    []byte // compact; nil if it was not given
+	token   []byte
+	meta    []byte
+	subject []byte
+	life    []byte
 }
 
 // fields says which fields a request uses. It ignores others.
-type fields struct{ token, meta bool }
+type fields struct{ token, meta, subject, life bool }
 
 var (
-	fieldsOfCreate   = fields{meta: true}
+	fieldsOfCreate   = fields{meta: true, subject: true, life: true}
 	fieldsOfExchange = fields{token: true, meta: true}
 	fieldsOfToken    = fields{token: true}
+	fieldsOfSubject  = fields{subject: true}
 )
 
 // read checks the body of a request and takes the fields used. Each is given
-// once at most, a token is a string and meta an object or null.
+// once at most. A token is there and a string, and meta an object, or null.
 func (r *request) read(ctx *fasthttp.RequestCtx, used fields) error {
 	if err := checkMediaType(&ctx.Request.Header); err != nil {
 		return err
@@ -37,7 +43,7 @@ func (r *request) read(ctx *fasthttp.RequestCtx, used fields) error {
 	if text[0] != '{' {
 		return errInvalidRequest
 	}
-	r.token, r.meta = nil, nil
+	r.token, r.meta, r.subject, r.life = nil, nil, nil, nil
 	for _, f := range r.scanner.Fields() {
 		if err := r.take(f, used); err != nil {
 			return err
@@ -54,6 +60,10 @@ func (r *request) take(f token.Field, used fields) error {
 		into = &r.token
 	case name == "meta" && used.meta:
 		into = &r.meta
+	case name == "subject" && used.subject:
+		into = &r.subject
+	case name == "lifetime" && used.life:
+		into = &r.life
 	default:
 		return nil
 	}
@@ -64,8 +74,7 @@ func (r *request) take(f token.Field, used fields) error {
 	return nil
 }
 
-// check checks the kinds of the fields taken. Without a token to go with it,
-// meta is required.
+// check checks the kinds of token and meta. A null meta is as none.
 func (r *request) check(used fields) error {
 	if used.token && (r.token == nil || r.token[0] != '"') {
 		return errInvalidRequest
@@ -73,7 +82,7 @@ func (r *request) check(used fields) error {
 	if r.meta != nil && r.meta[0] == 'n' {
 		r.meta = nil
 	}
-	if r.meta != nil && r.meta[0] != '{' || r.meta == nil && !used.token {
+	if r.meta != nil && r.meta[0] != '{' {
 		return errInvalidRequest
 	}
 	return nil
@@ -82,6 +91,58 @@ func (r *request) check(used fields) error {
 // parseToken returns the token that was given. Its error is token.ErrInvalid.
 func (r *request) parseToken() (token.Token, error) {
 	return token.Parse(token.Unquote(r.token))
+}
+
+// parseNew returns the session that is to be created.
+func (r *request) parseNew() (n token.New, err error) {
+	if r.meta == nil {
+		return n, errInvalidRequest
+	}
+	n.Meta = r.meta
+	if r.subject != nil {
+		if n.Subject, err = r.parseSubject(); err != nil {
+			return n, err
+		}
+	}
+	if r.life != nil {
+		n.Lifetime, err = r.parseLifetime()
+	}
+	return n, err
+}
+
+// maxSubject is the greatest length of a subject in bytes; the least is 1.
+const maxSubject = 256
+
+// parseSubject returns the subject that was given.
+func (r *request) parseSubject() ([]byte, error) {
+	if r.subject == nil || r.subject[0] != '"' {
+		return nil, errInvalidRequest
+	}
+	subject := token.Unquote(r.subject)
+	if len(subject) == 0 || len(subject) > maxSubject {
+		return nil, errInvalidRequest
+	}
+	return subject, nil
+}
+
+// What a session's own lifetime may be, and how long its text.
+const (
+	minLifetime     = 30 * time.Minute
+	maxLifetime     = 96 * time.Hour
+	maxLifetimeText = 64 // bytes
+)
+
+// parseLifetime returns the lifetime that was given, a duration as on the
+// command line.
+func (r *request) parseLifetime() (time.Duration, error) {
+	if r.life[0] != '"' || len(r.life) > maxLifetimeText {
+		return 0, errInvalidRequest
+	}
+	d, err := duration.Parse(string(token.Unquote(r.life)))
+	if err != nil || d < minLifetime || maxLifetime < d {
+		return 0, errInvalidRequest
+	}
+	return d, nil
 }
 
 // checkMediaType checks that a body is said to be plain JSON.

@@ -23,6 +23,8 @@ func (s *Server) routes(dump bool) []route {
 		{"PUT", "/token", s.exchange},
 		{"DELETE", "/token", s.delete},
 		{"POST", "/token/validate", s.validate},
+		{"DELETE", "/subject", s.endSubject},
+		{"POST", "/subject/sessions", s.listSubject},
 		{"GET", "/healthz", s.healthy},
 		{"HEAD", "/healthz", s.healthy},
 		{"GET", "/readyz", s.ready},

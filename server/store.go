@@ -20,13 +20,20 @@ type Store interface {
 	// Exchange spends t: of concurrent calls exactly one wins, the others get
 	// token.ErrInvalid. The patch, a compact JSON object or nil, is merged into
 	// the metadata, and the outcome appended to dst. With token.ErrFull and
-	// token.ErrMetaTooLarge t is still valid and nothing has changed.
+	// token.ErrMetaTooLarge t is still valid and nothing has changed. A store with
+	// a grace may answer a spent token with the session's current one, and says so.
 	Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.Exchanged, error)
 	// Validate appends the metadata of t's session to dst and returns when the
 	// session expires; it changes nothing. Its answer is token.ErrInvalid.
 	Validate(ctx context.Context, t token.Token, dst []byte) (meta []byte, expires time.Time, err error)
 	// Delete ends t's session. An invalid token is no error.
 	Delete(ctx context.Context, t token.Token) error
+	// EndSubject ends each session of a subject that exists at the call and
+	// returns how many lived.
+	EndSubject(ctx context.Context, subject []byte) (ended int, err error)
+	// SubjectSessions lists the newest live sessions of a subject, limit at most,
+	// the newest first, and says whether there are more.
+	SubjectSessions(ctx context.Context, subject []byte, limit int) (sessions []token.Session, more bool, err error)
 	// Sessions lists the live sessions, each once, in no order. It ends with an
 	// error if the listing can't go on. A Session is valid for one step.
 	Sessions(ctx context.Context) iter.Seq2[token.Session, error]

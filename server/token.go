@@ -21,7 +21,11 @@ func (s *Server) create(ctx *fasthttp.RequestCtx) error {
 	if err := r.read(ctx, fieldsOfCreate); err != nil {
 		return err
 	}
-	t, err := s.store.Create(context.Background(), token.New{Meta: r.meta})
+	n, err := r.parseNew()
+	if err != nil {
+		return err
+	}
+	t, err := s.store.Create(context.Background(), n)
 	if err != nil {
 		return err
 	}
@@ -62,6 +66,9 @@ func (s *Server) exchange(ctx *fasthttp.RequestCtx) error {
 	x.Token.Append(x.Meta[tokenStart:tokenStart:tokenEnd])
 	setBody(ctx, append(x.Meta, exchangedTail...))
 	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
+	if x.Reused {
+		ctx.Response.Header.Set("Token-Reused", "true")
+	}
 	return nil
 }
 

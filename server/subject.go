@@ -1,0 +1,79 @@
+package server
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"tokenserver/token"
+
+	"github.com/valyala/fasthttp"
+)
+
+// subjectLimit is how many sessions of a subject are listed.
+const subjectLimit = 1000
+
+// endSubject ends all sessions of a subject: it logs a user out everywhere.
+func (s *Server) endSubject(ctx *fasthttp.RequestCtx) error {
+	r := s.requests.Get().(*request)
+	defer s.requests.Put(r)
+	subject, err := r.readSubject(ctx)
+	if err != nil {
+		return err
+	}
+	ended, err := s.store.EndSubject(context.Background(), subject)
+	if err != nil {
+		return err
+	}
+	buf := append(body(ctx), `{"Ok":{"ended":`...)
+	buf = strconv.AppendInt(buf, int64(ended), 10)
+	setBody(ctx, append(buf, `}}`...))
+	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
+	return nil
+}
+
+// listSubject lists the sessions of a subject: where a user is logged in.
+func (s *Server) listSubject(ctx *fasthttp.RequestCtx) error {
+	r := s.requests.Get().(*request)
+	defer s.requests.Put(r)
+	subject, err := r.readSubject(ctx)
+	if err != nil {
+		return err
+	}
+	sessions, more, err := s.store.SubjectSessions(context.Background(), subject, subjectLimit)
+	if err != nil {
+		return err
+	}
+	buf := append(body(ctx), `{"Ok":{"sessions":[`...)
+	for i, session := range sessions {
+		if i > 0 {
+			buf = append(buf, ',')
+		}
+		buf = appendSession(buf, session)
+	}
+	buf = append(buf, ']')
+	if more {
+		buf = append(buf, `,"more":true`...)
+	}
+	setBody(ctx, append(buf, `}}`...))
+	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
+	return nil
+}
+
+func appendSession(buf []byte, session token.Session) []byte {
+	buf = append(buf, `{"created":"`...)
+	buf = session.Created.UTC().AppendFormat(buf, time.RFC3339)
+	buf = append(buf, `","expires":"`...)
+	buf = session.Expires.UTC().AppendFormat(buf, time.RFC3339)
+	buf = append(buf, `","meta":`...)
+	buf = append(buf, session.Meta...)
+	return append(buf, '}')
+}
+
+// readSubject reads a request that has a subject and nothing else.
+func (r *request) readSubject(ctx *fasthttp.RequestCtx) ([]byte, error) {
+	if err := r.read(ctx, fieldsOfSubject); err != nil {
+		return nil, err
+	}
+	return r.parseSubject()
+}
