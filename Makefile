@@ -26,6 +26,8 @@ run: build ## build and start the server (ARGS="--port 8080" for flags)
 
 .PHONY: test
 test: ## run all tests, with the race detector
+	@# The race detector allocates, and slows down what is large.
+	$(GO) test -timeout 10m ./shard ./server
 	$(GO) test -race -timeout 20m ./...
 
 .PHONY: lint
