@@ -33,9 +33,13 @@ func (s *served) dial(t testing.TB) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(patience))
-	return &client{t, conn, bufio.NewReader(conn)}
+	c := &client{t, conn, bufio.NewReader(conn)}
+	c.renewPatience()
+	return c
 }
+
+// renewPatience lets a test that goes on for long wait as long for each answer.
+func (c *client) renewPatience() { c.conn.SetDeadline(time.Now().Add(patience)) }
 
 // requestText returns the text of a request. Its body is said to be JSON unless
 // headers say something else of it.
@@ -93,6 +97,7 @@ func (c *client) receive(method string) reply {
 }
 
 func (c *client) tryReceive(method string) (reply, error) {
+	c.renewPatience()
 	response, err := http.ReadResponse(c.in, &http.Request{Method: method})
 	if err != nil {
 		return reply{}, err

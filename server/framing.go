@@ -44,12 +44,7 @@ func rawHeader(h *fasthttp.RequestHeader, name string) (value []byte, ok bool) {
 // hasFolding reports whether a line of the raw headers goes on with the next.
 func hasFolding(h *fasthttp.RequestHeader) bool {
 	raw := h.RawHeaders()
-	for i := bytes.IndexByte(raw, '\n') + 1; 0 < i && i < len(raw); i = bytes.IndexByte(raw, '\n') + 1 {
-		if raw = raw[i:]; raw[0] == ' ' || raw[0] == '\t' {
-			return true
-		}
-	}
-	return false
+	return bytes.Contains(raw, []byte("\n ")) || bytes.Contains(raw, []byte("\n\t"))
 }
 
 // checkTarget refuses what fasthttp takes for a path of ours although it is

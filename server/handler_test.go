@@ -211,10 +211,6 @@ func TestConfigDefaults(t *testing.T) {
 	if got.MaxBody != 64<<10 || got.RequestTimeout != 10*time.Second || got.AnswerTimeout != 10*time.Second || got.IdleTimeout != 5*time.Minute || got.Logger == nil {
 		t.Errorf("defaults = %+v", got)
 	}
-	s := New(Config{})
-	if s.http.MaxRequestBodySize != 64<<10 || s.http.ReadTimeout != 10*time.Second || s.http.WriteTimeout != 10*time.Second || s.http.IdleTimeout != 5*time.Minute {
-		t.Errorf("the settings of the HTTP server are not the defaults")
-	}
 }
 
 // direct is used as fasthttp's own loop would: a request leaves nothing unread.

@@ -140,7 +140,7 @@ func (e *endless) Close() error                    { e.closed = true; return nil
 func TestLingeringTakesOnlySoMuch(t *testing.T) {
 	for _, linger := range []bool{false, true} {
 		e := new(endless)
-		c := conn{Conn: e}
+		c := conn{Conn: e, reaper: newReaper(patience, patience, patience)}
 		c.linger.Store(linger)
 		if err := c.Close(); err != nil {
 			t.Errorf("Close() = %v", err)

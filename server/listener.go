@@ -4,14 +4,13 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
 )
 
-// listener and conn let a connection be closed such that its last answer arrives.
+// listener makes conns.
 type listener struct {
 	net.Listener
 	s *Server
@@ -27,7 +26,9 @@ func (l listener) Accept() (net.Conn, error) {
 		}
 		c, err := l.Listener.Accept()
 		if err == nil {
-			return &conn{Conn: c}, nil
+			watched := &conn{Conn: c, reaper: l.s.reaper}
+			l.s.reaper.add(watched)
+			return watched, nil
 		}
 		if !isShortage(err) {
 			return nil, err
@@ -48,11 +49,6 @@ func isShortage(err error) bool {
 		errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
 }
 
-type conn struct {
-	net.Conn
-	linger atomic.Bool // set by the connection's goroutine; Shutdown may close it too
-}
-
 // What a client may still send, and for how long, after it was refused.
 const (
 	lingerBytes = 1 << 20
@@ -70,6 +66,7 @@ func lingerAfter(ctx *fasthttp.RequestCtx) {
 
 // Close closes the connection.
 func (c *conn) Close() error {
+	c.reaper.remove(c)
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.linger.Load() && half.CloseWrite() == nil {
 		c.SetReadDeadline(time.Now().Add(lingerTime))
 		io.CopyN(io.Discard, c.Conn, lingerBytes)

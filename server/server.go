@@ -77,6 +77,7 @@ type Server struct {
 	maxBody int
 	log     *slog.Logger
 	http    fasthttp.Server
+	reaper  *reaper
 	route   fasthttp.RequestHandler
 	allow   map[string]string // methods of each path, as the header has them
 
@@ -96,6 +97,7 @@ func New(cfg Config) *Server {
 		log:      cfg.Logger,
 		requests: sync.Pool{New: func() any { return new(request) }},
 	}
+	s.reaper = newReaper(cfg.RequestTimeout, cfg.AnswerTimeout, cfg.IdleTimeout)
 	s.dump.init()
 	s.addRoutes(cfg.Dump)
 	s.http = fasthttp.Server{
@@ -103,9 +105,8 @@ func New(cfg Config) *Server {
 		ErrorHandler:                 s.refuse,
 		ExpectHandler:                s.expect,
 		Logger:                       httpLogger{cfg.Logger},
-		ReadTimeout:                  cfg.RequestTimeout,
-		WriteTimeout:                 cfg.AnswerTimeout,
-		IdleTimeout:                  cfg.IdleTimeout,
+		ConnState:                    s.reaper.stateChanged, // in place of fasthttp's time-outs
+		LazyRequestTime:              true,
 		ReadBufferSize:               headerBuffer,
 		WriteBufferSize:              headerBuffer,
 		MaxRequestBodySize:           cfg.MaxBody,
@@ -121,6 +122,7 @@ func New(cfg Config) *Server {
 // Serve answers requests on ln until Shutdown, and then returns nil at once:
 // Shutdown returns when all is done. After Shutdown it only closes ln.
 func (s *Server) Serve(ln net.Listener) error {
+	go s.reaper.run()
 	return s.http.Serve(listener{ln, s})
 }
 
@@ -133,6 +135,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.Drain()
 	s.stopped.Store(true)
 	s.dump.stop()
+	defer s.reaper.stop()
+	defer s.reaper.stop()
 	if err := s.http.ShutdownWithContext(ctx); err != nil {
 		return err
 	}
@@ -141,7 +145,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // handle answers one request.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
-	defer s.finish(ctx)
+	begun := time.Since(s.reaper.start)
+	defer s.finish(ctx, begun)
 	setNoStore(ctx)
 	if err := checkFraming(ctx); err != nil {
 		lingerAfter(ctx)
@@ -157,7 +162,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 }
 
 // finish turns a panic into an answer, and records the request.
-func (s *Server) finish(ctx *fasthttp.RequestCtx) {
+func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
 	if defect := recover(); defect != nil {
 		s.log.Error("defect", "panic", fmt.Sprint(defect), "stack", stack())
 		ctx.Response.Reset()
@@ -165,7 +170,7 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx) {
 		ctx.SetConnectionClose()
 		s.fail(ctx, errDefect)
 	}
-	s.record(ctx, methodIndex(ctx), time.Since(ctx.Time()))
+	s.record(ctx, methodIndex(ctx), time.Since(s.reaper.start)-begun)
 }
 
 // record counts and logs a request that has its answer, d after it was read.
