@@ -114,7 +114,6 @@ func New(cfg Config) *Server {
 		NoDefaultServerHeader:        true,
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
-		TCPKeepalive:                 true,
 	}
 	return s
 }

@@ -31,22 +31,29 @@ func (h Harness) testOneWinner(t *testing.T) {
 	h.check(t, s.store)
 }
 
+// atOnce runs n goroutines that start at the same time.
+func atOnce(n int, run func(i int)) {
+	var done sync.WaitGroup
+	start := make(chan struct{})
+	for i := range n {
+		done.Go(func() {
+			<-start
+			run(i)
+		})
+	}
+	close(start)
+	done.Wait()
+}
+
 // contest returns the tokens of those exchanges of old that won.
 func (t *tester) contest(old token.Token) (winners []token.Token) {
 	t.Helper()
 	var results [contestants]token.Exchanged
 	var errs [contestants]error
-	var done sync.WaitGroup
-	start := make(chan struct{})
-	for i := range contestants {
-		done.Go(func() {
-			<-start
-			patch := patchBytes([]string{"", `{"a":1}`}[i%2])
-			results[i], errs[i] = t.store.Exchange(t.Context(), old, patch, nil)
-		})
-	}
-	close(start)
-	done.Wait()
+	atOnce(contestants, func(i int) {
+		patch := patchBytes([]string{"", `{"a":1}`}[i%2])
+		results[i], errs[i] = t.store.Exchange(t.Context(), old, patch, nil)
+	})
 	for i, err := range errs {
 		switch {
 		case err == nil:

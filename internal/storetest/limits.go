@@ -14,6 +14,8 @@ func (h Harness) limitTests() []test {
 		{name: "ExpiredSessions", cfg: Config{Lifetime: lifetime, MaxSessions: 3}, run: testExpiredMakeRoom},
 		{name: "Bytes", cfg: Config{MaxBytes: limitBytes}, run: testMaxBytes},
 		{name: "ExpiredBytes", cfg: Config{Lifetime: lifetime, MaxBytes: limitBytes}, run: testExpiredMakeBytes},
+		{name: "BytesReplayed", cfg: Config{Lifetime: time.Hour, MaxBytes: limitBytes, Grace: time.Minute}, run: testMaxBytesReplayed},
+		{name: "EndedSessions", cfg: Config{Lifetime: time.Hour, MaxSessions: 3, Grace: time.Minute, RevokeOnReuse: true}, run: testEndedMakeRoom},
 	}
 }
 
@@ -131,5 +133,40 @@ func testExpiredMakeBytes(t *tester) {
 	t.exchange(busy, patch, meta[:len(meta)-1]+","+patch[1:])
 	if again := len(t.createUntilFull()); again != n-3 && again != n-2 {
 		t.Errorf("%d sessions fit beside one as large as three, and %d at first", again, n)
+	}
+}
+
+func testMaxBytesReplayed(t *tester) {
+	meta := text("a", metaBytes)
+	tokens := t.fill()
+	spent, current := tokens[0], t.exchange(tokens[0], "", meta)
+	before := t.live(current, meta)
+	t.exchangeError(spent, text("b", 2*metaBytes), token.ErrFull)
+	if after := t.live(spent, meta); !after.Equal(before) {
+		t.Errorf("refused exchanges moved the deadline from %v to %v", before, after)
+	}
+	t.replay(spent, current, "", meta)
+	t.replay(spent, current, meta, meta)
+	for _, tok := range tokens[1:5] {
+		t.delete(tok)
+	}
+	patch := text("b", 2*metaBytes)
+	t.replay(spent, current, patch, meta[:len(meta)-1]+","+patch[1:])
+	t.exchange(current, `{"b":1}`, meta[:len(meta)-1]+`,"b":1}`)
+}
+
+// testEndedMakeRoom has sessions revoked and ended by their subject.
+func testEndedMakeRoom(t *tester) {
+	for range 10 {
+		tok, ada := t.create(`{"n":1}`), t.createFor("ada", `{"n":2}`)
+		t.createFor("ada", `{"n":3}`)
+		t.createError(`{}`, token.ErrFull)
+		t.exchangeError(tok.Next(), "", token.ErrInvalid)
+		again := t.create(`{"n":4}`)
+		t.createError(`{}`, token.ErrFull)
+		t.endSubject("ada", 2)
+		t.invalid(ada)
+		t.delete(again)
+		t.wantListed(nil)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,7 +19,7 @@ import (
 
 // Each history has a few sessions and several goroutines that call on them.
 const (
-	histories       = 400
+	histories       = 200 // of each kind
 	historySessions = 2
 	historyCallers  = 4
 	historyCalls    = 20 // of each caller
@@ -30,9 +32,12 @@ const (
 	opExchange
 	opValidate
 	opDelete
+	opEndSubject
+	opList // of the subject's sessions
 )
 
-// call is one call of a history.
+// call is one call of a history, as far as it concerns one session: those on a
+// subject promise nothing about several sessions together.
 type call struct {
 	session int
 	op      operation
@@ -42,35 +47,42 @@ type call struct {
 
 // answer is what a call came back with. A deletion tells nothing.
 type answer struct {
-	valid bool
-	token token.Token // the new one, if there is one
-	meta  string
+	valid  bool        // of opList: the session is in the list
+	token  token.Token // the session's current one, if the call tells
+	reused bool
+	meta   string
 }
 
 // state is that of one session in the model.
 type state struct {
 	current token.Token
+	spent   [graceSteps]token.Token // the last one first
 	meta    string
 	ended   bool
 }
 
-// sessionModel says what calls do to a session, one after the other.
-var sessionModel = porcupine.Model{
-	Partition: bySession,
-	Init:      func() any { return state{} },
-	Step: func(s, input, output any) (bool, any) {
-		return step(s.(state), input.(call), output.(answer))
-	},
-	DescribeOperation: func(input, output any) string {
-		return describe(input.(call), output.(answer))
-	},
+// historyRules say what becomes of spent tokens. No grace ends by time.
+type historyRules struct{ grace, revoke bool }
+
+// model says what calls do to a session, one after the other.
+func (r historyRules) model() porcupine.Model {
+	return porcupine.Model{
+		Partition: bySession,
+		Init:      func() any { return state{} },
+		Step: func(s, input, output any) (bool, any) {
+			return r.step(s.(state), input.(call), output.(answer))
+		},
+		DescribeOperation: func(input, output any) string {
+			return describe(input.(call), output.(answer))
+		},
+	}
 }
 
 // describe tells tokens apart by a part of their nonces: they print as placeholders.
 func describe(c call, a answer) string {
-	op := [...]string{"create", "exchange", "validate", "delete"}[c.op]
-	return fmt.Sprintf("session %d: %s %x, patch %q = valid %v, new token %x, %s",
-		c.session, op, c.token.Nonce[:4], c.patch, a.valid, a.token.Nonce[:4], a.meta)
+	op := [...]string{"create", "exchange", "validate", "delete", "end subject", "list subject"}[c.op]
+	return fmt.Sprintf("session %d: %s %x, patch %q = valid %v, token %x, reused %v, %s",
+		c.session, op, c.token.Nonce[:4], c.patch, a.valid, a.token.Nonce[:4], a.reused, a.meta)
 }
 
 func bySession(history []porcupine.Operation) [][]porcupine.Operation {
@@ -83,34 +95,68 @@ func bySession(history []porcupine.Operation) [][]porcupine.Operation {
 }
 
 // step says whether a session in state s may answer a call so, and what becomes of it.
-func step(s state, c call, a answer) (bool, state) {
-	valid := !s.ended && c.token == s.current
+func (r historyRules) step(s state, c call, a answer) (bool, state) {
+	live := !s.ended
+	valid := live && (c.token == s.current || r.grace && slices.Contains(s.spent[:], c.token))
 	switch c.op {
 	case opCreate:
 		return true, state{current: a.token, meta: a.meta}
-	case opDelete:
-		s.ended = s.ended || valid
+	case opList:
+		return a.valid == live && (!live || a.meta == s.meta), s
+	case opEndSubject:
+		s.ended = true
 		return true, s
+	case opDelete:
+		s.ended = s.ended || valid || r.revoke
+		return true, s
+	case opValidate:
+		return a.valid == valid && (!valid || a.meta == s.meta), s
 	}
-	if !valid || !a.valid {
-		return valid == a.valid, s
+	if !valid {
+		s.ended = s.ended || r.revoke
+		return !a.valid, s
 	}
-	if c.op == opExchange {
-		s.current = a.token
-		s.meta = parseObject(s.meta).merge(parsePatch(c.patch)).String()
+	s.meta = parseObject(s.meta).merge(parsePatch(c.patch)).String()
+	if c.token == s.current {
+		copy(s.spent[1:], s.spent[:])
+		s.spent[0], s.current = c.token, a.token
+		return a.valid && !a.reused && a.meta == s.meta, s
 	}
-	return a.meta == s.meta, s
+	return a.valid && a.reused && a.token == s.current && a.meta == s.meta, s
 }
 
 func (h Harness) testLinearizable(t *testing.T) {
-	seed := Seed(t)
-	s := h.open(t, Config{Lifetime: time.Hour})
+	kinds := []struct {
+		name    string
+		rules   historyRules
+		subject bool
+	}{
+		{"Plain", historyRules{}, false},
+		{"Subjects", historyRules{}, true},
+		{"Grace", historyRules{grace: true}, true},
+		{"Revoke", historyRules{grace: true, revoke: true}, true},
+	}
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) { h.testHistories(t, k.rules, k.subject) })
+	}
+}
+
+func (h Harness) testHistories(t *testing.T, rules historyRules, subjects bool) {
+	cfg, model, seed := Config{Lifetime: time.Hour, RevokeOnReuse: rules.revoke}, rules.model(), Seed(t)
+	if rules.grace {
+		cfg.Grace = time.Minute // more than a history takes
+	}
+	s := h.open(t, cfg)
 	for i := range histories {
-		history := recordHistory(s, seed+uint64(i)*historyCallers)
-		if !porcupine.CheckOperations(sessionModel, history) {
-			for _, op := range history {
+		r := &recorder{tester: s}
+		if subjects {
+			r.subject = fmt.Sprintf("history %d", i)
+		}
+		r.run(seed + uint64(i)*historyCallers)
+		if !porcupine.CheckOperations(model, r.history) {
+			for _, op := range r.history {
 				t.Logf("%d…%d caller %d: %s", op.Call, op.Return, op.ClientId,
-					sessionModel.DescribeOperation(op.Input, op.Output))
+					model.DescribeOperation(op.Input, op.Output))
 			}
 			t.Fatalf("history %d is not linearizable", i)
 		}
@@ -122,50 +168,49 @@ func (h Harness) testLinearizable(t *testing.T) {
 // that only counts.
 type recorder struct {
 	*tester
-	clock atomic.Int64
+	subject string // of all sessions; empty for none
+	clock   atomic.Int64
 
 	mu      sync.Mutex
 	history []porcupine.Operation
 	tokens  [historySessions][]token.Token // as they became known
 }
 
-// recordHistory records a history of new sessions.
-func recordHistory(t *tester, seed uint64) []porcupine.Operation {
-	r := &recorder{tester: t}
+// run records a history of new sessions.
+func (r *recorder) run(seed uint64) {
 	for i := range historySessions {
-		c, meta := call{session: i, op: opCreate}, fmt.Sprintf(`{"s":%d}`, i)
-		r.record(-1, c, func() answer { return answer{valid: true, token: t.create(meta), meta: meta} })
-	}
-	var done sync.WaitGroup
-	start := make(chan struct{})
-	for caller := range historyCallers {
-		rng := NewRand(seed + uint64(caller))
-		done.Go(func() {
-			<-start
-			for range historyCalls {
-				r.call(caller, rng)
-			}
+		meta := fmt.Sprintf(`{"s":%d}`, i)
+		r.record(-1, []call{{session: i, op: opCreate}}, func() []answer {
+			return []answer{{valid: true, token: r.createFor(r.subject, meta), meta: meta}}
 		})
 	}
-	close(start)
-	done.Wait()
-	return r.history
+	atOnce(historyCallers, func(caller int) {
+		rng := NewRand(seed + uint64(caller))
+		for range historyCalls {
+			r.call(caller, rng)
+		}
+	})
 }
 
-// record makes a call and adds it to the history.
-func (r *recorder) record(caller int, c call, do func() answer) {
+// record makes a call and adds it to the history, once for each session that it
+// concerns.
+func (r *recorder) record(caller int, calls []call, do func() []answer) {
 	begin := r.clock.Add(1)
-	a := do()
+	answers := do()
 	end := r.clock.Add(1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.history = append(r.history, porcupine.Operation{ClientId: caller, Input: c, Call: begin, Output: a, Return: end})
-	if a.token != (token.Token{}) {
-		r.tokens[c.session] = append(r.tokens[c.session], a.token)
+	for i, c := range calls {
+		a := answers[i]
+		r.history = append(r.history, porcupine.Operation{ClientId: caller, Input: c, Call: begin, Output: a, Return: end})
+		if a.token != (token.Token{}) && !a.reused {
+			r.tokens[c.session] = append(r.tokens[c.session], a.token)
+		}
 	}
 }
 
-// call makes a random call with the latest token that is known or a spent one.
+// call makes a random call with the latest token that is known or a spent one,
+// or on the subject.
 func (r *recorder) call(caller int, rng *rand.Rand) {
 	c := call{session: rng.IntN(historySessions)}
 	c.token = r.knownToken(c.session, rng)
@@ -174,15 +219,54 @@ func (r *recorder) call(caller int, rng *rand.Rand) {
 		c.op = opExchange
 	case n < 70:
 		c.op, c.patch = opExchange, fmt.Sprintf(`{"c%d":%d}`, rng.IntN(3), rng.IntN(1000))
+	case n < 78 && r.subject != "":
+		r.recordSubject(caller, opList, r.list)
+		return
+	case n < 80 && r.subject != "":
+		r.recordSubject(caller, opEndSubject, r.endSubject)
+		return
 	case n < 98:
 		c.op = opValidate
 	default:
 		c.op = opDelete
 	}
-	r.record(caller, c, func() answer {
+	r.record(caller, []call{c}, func() []answer {
 		runtime.Gosched() // so that calls overlap on a single processor too
-		return r.do(c)
+		return []answer{r.do(c)}
 	})
+}
+
+func (r *recorder) recordSubject(caller int, op operation, do func() []answer) {
+	calls := make([]call, historySessions)
+	for i := range calls {
+		calls[i] = call{session: i, op: op}
+	}
+	r.record(caller, calls, do)
+}
+
+// list lists the subject's sessions, which tell themselves apart by their metadata.
+func (r *recorder) list() []answer {
+	list, more, err := r.store.SubjectSessions(r.Context(), []byte(r.subject), 2*historySessions)
+	if more || err != nil {
+		r.Errorf("SubjectSessions = more: %v, error %v, want false", more, err)
+	}
+	answers := make([]answer, historySessions)
+	for _, s := range list {
+		for i := range answers {
+			if strings.HasPrefix(string(s.Meta), fmt.Sprintf(`{"s":%d`, i)) {
+				answers[i] = answer{valid: true, meta: string(s.Meta)}
+			}
+		}
+	}
+	return answers
+}
+
+func (r *recorder) endSubject() []answer {
+	n, err := r.store.EndSubject(r.Context(), []byte(r.subject))
+	if n < 0 || n > historySessions || err != nil {
+		r.Errorf("EndSubject = %d, error %v, want at most %d", n, err, historySessions)
+	}
+	return make([]answer, historySessions)
 }
 
 func (r *recorder) knownToken(session int, rng *rand.Rand) token.Token {
@@ -204,15 +288,15 @@ func (r *recorder) do(c call) answer {
 		return answer{}
 	case opValidate:
 		meta, _, err := r.store.Validate(r.Context(), c.token, nil)
-		return r.answer(token.Token{}, meta, err)
+		return r.answer(token.Exchanged{Meta: meta}, err)
 	}
 	x, err := r.store.Exchange(r.Context(), c.token, patchBytes(c.patch), nil)
-	return r.answer(x.Token, x.Meta, err)
+	return r.answer(x, err)
 }
 
-func (r *recorder) answer(t token.Token, meta []byte, err error) answer {
+func (r *recorder) answer(x token.Exchanged, err error) answer {
 	if err == nil {
-		return answer{valid: true, token: t, meta: string(meta)}
+		return answer{valid: true, token: x.Token, reused: x.Reused, meta: string(x.Meta)}
 	}
 	if !errors.Is(err, token.ErrInvalid) {
 		r.Errorf("call = error %v, want none or %v", err, token.ErrInvalid)

@@ -53,6 +53,10 @@ func (o object) put(m member) object {
 	return append(o, m)
 }
 
+func (o object) has(name string) bool {
+	return slices.ContainsFunc(o, func(m member) bool { return m.name == name })
+}
+
 // merge returns what results from merging a patch over o. It leaves o alone.
 func (o object) merge(patch object) object {
 	for _, m := range patch {
@@ -80,92 +84,166 @@ func must[T any](v T, err error) T {
 // model is the naive model of a store.
 type model struct {
 	cfg  Config
-	cost func(meta int) int64 // nil for no limit of bytes
-	live []*session           // in the order of their creation
-	gone []token.Token        // of sessions that have ended, the latest of them
+	cost func(meta int, extra bool) int64 // nil for no limit of bytes
+	live []*session                       // in the order of their creation
+	gone []token.Token                    // of sessions that have ended, the latest of them
 }
 
 type session struct {
-	current token.Token
-	spent   []token.Token
-	meta    object
-	expires time.Time
+	current  token.Token
+	spent    []spentToken // in the order in which they were
+	meta     object
+	subject  string
+	lifetime time.Duration // from an exchange on
+	extra    bool          // what Cost asks
+	created  time.Time
+	until    time.Time // zero for no absolute deadline
+	expires  time.Time
+}
+
+type spentToken struct {
+	token token.Token
+	at    time.Time
+}
+
+// standing is what a token that is presented is worth.
+type standing int
+
+const (
+	unknown standing = iota // no session lives that has its id
+	current
+	inGrace // spent, and stands for the current one
+	late    // neither of both, with the id of a live session
+)
+
+// present returns what a token is worth, and the live session that has its id.
+func (m *model) present(t token.Token) (*session, standing) {
+	i := slices.IndexFunc(m.live, func(s *session) bool { return s.current.ID == t.ID })
+	if i < 0 {
+		return nil, unknown
+	}
+	s := m.live[i]
+	if s.current == t {
+		return s, current
+	}
+	for _, spent := range s.spent[max(0, len(s.spent)-graceSteps):] {
+		if spent.token == t && time.Now().Before(spent.at.Add(m.cfg.Grace)) {
+			return s, inGrace
+		}
+	}
+	return s, late
 }
 
 // expire ends the sessions that do not live any more.
 func (m *model) expire(now time.Time) {
+	m.endWhere(func(s *session) bool { return !now.Before(s.expires) })
+}
+
+// endWhere ends sessions, whose tokens it keeps for replays.
+func (m *model) endWhere(ends func(*session) bool) (ended int) {
 	m.live = slices.DeleteFunc(m.live, func(s *session) bool {
-		if now.Before(s.expires) {
+		if !ends(s) {
 			return false
 		}
-		m.forget(s)
+		for _, spent := range s.spent {
+			m.gone = append(m.gone, spent.token)
+		}
+		m.gone = append(m.gone, s.current)
+		ended++
 		return true
 	})
-}
-
-// forget keeps the tokens of a session that has ended, for replays.
-func (m *model) forget(s *session) {
-	m.gone = append(append(m.gone, s.spent...), s.current)
 	m.gone = m.gone[max(0, len(m.gone)-100):]
+	return ended
 }
 
-// find returns the live session whose current token is t, or nil.
-func (m *model) find(t token.Token) *session {
-	for _, s := range m.live {
-		if s.current == t {
-			return s
-		}
+func (m *model) end(s *session) { m.endWhere(func(other *session) bool { return other == s }) }
+
+// newSession returns the session that a creation makes, but for its token, or
+// the error that it is answered with.
+func (m *model) newSession(n token.New) (*session, error) {
+	now := time.Now()
+	s := &session{meta: parseObject(string(n.Meta)), subject: string(n.Subject), lifetime: n.Lifetime, created: now}
+	s.extra = s.subject != "" || s.lifetime != 0 || m.cfg.Grace != 0 || m.cfg.MaxLifetime != 0
+	if s.lifetime == 0 {
+		s.lifetime = m.cfg.Lifetime
 	}
-	return nil
-}
-
-// create returns what a creation answers: the metadata as it is settled, or an error.
-func (m *model) create(meta object) (object, error) {
-	size := len(meta.String())
+	if m.cfg.MaxLifetime != 0 {
+		s.until = now.Add(m.cfg.MaxLifetime)
+	}
+	s.renew()
+	size := len(s.meta.String())
 	switch {
 	case m.cfg.MaxMeta > 0 && size > m.cfg.MaxMeta:
 		return nil, token.ErrMetaTooLarge
 	case m.cfg.MaxSessions > 0 && int64(len(m.live)) >= m.cfg.MaxSessions:
 		return nil, token.ErrFull
-	case m.cost != nil && m.cfg.MaxBytes > 0 && m.bytes()+m.cost(size) > m.cfg.MaxBytes:
+	case m.cost != nil && m.cfg.MaxBytes > 0 && m.bytes()+m.cost(size, s.extra) > m.cfg.MaxBytes:
 		return nil, token.ErrFull
 	}
-	return meta, nil
+	return s, nil
 }
 
-// exchange returns what an exchange answers: its session with the metadata
-// that results, or an error.
-func (m *model) exchange(t token.Token, patch object) (*session, object, error) {
-	s := m.find(t)
-	if s == nil {
-		return nil, nil, token.ErrInvalid
+func (s *session) renew() {
+	s.expires = time.Now().Add(s.lifetime)
+	if !s.until.IsZero() && s.until.Before(s.expires) {
+		s.expires = s.until
+	}
+}
+
+// spend puts another token in the place of the current one.
+func (s *session) spend(next token.Token) {
+	s.spent = append(s.spent, spentToken{s.current, time.Now()})
+	s.current = next
+	s.renew()
+}
+
+// exchange returns what an exchange answers: the token's session, whether the
+// token is its current one, and the metadata that results, or an error. Where a
+// reuse ends the session, it does so.
+func (m *model) exchange(t token.Token, patch object) (*session, standing, object, error) {
+	s, worth := m.present(t)
+	if worth == late && m.cfg.RevokeOnReuse {
+		m.end(s)
+	}
+	if worth != current && worth != inGrace {
+		return nil, worth, nil, token.ErrInvalid
 	}
 	merged := s.meta.merge(patch)
 	size := len(merged.String())
 	if m.cfg.MaxMeta > 0 && size > m.cfg.MaxMeta {
-		return nil, nil, token.ErrMetaTooLarge
+		return nil, worth, nil, token.ErrMetaTooLarge
 	}
 	if m.cost != nil && m.cfg.MaxBytes > 0 {
-		growth := m.cost(size) - m.cost(len(s.meta.String()))
+		growth := m.cost(size, s.extra) - m.cost(len(s.meta.String()), s.extra)
 		if growth > 0 && m.bytes()+growth > m.cfg.MaxBytes {
-			return nil, nil, token.ErrFull
+			return nil, worth, nil, token.ErrFull
 		}
 	}
-	return s, merged, nil
+	return s, worth, merged, nil
 }
 
-// delete ends the session whose current token is t, if there is one.
+// delete ends the session that t stands for, or that it is reused of.
 func (m *model) delete(t token.Token) {
-	if s := m.find(t); s != nil {
-		m.live = slices.DeleteFunc(m.live, func(other *session) bool { return other == s })
-		m.forget(s)
+	s, worth := m.present(t)
+	if worth == current || worth == inGrace || worth == late && m.cfg.RevokeOnReuse {
+		m.end(s)
 	}
+}
+
+// ofSubject returns a subject's sessions, the newest first.
+func (m *model) ofSubject(name string) (list []*session) {
+	for _, s := range slices.Backward(m.live) {
+		if s.subject == name {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // bytes is what all live sessions take.
 func (m *model) bytes() (sum int64) {
 	for _, s := range m.live {
-		sum += m.cost(len(s.meta.String()))
+		sum += m.cost(len(s.meta.String()), s.extra)
 	}
 	return sum
 }

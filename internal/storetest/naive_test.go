@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -18,12 +19,24 @@ type naive struct {
 
 	mu       sync.Mutex
 	sessions map[token.ID]*naiveSession
+	n        int // sessions created
 }
 
 type naiveSession struct {
-	nonce   token.Nonce
-	meta    string
-	expires time.Time
+	nonce    token.Nonce
+	spent    []naiveSpent // the last one first
+	meta     string
+	subject  string
+	lifetime time.Duration
+	number   int // in the order of creation
+	created  time.Time
+	expires  time.Time
+	until    time.Time // zero for none
+}
+
+type naiveSpent struct {
+	nonce token.Nonce
+	at    time.Time
 }
 
 func openNaive(defect string) func(testing.TB, Config) Store {
@@ -38,34 +51,78 @@ func openNaive(defect string) func(testing.TB, Config) Store {
 	}
 }
 
-func naiveCost(meta int) int64 { return 100 + int64(meta) }
+func naiveCost(meta int, extra bool) int64 {
+	if extra {
+		return 150 + int64(meta)
+	}
+	return 100 + int64(meta)
+}
+
+func (n *naive) costOf(s *naiveSession) int64 {
+	return naiveCost(len(s.meta), s.subject != "" || s.lifetime != n.cfg.Lifetime || n.cfg.Grace != 0 || n.cfg.MaxLifetime != 0)
+}
 
 func (n *naive) Create(_ context.Context, s token.New) (token.Token, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	meta := parseObject(string(s.Meta)).String()
-	if n.defect == "duplicates stay" {
-		meta = string(s.Meta)
-	}
-	if len(meta) > n.cfg.MaxMeta {
+	session := n.newSession(s)
+	if len(session.meta) > n.cfg.MaxMeta {
 		return token.Token{}, token.ErrMetaTooLarge
 	}
 	if n.defect != "expired fill" {
 		n.purgeLocked()
 	}
-	if n.fullLocked(1, naiveCost(len(meta))) {
+	if n.fullLocked(1, n.costOf(session)) {
 		return token.Token{}, token.ErrFull
 	}
 	t := token.Generate()
-	n.sessions[t.ID] = &naiveSession{t.Nonce, meta, time.Now().Add(n.cfg.Lifetime)}
+	session.nonce = t.Nonce
+	n.sessions[t.ID] = session
+	n.n++
+	session.number = n.n
 	return t, nil
+}
+
+func (n *naive) newSession(s token.New) *naiveSession {
+	meta := parseObject(string(s.Meta)).String()
+	if n.defect == "duplicates stay" {
+		meta = string(s.Meta)
+	}
+	session := &naiveSession{meta: meta, subject: string(s.Subject), lifetime: s.Lifetime, created: time.Now()}
+	if s.Lifetime == 0 {
+		session.lifetime = n.cfg.Lifetime
+	}
+	if n.cfg.MaxLifetime != 0 {
+		session.until = session.created.Add(n.cfg.MaxLifetime)
+	}
+	n.renew(session)
+	if n.defect == "own lifetime forgotten" {
+		session.lifetime = n.cfg.Lifetime
+	}
+	if n.defect == "absolute deadline forgotten" {
+		session.until = time.Time{}
+	}
+	return session
+}
+
+func (n *naive) renew(s *naiveSession) {
+	s.expires = time.Now().Add(s.lifetime)
+	if !s.until.IsZero() && s.until.Before(s.expires) {
+		s.expires = s.until
+	}
+	if n.defect == "absolute deadline moves" && !s.until.IsZero() {
+		s.until = time.Now().Add(n.cfg.MaxLifetime)
+	}
 }
 
 func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (token.Exchanged, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s := n.findLocked(t)
-	if s == nil {
+	s, worth := n.presentLocked(t)
+	if worth == late {
+		n.reusedLocked(t)
+	}
+	if worth == unknown || worth == late {
 		return token.Exchanged{}, token.ErrInvalid
 	}
 	if n.defect == "two winners" {
@@ -77,7 +134,7 @@ func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 		s.nonce = t.Next().Nonce
 	}
 	meta := s.meta
-	if patch != nil {
+	if patch != nil && !(worth == inGrace && n.defect == "replay drops patch") {
 		meta = parseObject(s.meta).merge(parseObject(string(patch))).String()
 	}
 	if len(meta) > n.cfg.MaxMeta {
@@ -86,29 +143,60 @@ func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 	if n.defect != "expired fill" {
 		n.purgeLocked()
 	}
-	if growth := int64(len(meta) - len(s.meta)); growth > 0 && n.fullLocked(0, growth) {
+	growth := int64(len(meta) - len(s.meta))
+	if growth > 0 && n.fullLocked(0, growth) && !(worth == inGrace && n.defect == "replay overfills") {
 		return token.Exchanged{}, token.ErrFull
 	}
-	next := t.Next()
-	if n.defect != "replay" {
-		s.nonce = next.Nonce
-	}
 	s.meta = meta
-	if n.defect != "exchange renews nothing" {
-		s.expires = time.Now().Add(n.cfg.Lifetime)
+	x := token.Exchanged{Meta: append(dst, meta...), Reused: worth == inGrace}
+	if worth == inGrace {
+		n.replay(s, t)
+		x.Token = token.Token{ID: t.ID, Nonce: s.nonce}
+		return x, nil
 	}
-	return token.Exchanged{Token: next, Meta: append(dst, meta...)}, nil
+	x.Token = t.Next()
+	if n.defect != "replay" {
+		s.spent = append([]naiveSpent{{t.Nonce, time.Now()}}, s.spent...)
+		s.nonce = x.Token.Nonce
+	}
+	if n.defect != "exchange renews nothing" {
+		n.renew(s)
+	}
+	return x, nil
+}
+
+// replay does to a session what a replay does wrong.
+func (n *naive) replay(s *naiveSession, t token.Token) {
+	switch n.defect {
+	case "replay mints":
+		s.spent = append([]naiveSpent{{s.nonce, time.Now()}}, s.spent...)
+		s.nonce = t.Next().Nonce
+	case "replay renews deadline":
+		n.renew(s)
+	case "replay renews window":
+		for i := range s.spent {
+			if s.spent[i].nonce == t.Nonce {
+				s.spent[i].at = time.Now()
+			}
+		}
+	}
 }
 
 func (n *naive) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, time.Time, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s := n.findLocked(t)
-	if s == nil {
+	s, worth := n.presentLocked(t)
+	if worth == late && n.defect == "validate revokes" {
+		n.reusedLocked(t)
+	}
+	if worth == unknown || worth == late || worth == inGrace && n.defect == "validate has no grace" {
 		return dst, time.Time{}, token.ErrInvalid
 	}
 	if n.defect == "validate renews" {
-		s.expires = time.Now().Add(n.cfg.Lifetime)
+		n.renew(s)
+	}
+	if n.defect == "validate spends grace" && worth == inGrace {
+		s.spent = nil
 	}
 	if n.defect == "buffer overwritten" {
 		dst = dst[:0]
@@ -119,10 +207,146 @@ func (n *naive) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, 
 func (n *naive) Delete(_ context.Context, t token.Token) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.findLocked(t) != nil || n.defect == "spent token deletes" {
+	switch _, worth := n.presentLocked(t); {
+	case worth == inGrace && n.defect == "delete has no grace":
+	case worth == current, worth == inGrace, n.defect == "spent token deletes":
 		delete(n.sessions, t.ID)
+	case worth == late && n.defect != "delete never revokes":
+		n.reusedLocked(t)
 	}
 	return nil
+}
+
+// presentLocked says what a token is worth.
+func (n *naive) presentLocked(t token.Token) (*naiveSession, standing) {
+	s := n.sessions[t.ID]
+	switch {
+	case s == nil || !n.liveLocked(s):
+		return nil, unknown
+	case s.nonce == t.Nonce:
+		return s, current
+	case n.inGrace(s, t.Nonce):
+		return s, inGrace
+	}
+	return s, late
+}
+
+func (n *naive) inGrace(s *naiveSession, nonce token.Nonce) bool {
+	steps, grace := graceSteps, n.cfg.Grace
+	switch n.defect {
+	case "nine steps":
+		steps++
+	case "seven steps":
+		steps--
+	case "window a nanosecond longer":
+		grace++
+	case "window a nanosecond shorter":
+		grace--
+	}
+	for i, spent := range s.spent[:min(steps, len(s.spent))] {
+		if n.defect == "one window for all" {
+			spent.at = s.spent[0].at
+		}
+		if n.defect == "only the last has a grace" && i > 0 {
+			break
+		}
+		if spent.nonce == nonce && n.cfg.Grace > 0 && time.Now().Before(spent.at.Add(grace)) {
+			return true
+		}
+	}
+	return false
+}
+
+// reusedLocked ends the session of a token that is presented too late.
+func (n *naive) reusedLocked(t token.Token) {
+	s := n.sessions[t.ID]
+	switch {
+	case !n.cfg.RevokeOnReuse && n.defect != "reject revokes",
+		n.defect == "only ancestors revoke" && !s.hasSpent(t.Nonce, len(s.spent)),
+		n.defect == "only near ancestors revoke" && !s.hasSpent(t.Nonce, graceSteps):
+		return
+	}
+	if n.defect == "reuse revokes the subject" && s.subject != "" {
+		n.endSubjectLocked(s.subject)
+	}
+	delete(n.sessions, t.ID)
+}
+
+// hasSpent says whether a nonce is one of the last that were spent.
+func (s *naiveSession) hasSpent(nonce token.Nonce, last int) bool {
+	spent := s.spent[:min(last, len(s.spent))]
+	return slices.ContainsFunc(spent, func(spent naiveSpent) bool { return spent.nonce == nonce })
+}
+
+func (n *naive) EndSubject(_ context.Context, name []byte) (ended int, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(name) == 0 && n.defect != "nobody is a subject" {
+		return 0, nil
+	}
+	if n.defect == "exchanged escape the end" {
+		return n.endUnchangedLocked(string(name)), nil
+	}
+	return n.endSubjectLocked(string(name)), nil
+}
+
+func (n *naive) endSubjectLocked(name string) (ended int) {
+	for id, s := range n.sessions {
+		if s.subject != name || n.defect == "one of a subject stays" && ended > 0 && s.number%2 == 0 {
+			continue
+		}
+		if n.liveLocked(s) || n.defect == "expired are ended" {
+			ended++
+		}
+		delete(n.sessions, id)
+	}
+	return ended
+}
+
+// endUnchangedLocked ends those sessions of a subject that are not exchanged
+// between a look and the deed.
+func (n *naive) endUnchangedLocked(name string) (ended int) {
+	seen := make(map[token.ID]token.Nonce)
+	for id, s := range n.sessions {
+		if s.subject == name && n.liveLocked(s) {
+			seen[id] = s.nonce
+		}
+	}
+	n.mu.Unlock()
+	time.Sleep(time.Microsecond)
+	n.mu.Lock()
+	for id, nonce := range seen {
+		if s := n.sessions[id]; s != nil && s.nonce == nonce {
+			delete(n.sessions, id)
+			ended++
+		}
+	}
+	return ended
+}
+
+func (n *naive) SubjectSessions(_ context.Context, name []byte, limit int) ([]token.Session, bool, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var all []*naiveSession
+	for _, s := range n.sessions {
+		if s.subject == string(name) && s.subject != "" && (n.liveLocked(s) || n.defect == "expired are the subject's") {
+			all = append(all, s)
+		}
+	}
+	slices.SortFunc(all, func(a, b *naiveSession) int {
+		if n.defect == "oldest first" {
+			return a.number - b.number
+		}
+		if n.defect == "exchange makes newer" {
+			return b.expires.Compare(a.expires)
+		}
+		return b.number - a.number
+	})
+	var list []token.Session
+	for _, s := range all[:min(limit, len(all))] {
+		list = append(list, token.Session{Created: s.created, Expires: s.expires, Meta: []byte(s.meta)})
+	}
+	return list, len(all) > limit || len(all) == limit && n.defect == "more without more", nil
 }
 
 func (n *naive) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {
@@ -147,14 +371,6 @@ func (n *naive) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {
 	}
 }
 
-func (n *naive) findLocked(t token.Token) *naiveSession {
-	s := n.sessions[t.ID]
-	if s == nil || s.nonce != t.Nonce || !n.liveLocked(s) {
-		return nil
-	}
-	return s
-}
-
 func (n *naive) liveLocked(s *naiveSession) bool {
 	if n.defect == "lives a nanosecond longer" {
 		return !time.Now().After(s.expires)
@@ -173,7 +389,7 @@ func (n *naive) purgeLocked() {
 func (n *naive) fullLocked(sessions, bytes int64) bool {
 	for _, s := range n.sessions {
 		sessions++
-		bytes += naiveCost(len(s.meta))
+		bytes += n.costOf(s)
 	}
 	return n.cfg.MaxSessions > 0 && sessions > n.cfg.MaxSessions || n.cfg.MaxBytes > 0 && bytes > n.cfg.MaxBytes
 }

@@ -3,9 +3,9 @@
 // # Basics
 //
 // The test of a store describes it in a Harness and calls Run. The suite covers
-// what the Store interface promises: the contract call by call, one winner among
-// many, a random walk beside a naive model, and the linearizability of
-// concurrent histories.
+// what the Store interface promises: the contract and the session policies call
+// by call, one winner among many, a random walk beside a naive model, and the
+// linearizability of concurrent histories.
 //
 // # Caveats
 //
@@ -30,16 +30,23 @@ type Store interface {
 	Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.Exchanged, error)
 	Validate(ctx context.Context, t token.Token, dst []byte) (meta []byte, expires time.Time, err error)
 	Delete(ctx context.Context, t token.Token) error
+	EndSubject(ctx context.Context, name []byte) (ended int, err error)
+	SubjectSessions(ctx context.Context, name []byte, limit int) (list []token.Session, more bool, err error)
 	Sessions(ctx context.Context) iter.Seq2[token.Session, error]
 }
 
 // Config is what a store under test is opened with. A field that is 0 means the
-// store's default, and of MaxSessions and MaxBytes no limit.
+// store's default, and of MaxSessions, MaxBytes and MaxLifetime no limit.
 type Config struct {
 	Lifetime    time.Duration
 	MaxSessions int64
 	MaxBytes    int64
 	MaxMeta     int // bytes
+
+	// Session policies.
+	Grace         time.Duration // a minute at most
+	RevokeOnReuse bool          // only with a grace
+	MaxLifetime   time.Duration
 }
 
 // Harness describes the store under test.
@@ -53,8 +60,9 @@ type Harness struct {
 	// Unlimited says that the store knows neither MaxSessions nor MaxBytes.
 	Unlimited bool
 	// Cost returns what a session with so many bytes of metadata takes of
-	// MaxBytes. If it is nil, the random walk has no such limit.
-	Cost func(meta int) int64
+	// MaxBytes; extra says that it has a subject or a lifetime of its own, or the
+	// store a Grace or a MaxLifetime. If it is nil, the random walk has no such limit.
+	Cost func(meta int, extra bool) int64
 	// Check, if it is not nil, is called after each step of the random walk and
 	// after each concurrent test, while no call is under way.
 	Check func(t testing.TB, s Store)
@@ -69,6 +77,10 @@ func Run(t *testing.T, h Harness) {
 		t.Run("Limits", func(t *testing.T) { h.runAll(t, h.limitTests()) })
 	}
 	t.Run("Sessions", func(t *testing.T) { h.runAll(t, h.listingTests()) })
+	t.Run("Grace", func(t *testing.T) { h.runAll(t, h.graceTests()) })
+	t.Run("Reuse", func(t *testing.T) { h.runAll(t, h.reuseTests()) })
+	t.Run("Lifetimes", func(t *testing.T) { h.runAll(t, h.lifetimeTests()) })
+	t.Run("Subjects", func(t *testing.T) { h.runAll(t, h.subjectTests()) })
 	t.Run("OneWinner", h.testOneWinner)
 	t.Run("Linearizable", h.testLinearizable)
 	t.Run("RandomWalk", h.testRandomWalks)

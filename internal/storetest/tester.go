@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,9 +24,20 @@ func (h Harness) open(t *testing.T, cfg Config) *tester {
 
 func (t *tester) create(meta string) token.Token {
 	t.Helper()
-	created, err := t.store.Create(t.Context(), token.New{Meta: []byte(meta)})
+	return t.createNew(token.New{Meta: []byte(meta)})
+}
+
+// createFor creates a session of a subject.
+func (t *tester) createFor(subject, meta string) token.Token {
+	t.Helper()
+	return t.createNew(token.New{Subject: []byte(subject), Meta: []byte(meta)})
+}
+
+func (t *tester) createNew(n token.New) token.Token {
+	t.Helper()
+	created, err := t.store.Create(t.Context(), n)
 	if err != nil {
-		t.Fatalf("Create(%.100q) = error %v", meta, err)
+		t.Fatalf("Create(%.100q) = error %v", n.Meta, err)
 	}
 	return created
 }
@@ -59,7 +71,39 @@ func (t *tester) exchange(old token.Token, patch, want string) token.Token {
 	if got.Token.Nonce == old.Nonce {
 		t.Fatalf("Exchange returned the token that it spent")
 	}
+	if got.Reused {
+		t.Fatalf("Exchange of a current token = one that was spent")
+	}
 	return got.Token
+}
+
+// exchangeTimes exchanges a token again and again and returns it with all that
+// followed.
+func (t *tester) exchangeTimes(n int, tok token.Token, meta string) []token.Token {
+	t.Helper()
+	chain := []token.Token{tok}
+	for range n {
+		tok = t.exchange(tok, "", meta)
+		chain = append(chain, tok)
+	}
+	return chain
+}
+
+// replay exchanges a spent token in its grace: the answer has to have the
+// session's current token and the metadata want.
+func (t *tester) replay(spent, current token.Token, patch, want string) {
+	t.Helper()
+	got, err := t.store.Exchange(t.Context(), spent, patchBytes(patch), nil)
+	if err != nil {
+		t.Fatalf("Exchange(spent token in its grace, patch %.100q) = error %v", patch, err)
+	}
+	if string(got.Meta) != want {
+		t.Fatalf("Exchange(spent token in its grace, patch %.100q) = %.200q, want %.200q", patch, got.Meta, want)
+	}
+	if got.Token != current || !got.Reused {
+		t.Fatalf("Exchange(spent token in its grace) = the current token: %v, reused: %v, want true, true",
+			got.Token == current, got.Reused)
+	}
 }
 
 // exchangeError expects that an exchange is refused.
@@ -69,7 +113,7 @@ func (t *tester) exchangeError(old token.Token, patch string, want error) {
 	if !errors.Is(err, want) {
 		t.Fatalf("Exchange(patch %.100q) = error %v, want %v", patch, err, want)
 	}
-	if got.Token != (token.Token{}) {
+	if got.Token != (token.Token{}) || got.Reused {
 		t.Errorf("Exchange(patch %.100q) = a token with its error %v", patch, err)
 	}
 }
@@ -106,6 +150,34 @@ func (t *tester) delete(tok token.Token) {
 	}
 }
 
+// endSubject ends a subject's sessions, of which want have to live.
+func (t *tester) endSubject(name string, want int) {
+	t.Helper()
+	got, err := t.store.EndSubject(t.Context(), []byte(name))
+	if got != want || err != nil {
+		t.Fatalf("EndSubject(%.50q) = %d, error %v, want %d", name, got, err, want)
+	}
+}
+
+// subjectSessions expects a subject's sessions to have the given metadata, in
+// that order, and returns them.
+func (t *tester) subjectSessions(name string, limit int, wantMore bool, want ...string) []token.Session {
+	t.Helper()
+	list, more, err := t.store.SubjectSessions(t.Context(), []byte(name), limit)
+	if err != nil {
+		t.Fatalf("SubjectSessions(%.50q, %d) = error %v", name, limit, err)
+	}
+	var got []string
+	for _, s := range list {
+		got = append(got, string(s.Meta))
+	}
+	if !slices.Equal(got, want) || more != wantMore {
+		t.Fatalf("SubjectSessions(%.50q, %d) = %d sessions %.300q, more: %v, want %d %.300q, %v",
+			name, limit, len(got), got, more, len(want), want, wantMore)
+	}
+	return list
+}
+
 // listed is a session as a listing tells it.
 type listed struct {
 	meta    string
@@ -134,6 +206,27 @@ func (t *tester) expiresIn(got time.Time, d time.Duration) {
 	if off != 0 {
 		t.Errorf("session expires in %v, want %v", time.Until(got), d)
 	}
+}
+
+// margin is how far from a moment a test has to stay that needs to know on
+// which side of it a call falls; with a fake clock, before it, a nanosecond.
+const margin = realLifetime / 4
+
+// sleepUntilBefore sleeps until shortly before a moment.
+func (t *tester) sleepUntilBefore(moment time.Time) {
+	if t.RealTime {
+		time.Sleep(time.Until(moment) - margin)
+		return
+	}
+	time.Sleep(time.Until(moment) - 1)
+}
+
+// sleepUntil sleeps until a moment, or shortly after it if the clock is real.
+func (t *tester) sleepUntil(moment time.Time) {
+	if t.RealTime {
+		moment = moment.Add(margin)
+	}
+	time.Sleep(time.Until(moment))
 }
 
 // patchBytes returns nil for no patch.

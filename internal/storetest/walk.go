@@ -25,6 +25,13 @@ func (h Harness) testRandomWalks(t *testing.T) {
 		{"MaxMeta", Config{Lifetime: time.Hour, MaxMeta: 1024}},
 		{"MaxSessions", Config{Lifetime: time.Hour, MaxSessions: 8, MaxMeta: 4 << 10}},
 		{"MaxBytes", Config{Lifetime: time.Hour, MaxBytes: 32 << 10, MaxMeta: 8 << 10}},
+		{"MaxLifetime", Config{Lifetime: time.Hour, MaxLifetime: 2 * time.Hour, MaxMeta: 4 << 10}},
+		{"Grace", Config{Lifetime: time.Hour, Grace: time.Minute, MaxMeta: 1024}},
+		{"Revoke", Config{Lifetime: time.Hour, Grace: time.Minute, RevokeOnReuse: true, MaxMeta: 1024}},
+		{"AllPolicies", Config{
+			Lifetime: 5 * time.Minute, Grace: time.Minute, RevokeOnReuse: true, MaxLifetime: 12 * time.Minute,
+			MaxSessions: 40, MaxBytes: 32 << 10, MaxMeta: 8 << 10,
+		}},
 	}
 	for _, w := range walks {
 		if h.Unlimited && w.cfg.MaxSessions > 0 || h.Cost == nil && w.cfg.MaxBytes > 0 {
@@ -61,18 +68,22 @@ type walk struct {
 func (w *walk) step() {
 	w.model.expire(time.Now())
 	switch n := w.rng.IntN(100); {
-	case n < 25:
+	case n < 23:
 		w.create()
-	case n < 60:
+	case n < 57:
 		w.exchange(w.token())
-	case n < 70:
+	case n < 67:
 		w.validate(w.token())
-	case n < 76:
+	case n < 73:
 		w.delete(w.token())
-	case n < 79:
+	case n < 76:
 		w.list()
-	case n < 82:
+	case n < 79:
 		w.purge()
+	case n < 81:
+		w.endSubject()
+	case n < 84:
+		w.listSubject()
 	default:
 		w.sleep()
 	}
@@ -95,31 +106,56 @@ func (w *walk) token() token.Token {
 	if len(w.model.live) == 0 || n < 3 {
 		return token.Generate()
 	}
-	s := pick(w.rng, w.model.live)
+	s := w.session()
 	switch {
-	case n < 6:
+	case n < 5:
 		return s.current.Next()
-	case n < 20 && len(s.spent) > 0:
-		return pick(w.rng, s.spent)
-	case n < 30 && len(w.model.gone) > 0:
+	case n < 30 && len(s.spent) > 0:
+		return w.spent(s).token
+	case n < 40 && len(w.model.gone) > 0:
 		return pick(w.rng, w.model.gone)
 	}
 	return s.current
 }
 
+// session returns a session, more often than not one of a few that are thus
+// exchanged again and again.
+func (w *walk) session() *session {
+	if w.rng.IntN(3) > 0 {
+		return pick(w.rng, w.model.live[:min(3, len(w.model.live))])
+	}
+	return pick(w.rng, w.model.live)
+}
+
+// spent returns a spent token of a session that has one, mostly of the last.
+func (w *walk) spent(s *session) spentToken {
+	if w.rng.IntN(4) > 0 {
+		return pick(w.rng, s.spent[max(0, len(s.spent)-graceSteps-1):])
+	}
+	return pick(w.rng, s.spent)
+}
+
 func pick[T any](rng *rand.Rand, list []T) T { return list[rng.IntN(len(list))] }
 
 func (w *walk) create() {
-	text := w.object()
-	want, wantErr := w.model.create(parseObject(text))
-	got, err := w.store.Create(w.Context(), token.New{Meta: []byte(text)})
+	n := token.New{Meta: []byte(w.object()), Subject: []byte(w.subject())}
+	if w.rng.IntN(4) == 0 {
+		n.Lifetime = w.model.cfg.Lifetime/2 + time.Duration(w.rng.Int64N(int64(w.model.cfg.Lifetime)))
+	}
+	s, wantErr := w.model.newSession(n)
+	got, err := w.store.Create(w.Context(), n)
 	if !errors.Is(err, wantErr) {
-		w.Fatalf("Create(%.200q) = error %v, want %v", text, err, wantErr)
+		w.Fatalf("Create(%.200q) = error %v, want %v", n.Meta, err, wantErr)
 	}
 	if err == nil {
-		expires := time.Now().Add(w.model.cfg.Lifetime)
-		w.model.live = append(w.model.live, &session{current: got, meta: want, expires: expires})
+		s.current = got
+		w.model.live = append(w.model.live, s)
 	}
+}
+
+// subject returns one of a few names, or none.
+func (w *walk) subject() string {
+	return pick(w.rng, []string{"", "", "", "ada", "ada", "bob", "carol"})
 }
 
 func (w *walk) exchange(t token.Token) {
@@ -127,7 +163,7 @@ func (w *walk) exchange(t token.Token) {
 	if w.rng.IntN(2) == 0 {
 		patch = w.object()
 	}
-	s, want, wantErr := w.model.exchange(t, parsePatch(patch))
+	s, worth, want, wantErr := w.model.exchange(t, parsePatch(patch))
 	got, err := w.store.Exchange(w.Context(), t, patchBytes(patch), nil)
 	if !errors.Is(err, wantErr) {
 		w.Fatalf("Exchange(patch %.200q) = error %v, want %v", patch, err, wantErr)
@@ -138,17 +174,30 @@ func (w *walk) exchange(t token.Token) {
 	if got, want := string(got.Meta), want.String(); got != want {
 		w.Fatalf("Exchange(patch %.200q) = %.200q, want %.200q", patch, got, want)
 	}
-	if got.Token.ID != t.ID || got.Token == t || slices.Contains(s.spent, got.Token) {
+	if got.Reused != (worth == inGrace) {
+		w.Fatalf("Exchange = reused: %v, want %v", got.Reused, worth == inGrace)
+	}
+	s.meta = want
+	if worth == inGrace {
+		if got.Token != s.current {
+			w.Fatal("Exchange of a spent token in its grace returned another token than the current one")
+		}
+		return
+	}
+	if got.Token.ID != t.ID || got.Token == t || s.hasSpent(got.Token) {
 		w.Fatal("Exchange returned a token of another session, or an old one")
 	}
-	s.spent = append(s.spent, t)
-	s.current, s.meta, s.expires = got.Token, want, time.Now().Add(w.model.cfg.Lifetime)
+	s.spend(got.Token)
+}
+
+func (s *session) hasSpent(t token.Token) bool {
+	return slices.ContainsFunc(s.spent, func(spent spentToken) bool { return spent.token == t })
 }
 
 func (w *walk) validate(t token.Token) {
 	meta, expires, err := w.store.Validate(w.Context(), t, nil)
-	s := w.model.find(t)
-	if s == nil {
+	s, worth := w.model.present(t)
+	if worth == unknown || worth == late {
 		if !errors.Is(err, token.ErrInvalid) {
 			w.Fatalf("Validate = %.200q, error %v, want %v", meta, err, token.ErrInvalid)
 		}
@@ -163,6 +212,50 @@ func (w *walk) validate(t token.Token) {
 func (w *walk) delete(t token.Token) {
 	w.tester.delete(t)
 	w.model.delete(t)
+}
+
+func (w *walk) endSubject() {
+	name := w.subject()
+	want := 0
+	if name != "" {
+		want = w.model.endWhere(func(s *session) bool { return s.subject == name })
+	}
+	w.tester.endSubject(name, want)
+}
+
+// listSubject lists a subject's sessions. Those created at the same time may
+// come in any order.
+func (w *walk) listSubject() {
+	name, limit := pick(w.rng, []string{"ada", "bob", "carol"}), 1+w.rng.IntN(10)
+	if w.rng.IntN(2) == 0 {
+		limit = 1000
+	}
+	all := w.model.ofSubject(name)
+	got, more, err := w.store.SubjectSessions(w.Context(), []byte(name), limit)
+	if want := min(limit, len(all)); len(got) != want || more != (len(all) > limit) || err != nil {
+		w.Fatalf("SubjectSessions(limit %d) = %d sessions, more: %v, error %v, want %d, %v",
+			limit, len(got), more, err, want, len(all) > limit)
+	}
+	want := make(map[string]int)
+	for _, s := range all {
+		want[w.describeCreated(s.created, s.expires, s.meta.String())]++
+	}
+	for i, s := range got {
+		described := w.describeCreated(s.Created, s.Expires, string(s.Meta))
+		if want[described]--; want[described] < 0 {
+			w.Fatalf("SubjectSessions: session %d is %.200q, which is not the subject's", i, described)
+		}
+		if !w.RealTime && !s.Created.Equal(all[i].created) {
+			w.Fatalf("SubjectSessions: session %d was created at %v, want %v", i, s.Created, all[i].created)
+		}
+	}
+}
+
+func (w *walk) describeCreated(created, expires time.Time, meta string) string {
+	if w.RealTime {
+		return meta
+	}
+	return fmt.Sprintf("%d %s", created.UnixNano(), w.describe(expires, meta))
 }
 
 func (w *walk) list() {
@@ -201,16 +294,28 @@ func (w *walk) purge() {
 	}
 }
 
-// sleep lets some time pass, or goes to the end of a session's life or to a
-// nanosecond before it.
+// sleep lets some time pass, or goes to the end of a session's life or of a
+// spent token's window, or to a nanosecond before it.
 func (w *walk) sleep() {
-	d := time.Duration(w.rng.Int64N(int64(w.model.cfg.Lifetime) / 10))
+	scale := w.model.cfg.Lifetime / 10
+	if w.model.cfg.Grace != 0 && w.rng.IntN(4) > 0 {
+		scale = w.model.cfg.Grace / 4
+	}
+	d := time.Duration(w.rng.Int64N(int64(scale)))
 	if n := w.rng.IntN(3); n < 2 && len(w.model.live) > 0 {
-		d = max(0, time.Until(pick(w.rng, w.model.live[:min(3, len(w.model.live))]).expires)-time.Duration(n))
+		d = max(0, time.Until(w.end(w.session()))-time.Duration(n))
 	}
 	if !w.RealTime {
 		time.Sleep(d)
 	}
+}
+
+// end returns when a session ends, or the window of one of its tokens.
+func (w *walk) end(s *session) time.Time {
+	if w.model.cfg.Grace != 0 && len(s.spent) > 0 && w.rng.IntN(10) > 0 {
+		return w.spent(s).at.Add(w.model.cfg.Grace)
+	}
+	return s.expires
 }
 
 // names are member names, some of them the same but for their spelling.
