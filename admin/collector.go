@@ -10,15 +10,15 @@ const namespace = "token_server"
 
 var (
 	requestsDesc  = desc("requests_total", "Requests answered.", "method", "code")
-	durationsDesc = desc("request_duration_seconds", "Time from a request's arrival to its answer.")
+	durationsDesc = desc("request_duration_seconds", "Time that a request took, from when it was read to when its answer was ready.")
 	buildDesc     = desc("build_info", "Always 1, labelled with what runs.", "version", "commit", "goversion")
 
 	sessionsDesc  = desc("sessions", "Sessions held, expired ones that are not purged yet among them.")
 	bytesDesc     = desc("store_bytes", "Bytes taken by sessions.")
-	reservedDesc  = desc("store_reserved_bytes", "Bytes reserved for sessions, free ones included.")
+	reservedDesc  = desc("store_reserved_bytes", "Bytes reserved for sessions, free ones included, but not those of the shards' maps.")
 	shardsDesc    = desc("shards", "Shards of the store.")
 	subjectsDesc  = desc("subjects", "Subjects that have sessions.")
-	exchangesDesc = desc("exchanges_total", "Exchanges by result: ok, replayed for a spent token in its grace, or invalid for a refused one.", "result")
+	exchangesDesc = desc("exchanges_total", "Exchanges by result: ok, replayed for a spent token in its grace, or invalid for one that is not live (ill-formed ones don't get that far).", "result")
 	createdDesc   = desc("sessions_created_total", "Sessions created.")
 	deletedDesc   = desc("sessions_deleted_total", "Sessions ended by their owner.")
 	purgedDesc    = desc("sessions_purged_total", "Expired sessions whose memory was taken back.")

@@ -39,7 +39,7 @@ const sampleMetrics = `
 # HELP token_server_build_info Always 1, labelled with what runs.
 # TYPE token_server_build_info gauge
 token_server_build_info{commit="abc123",goversion="go1.26",version="v1.2.3"} 1
-# HELP token_server_exchanges_total Exchanges by result: ok, replayed for a spent token in its grace, or invalid for a refused one.
+# HELP token_server_exchanges_total Exchanges by result: ok, replayed for a spent token in its grace, or invalid for one that is not live (ill-formed ones don't get that far).
 # TYPE token_server_exchanges_total counter
 token_server_exchanges_total{result="invalid"} 3
 token_server_exchanges_total{result="ok"} 20
@@ -53,7 +53,7 @@ token_server_lock_wait_seconds_total 1.5
 # HELP token_server_purge_lock_hold_max_seconds Longest time that a purge has held a shard lock.
 # TYPE token_server_purge_lock_hold_max_seconds gauge
 token_server_purge_lock_hold_max_seconds 0.00025
-# HELP token_server_request_duration_seconds Time from a request's arrival to its answer.
+# HELP token_server_request_duration_seconds Time that a request took, from when it was read to when its answer was ready.
 # TYPE token_server_request_duration_seconds histogram
 token_server_request_duration_seconds_bucket{le="0.0001"} 30
 token_server_request_duration_seconds_bucket{le="0.001"} 33
@@ -88,7 +88,7 @@ token_server_shards 32
 # HELP token_server_store_bytes Bytes taken by sessions.
 # TYPE token_server_store_bytes gauge
 token_server_store_bytes 4096
-# HELP token_server_store_reserved_bytes Bytes reserved for sessions, free ones included.
+# HELP token_server_store_reserved_bytes Bytes reserved for sessions, free ones included, but not those of the shards' maps.
 # TYPE token_server_store_reserved_bytes gauge
 token_server_store_reserved_bytes 8192
 # HELP token_server_subjects Subjects that have sessions.

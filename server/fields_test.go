@@ -9,7 +9,7 @@ import (
 func TestInvalidRequest(t *testing.T) {
 	s := serve(t, Config{})
 	c := s.dial(t)
-	tok := c.create(`{"a":1}`)
+	tok := c.createFor("ann", `{"a":1}`)
 	noObject := []string{`[]`, `[{"meta":{}}]`, `["` + tok + `"]`, `"` + marker + `"`, `""`, `1`, `-0`, `null`, `true`, `false`}
 	withoutToken := append([]string{
 		`{}`, `{"":1}`, `{"Token":"TOKEN"}`, `{"TOKEN":"TOKEN"}`, `{"toKen":"TOKEN"}`, `{"token ":"TOKEN"}`,
@@ -18,6 +18,15 @@ func TestInvalidRequest(t *testing.T) {
 		`{"token":"TOKEN","token":"TOKEN"}`, `{"token":"` + marker + `","token":"TOKEN"}`, `{"token":null,"token":"TOKEN"}`,
 		`{"token":"TOKEN","token":null}`, `{"token":"TOKEN","t\u006Fken":"TOKEN"}`, `{"\u0074oken":"TOKEN","\u0074\u006fken":"TOKEN"}`,
 	}, noObject...)
+	withoutSubject := append([]string{
+		`{}`, `{"Subject":"ann"}`, `{"SUBJECT":"ann"}`, `{"subject ":"ann"}`, `{"\u017fubject":"ann"}`, `{"x":{"subject":"ann"}}`,
+		`{"meta":{"subject":"ann"}}`, `{"subject":{"subject":"ann"}}`, tokenBody(tok),
+		`{"subject":"ann","subject":"ann"}`, `{"subject":"ann","s\u0075bject":"ann"}`, `{"\u0073ubject":"ann","subject":"` + marker + `"}`,
+		`{"subject":null,"subject":"ann"}`, `{"subject":"ann","subject":null}`, `{"subject":"ann","x":1,"subject":1}`,
+	}, noObject...)
+	for _, subject := range badSubjects {
+		withoutSubject = append(withoutSubject, `{"subject":`+subject+`}`)
+	}
 	tests := map[string][]string{
 		"POST /token": append([]string{
 			`{}`, `{"meta":null}`, `{"meta":[]}`, `{"meta":[{}]}`, `{"meta":"` + marker + `"}`, `{"meta":"{}"}`,
@@ -32,6 +41,9 @@ func TestInvalidRequest(t *testing.T) {
 		}, withoutToken...),
 		"DELETE /token":        withoutToken,
 		"POST /token/validate": withoutToken,
+
+		"DELETE /subject":        withoutSubject,
+		"POST /subject/sessions": withoutSubject,
 	}
 	for target, bodies := range tests {
 		method, path, _ := strings.Cut(target, " ")

@@ -7,13 +7,16 @@ import (
 )
 
 // checkFraming refuses what fasthttp lets pass although RFC 9112 calls it
-// faulty: no Host, a header folded into two lines, and a Transfer-Encoding
-// beside a Content-Length or other than chunked.
+// faulty: a version that we don't speak, no Host, a header folded into two lines,
+// and a Transfer-Encoding beside a Content-Length or other than chunked.
 //
 // fasthttp marks the connection of a request with such a Transfer-Encoding for
 // closing or finds no body, so that an ordinary one is not searched for it.
 func checkFraming(ctx *fasthttp.RequestCtx) error {
 	h := &ctx.Request.Header
+	if !h.IsHTTP11() && string(h.Protocol()) != "HTTP/1.0" {
+		return errBadRequest
+	}
 	if len(h.Host()) == 0 && h.IsHTTP11() || hasFolding(h) {
 		return errBadRequest
 	}

@@ -19,6 +19,8 @@ var fuzzTargets = map[byte]struct {
 	'x': {"PUT", "/token", []int{200, 413, 507}},
 	'd': {"DELETE", "/token", []int{202}},
 	'v': {"POST", "/token/validate", []int{200}},
+	'e': {"DELETE", "/subject", []int{200}},
+	'l': {"POST", "/subject/sessions", []int{200}},
 }
 
 const fuzzSeparator = "\x1e" // of the bodies of a sequence
@@ -34,6 +36,8 @@ func FuzzBody(f *testing.F) {
 		{`x[]`, `xnull`, `x"TOKEN"`, `x{"token":1}`, `x{"token":"TOKEN","meta":[]}`, `c{"meta":null}`, `d{}`, `v{"token":null}`},
 		{`c{"meta":{"":"","\"":"\ud83d\ude00","é":"\u0000"}}`, `x{"token":"` + somewhere + `"}`, `d{"token":""}`},
 		{"x{\"token\":\"TOKEN\",\"meta\":{\"a\":\"\xff\"}}", `x{"token":"\ud800"}`, "c\xef\xbb\xbf{}", `c`, `x{"token":"TOKEN"`},
+		{`c{"meta":{},"subject":"ann","lifetime":"12h"}`, `l{"subject":"\u0061nn"}`, `e{"subject":"ann"}`, `l{"subject":"ann"}`, `e{"subject":"first"}`},
+		{`c{"lifetime":"1h 30min","meta":{"a":"b"},"l\u0069fetime":"1h"}`, `c{"meta":{},"subject":"","lifetime":null}`, `e{"subject":1}`, `l{"subject":"a","subject":"a"}`},
 	} {
 		f.Add([]byte(strings.Join(sequence, fuzzSeparator)))
 	}
@@ -42,7 +46,7 @@ func FuzzBody(f *testing.F) {
 	}
 	d := newDirect(Config{Store: newStore(f, shard.Config{Shards: 1, MaxSessions: 100, MaxMeta: 500}), MaxBody: 10_000})
 	f.Fuzz(func(t *testing.T, sequence []byte) {
-		run := fuzzRun{t: t, d: d, current: d.do(t, "POST", "/token", `{"meta":{"first":1}}`).body}
+		run := fuzzRun{t: t, d: d, current: d.do(t, "POST", "/token", `{"meta":{"first":1},"subject":"first"}`).body}
 		for step := range bytes.SplitSeq(sequence, []byte(fuzzSeparator)) {
 			run.step(string(step))
 		}
@@ -54,7 +58,7 @@ type fuzzRun struct {
 	t       testing.TB
 	d       *direct
 	current string   // token
-	deleted bool     // perhaps: a DELETE was accepted
+	deleted bool     // perhaps: a DELETE was accepted, of a token or of subjects
 	created []string // tokens of other sessions
 }
 
@@ -111,6 +115,15 @@ func (run *fuzzRun) accepted(target byte, r reply) {
 	case 'v':
 		if r.body != invalidToken && !strings.HasPrefix(r.body, `{"Ok":{"meta":{`) || !json.Valid([]byte(r.body)) {
 			run.t.Errorf("validate: %v", r)
+		}
+	case 'e':
+		if !endedText.MatchString(r.body) {
+			run.t.Errorf("DELETE of a subject: %v", r)
+		}
+		run.deleted = run.deleted || r.body != `{"Ok":{"ended":0}}`
+	case 'l':
+		if !strings.HasPrefix(r.body, `{"Ok":{"sessions":[`) || !json.Valid([]byte(r.body)) {
+			run.t.Errorf("sessions of a subject: %v", r)
 		}
 	default:
 		if r.body == invalidToken {

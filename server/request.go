@@ -129,16 +129,20 @@ func (r *request) parseSubject() ([]byte, error) {
 const (
 	minLifetime     = 30 * time.Minute
 	maxLifetime     = 96 * time.Hour
-	maxLifetimeText = 64 // bytes
+	maxLifetimeText = 64 // bytes, after unescaping
 )
 
 // parseLifetime returns the lifetime that was given, a duration as on the
 // command line.
 func (r *request) parseLifetime() (time.Duration, error) {
-	if r.life[0] != '"' || len(r.life) > maxLifetimeText {
+	if r.life[0] != '"' {
 		return 0, errInvalidRequest
 	}
-	d, err := duration.Parse(string(token.Unquote(r.life)))
+	text := token.Unquote(r.life)
+	if len(text) > maxLifetimeText {
+		return 0, errInvalidRequest
+	}
+	d, err := duration.Parse(string(text))
 	if err != nil || d < minLifetime || maxLifetime < d {
 		return 0, errInvalidRequest
 	}

@@ -61,6 +61,8 @@ func TestMediaTypes(t *testing.T) {
 		{"PUT", "/token", tokenBody(somewhere)},
 		{"DELETE", "/token", tokenBody(somewhere)},
 		{"POST", "/token/validate", tokenBody(somewhere)},
+		{"DELETE", "/subject", subjectBody(marker)},
+		{"POST", "/subject/sessions", subjectBody(marker)},
 	}
 	for _, headers := range bad {
 		for _, request := range requests {
@@ -130,6 +132,9 @@ var malformed = map[string]string{
 	"lone surrogate in a name":      `{"meta":{"\ud800":1}}`,
 	"lone surrogate in the token":   `{"token":"\ud800","meta":{}}`,
 	"lone surrogate in a field":     `{"\udfff":1,"meta":{}}`,
+	"lone surrogate in the subject": `{"subject":"\ud800","meta":{}}`,
+	"lone surrogate in a lifetime":  `{"meta":{},"lifetime":"12h\udc00"}`,
+	"bare lifetime":                 `{"meta":{},"lifetime":12h}`,
 	"line feed in a string":         "{\"meta\":{\"a\":\"\n\"}}",
 	"tab in a string":               "{\"meta\":{\"a\":\"\t\"}}",
 	"null byte in a string":         "{\"meta\":{\"a\":\"\x00\"}}",
@@ -170,12 +175,14 @@ var malformed = map[string]string{
 func TestMalformedJSON(t *testing.T) {
 	s := serve(t, Config{})
 	c := s.dial(t)
-	tok := c.create(`{}`)
+	tok := c.createFor("ann", `{}`)
 	for name, body := range malformed {
-		for _, target := range []string{"POST /token", "PUT /token", "DELETE /token", "POST /token/validate"} {
+		for _, target := range []string{
+			"POST /token", "PUT /token", "DELETE /token", "POST /token/validate", "DELETE /subject", "POST /subject/sessions",
+		} {
 			method, path, _ := strings.Cut(target, " ")
-			// The fault does not hide behind a good token before it.
-			for _, text := range []string{body, strings.Replace(body, `{"meta"`, `{"token":"`+tok+`","meta"`, 1)} {
+			// The fault does not hide behind a good token and subject before it.
+			for _, text := range []string{body, strings.Replace(body, `{"meta"`, `{"token":"`+tok+`","subject":"ann","meta"`, 1)} {
 				if r := c.do(method, path, text); r.status != 400 || r.code() != "MalformedJSON" {
 					t.Errorf("%s %s of %s, %.100q: %v, want 400 MalformedJSON", method, path, name, text, r)
 				}

@@ -15,6 +15,8 @@ func TestUnknownPaths(t *testing.T) {
 		"/./token", "/../token", "/x/../token", "/token/.", "/token/validate/", "/token/Validate", "/token//validate",
 		"/token/" + marker, "/token;a=b", "/token,", "/tokens", "/toke", "/token/validat", "/token/validatee",
 		"/healthz/", "/Healthz", "/readyz/", "/health", "/{path:*}", "/token#" + marker, "/token/validate#",
+		"/subject/", "/subjects", "/Subject", "/%73ubject", "/subject//sessions", "/subject/sessions/", "/subject/session",
+		"/subject/" + marker, "/subject/sessions/" + marker, "/sessions", "/token/sessions", "/subject/validate",
 		"//" + marker + "/token", "//" + marker + "/token?://", "///token", "http://" + marker, "http://" + marker + "//token",
 	}
 	for _, path := range paths {
@@ -58,9 +60,13 @@ func TestMethodNotAllowed(t *testing.T) {
 	allowed := map[string]string{
 		"/token":          "POST, PUT, DELETE",
 		"/token/validate": "POST",
-		"/healthz":        "GET, HEAD",
-		"/readyz":         "GET, HEAD",
-		"/dump":           "HEAD",
+
+		"/subject":          "DELETE",
+		"/subject/sessions": "POST",
+
+		"/healthz": "GET, HEAD",
+		"/readyz":  "GET, HEAD",
+		"/dump":    "HEAD",
 	}
 	methods := []string{
 		"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PROPFIND", "QUERY",

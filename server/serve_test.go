@@ -116,6 +116,20 @@ func (f *fakeStore) Delete(ctx context.Context, t token.Token) error {
 	return f.Store.Delete(ctx, t)
 }
 
+func (f *fakeStore) EndSubject(ctx context.Context, subject []byte) (int, error) {
+	if err := f.before("end subject"); err != nil {
+		return 0, err
+	}
+	return f.Store.EndSubject(ctx, subject)
+}
+
+func (f *fakeStore) SubjectSessions(ctx context.Context, subject []byte, limit int) ([]token.Session, bool, error) {
+	if err := f.before("subject sessions"); err != nil {
+		return nil, false, err
+	}
+	return f.Store.SubjectSessions(ctx, subject, limit)
+}
+
 func (f *fakeStore) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {
 	return func(yield func(token.Session, error) bool) {
 		if err := f.before("sessions"); err != nil {

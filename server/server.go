@@ -135,7 +135,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopped.Store(true)
 	s.dump.stop()
 	defer s.reaper.stop()
-	defer s.reaper.stop()
 	if err := s.http.ShutdownWithContext(ctx); err != nil {
 		return err
 	}
@@ -146,6 +145,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	begun := time.Since(s.reaper.start)
 	defer s.finish(ctx, begun)
+	requestRead(ctx)
 	setNoStore(ctx)
 	if err := checkFraming(ctx); err != nil {
 		lingerAfter(ctx)
@@ -169,12 +169,19 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
 		ctx.SetConnectionClose()
 		s.fail(ctx, errDefect)
 	}
-	s.record(ctx, methodIndex(ctx), time.Since(s.reaper.start)-begun)
+	ctx.Request.ReleaseBody(maxKept)
+	took := time.Since(s.reaper.start) - begun
+	s.stats.time(ctx, took)
+	s.record(ctx, methodIndex(ctx), took)
 }
+
+// maxKept is the size in bytes up to which a connection keeps the buffers of
+// bodies for its next request. More would be held by connections that lie idle.
+const maxKept = 64 << 10
 
 // record counts and logs a request that has its answer, d after it was read.
 func (s *Server) record(ctx *fasthttp.RequestCtx, method int, d time.Duration) {
-	s.stats.count(ctx, method, d)
+	s.stats.count(ctx, method)
 	s.logRequest(ctx, method, d)
 }
 

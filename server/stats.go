@@ -20,8 +20,8 @@ type RequestCount struct {
 	Count  uint64
 }
 
-// Histogram is how long requests took, from when they were read to when their
-// answer was ready.
+// Histogram is how long requests took that could be read, from then on until
+// their answer was ready.
 type Histogram struct {
 	Bounds []time.Duration // upper ones, rising
 	Counts []uint64        // between the bounds, not cumulative; the last is over all bounds
@@ -54,11 +54,19 @@ type stripe struct {
 const otherMethod = len(methods) - 1
 
 // count counts a request by the answer that it has got.
-func (st *statistics) count(ctx *fasthttp.RequestCtx, method int, d time.Duration) {
-	s := &st[ctx.ConnID()%uint64(len(st))]
-	s.requests[method][codeIndex(ctx.Response.StatusCode())].Add(1)
+func (st *statistics) count(ctx *fasthttp.RequestCtx, method int) {
+	st.stripe(ctx).requests[method][codeIndex(ctx.Response.StatusCode())].Add(1)
+}
+
+// time counts how long a request took that could be read.
+func (st *statistics) time(ctx *fasthttp.RequestCtx, d time.Duration) {
+	s := st.stripe(ctx)
 	s.durations[boundIndex(d)].Add(1)
 	s.sum.Add(int64(d))
+}
+
+func (st *statistics) stripe(ctx *fasthttp.RequestCtx) *stripe {
+	return &st[ctx.ConnID()%uint64(len(st))]
 }
 
 func methodIndex(ctx *fasthttp.RequestCtx) int {

@@ -55,6 +55,9 @@ var calls = map[string]func(tok string) (method, path, body string){
 	"exchange": func(tok string) (_, _, _ string) { return "PUT", "/token", exchangeBody(tok, `{"`+marker+`":1}`) },
 	"validate": func(tok string) (_, _, _ string) { return "POST", "/token/validate", tokenBody(tok) },
 	"delete":   func(tok string) (_, _, _ string) { return "DELETE", "/token", tokenBody(tok) },
+
+	"end subject":      func(string) (_, _, _ string) { return "DELETE", "/subject", subjectBody(marker) },
+	"subject sessions": func(string) (_, _, _ string) { return "POST", "/subject/sessions", subjectBody(marker) },
 }
 
 // mishap is a store that can be told to fail, or to panic.
@@ -132,10 +135,7 @@ func TestPanic(t *testing.T) {
 		"error":  func() { panic(errors.New("a defect")) },
 		"nil":    func() { panic(nil) },
 		"index":  func() { _ = []int{}[len(defectName)] },
-		"nil map": func() {
-			var m map[string]int
-			m["a"]++
-		},
+		"nil pointer": func() { _ = *(*int)(nil) },
 	}
 	for name, defect := range defects {
 		store.set(func(string) error { defect(); return nil })

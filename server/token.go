@@ -10,10 +10,18 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// An answer is appended straight to the buffer that fasthttp sends: body takes
-// it out of the response, setBody puts it back.
-func body(ctx *fasthttp.RequestCtx) []byte          { return ctx.Response.SwapBody(nil)[:0] }
-func setBody(ctx *fasthttp.RequestCtx, body []byte) { ctx.Response.SwapBody(body) }
+// body takes the response's buffer out, so that an answer can be appended
+// straight to what fasthttp sends.
+func body(ctx *fasthttp.RequestCtx) []byte { return ctx.Response.SwapBody(nil)[:0] }
+
+// setBody puts the buffer back. A large one is used this once.
+func setBody(ctx *fasthttp.RequestCtx, body []byte) {
+	if cap(body) > maxKept {
+		ctx.Response.SetBodyRaw(body)
+	} else {
+		ctx.Response.SwapBody(body)
+	}
+}
 
 func (s *Server) create(ctx *fasthttp.RequestCtx) error {
 	r := s.requests.Get().(*request)

@@ -113,8 +113,8 @@ func (m *Main) Wait(ctx context.Context) error {
 
 // Close drains and stops what Run has started. Requests in flight are answered.
 func (m *Main) Close() error {
+	m.server.Drain() // before all else: the log may block
 	m.logger.Info("stopping", "drain_delay", duration.Format(m.Config.DrainDelay))
-	m.server.Drain()
 	select {
 	case <-time.After(m.Config.DrainDelay):
 	case <-m.served: // by itself: nobody is left to be told
