@@ -46,8 +46,13 @@ fuzz: ## run each fuzz target for FUZZTIME
 	done
 
 .PHONY: bench
-bench: ## run the benchmarks
-	$(GO) test -run '^$$' -bench . ./bench
+bench: ## measure beside peers, 25 minutes, into bench/results (QUICK=1: try it, into bin/bench)
+	$(GO) run ./bench/report $(if $(QUICK),--quick --out $(BIN)/bench)
+
+.PHONY: bench-compare
+bench-compare: ## compare two results of make bench: OLD=….txt NEW=….txt
+	@test -n "$(OLD)" -a -n "$(NEW)" || { echo 'usage: make bench-compare OLD=old.txt NEW=new.txt' >&2; exit 2; }
+	$(GO) tool benchstat "$(OLD)" "$(NEW)"
 
 .PHONY: clean
 clean: ## remove what was built

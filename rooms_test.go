@@ -18,7 +18,7 @@ const module = "tokenserver"
 // and benchmarks join rooms as they like.
 var mayImport = map[string][]string{
 	"token":  {},
-	"shard":  {"token"},
+	"shard":  {"token", "internal/sleep"},
 	"server": {"token", "internal/duration"},
 	"admin":  {},
 }

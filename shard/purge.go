@@ -2,10 +2,11 @@ package shard
 
 import (
 	"math"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tokenserver/internal/sleep"
 )
 
 // purgeBatch is how many sessions are purged under one hold of a lock.
@@ -48,8 +49,10 @@ func (s *Store) purgeLoop(interval time.Duration) {
 // were. It visits no session that has not expired, and holds a lock for
 // purgeBatch sessions at most.
 func (s *Store) Purge() (purged int) {
+	var p pacer
+	defer p.close()
 	for i := range s.shards {
-		n, _ := s.purgeShard(&s.shards[i], s.now())
+		n, _ := s.purgeShard(&s.shards[i], s.now(), &p)
 		if purged += n; s.isClosing() {
 			break
 		}
@@ -79,22 +82,59 @@ func (s *Store) makeRoom(now deadline) {
 		return
 	}
 	s.purge.earliest.Store(math.MaxInt64)
+	var p pacer
+	defer p.close()
 	for i := range s.shards {
-		_, next := s.purgeShard(&s.shards[i], now)
+		_, next := s.purgeShard(&s.shards[i], now, &p)
 		s.purge.expect(next)
 	}
 }
 
 // purgeShard purges a shard in batches. It returns how many sessions went, and
 // the deadline of the next one to expire.
-func (s *Store) purgeShard(sh *shard, now deadline) (purged int, next deadline) {
+func (s *Store) purgeShard(sh *shard, now deadline, p *pacer) (purged int, next deadline) {
 	for n := purgeBatch; n == purgeBatch && !s.isClosing(); purged += n {
 		start := time.Now()
 		n, next = sh.purgeBatch(now)
-		s.purge.held(time.Since(start))
-		runtime.Gosched()
+		held := time.Since(start)
+		s.purge.held(held)
+		p.worked(held)
 	}
 	return purged, next
+}
+
+// A purge pauses after so much work, for so long.
+const (
+	purgeSlice = 200 * time.Microsecond
+	purgePause = 20 * time.Microsecond
+)
+
+// pacer lets a purge pause. To yield is not enough: on one processor the runtime
+// does not look for requests that have arrived while any goroutine can run.
+type pacer struct {
+	work    time.Duration // since the last pause
+	sleeper *sleep.Sleeper
+}
+
+func (p *pacer) worked(d time.Duration) {
+	if p.work += d; p.work < purgeSlice {
+		return
+	}
+	p.work = 0
+	if p.sleeper == nil {
+		var err error
+		if p.sleeper, err = sleep.New(); err != nil { // no more descriptors
+			time.Sleep(purgePause)
+			return
+		}
+	}
+	p.sleeper.Sleep(purgePause)
+}
+
+func (p *pacer) close() {
+	if p.sleeper != nil {
+		p.sleeper.Close()
+	}
 }
 
 func (p *purgeState) held(d time.Duration) {

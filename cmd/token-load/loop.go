@@ -3,6 +3,8 @@ package main
 import (
 	"math"
 	"time"
+
+	"tokenserver/internal/sleep"
 )
 
 // stopCheck bounds every pause, so that a signal is seen.
@@ -49,7 +51,7 @@ func (w *worker) closedLoop() {
 // openLoop sends its share of a fixed schedule, every request as soon as its time has come and
 // the connection is free. What is late stays due: it is worked off, as many at a time as the
 // pipeline allows, until the time-out after the end.
-func (w *worker) openLoop(s *sleeper) {
+func (w *worker) openLoop(s *sleep.Sleeper) {
 	c := w.load.config
 	next := w.index
 	for !w.load.stopped.Load() {
@@ -58,7 +60,7 @@ func (w *worker) openLoop(s *sleeper) {
 			break
 		}
 		if due > now {
-			s.sleep(min(time.Duration(due-now), stopCheck))
+			s.Sleep(min(time.Duration(due-now), stopCheck))
 			continue
 		}
 		if !w.connected() {

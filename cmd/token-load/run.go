@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tokenserver/internal/sleep"
 )
 
 // errFaulty is returned by Run for a complete report that has errors; the report says which.
@@ -129,13 +131,13 @@ func (l *load) preloadError() error {
 	return nil
 }
 
-func (l *load) newSleepers() ([]*sleeper, error) {
-	var sleepers []*sleeper
+func (l *load) newSleepers() ([]*sleep.Sleeper, error) {
+	var sleepers []*sleep.Sleeper
 	for range l.workers {
 		if l.config.Rate == 0 {
 			break
 		}
-		s, err := newSleeper()
+		s, err := sleep.New()
 		if err != nil {
 			closeSleepers(sleepers)
 			return nil, err
@@ -145,9 +147,9 @@ func (l *load) newSleepers() ([]*sleeper, error) {
 	return sleepers, nil
 }
 
-func closeSleepers(sleepers []*sleeper) {
+func closeSleepers(sleepers []*sleep.Sleeper) {
 	for _, s := range sleepers {
-		s.close()
+		s.Close()
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"tokenserver/internal/sleep"
 )
 
 // echoConn answers every exchange at once with a new token, without any allocation.
@@ -124,14 +126,14 @@ func TestScheduleIsSpreadAndComplete(t *testing.T) {
 }
 
 func TestSleeper(t *testing.T) {
-	s, err := newSleeper()
+	s, err := sleep.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.close()
+	defer s.Close()
 	for _, d := range []time.Duration{0, time.Microsecond, 3 * time.Millisecond} {
 		start := time.Now()
-		s.sleep(d)
+		s.Sleep(d)
 		if got := time.Since(start); got < d {
 			t.Errorf("sleep(%v) took %v", d, got)
 		}

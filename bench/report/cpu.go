@@ -1,0 +1,63 @@
+package main
+
+import (
+	"math"
+	"time"
+)
+
+// cpuSample is the processor time that a process had taken at a moment.
+type cpuSample struct {
+	at  time.Time
+	cpu time.Duration
+}
+
+// sampleEvery is the time between two samples.
+const sampleEvery = 20 * time.Millisecond
+
+// watchCPU samples a process until the function that it returns is called.
+func watchCPU(pid int) (stop func() ([]cpuSample, error)) {
+	stopping := make(chan struct{})
+	stopped := make(chan struct{})
+	var samples []cpuSample
+	var err error
+	go func() {
+		defer close(stopped)
+		ticker := time.NewTicker(sampleEvery)
+		defer ticker.Stop()
+		for err == nil {
+			var cpu time.Duration
+			cpu, err = processCPU(pid)
+			samples = append(samples, cpuSample{time.Now(), cpu})
+			select {
+			case <-stopping:
+				return
+			case <-ticker.C:
+			}
+		}
+	}()
+	return func() ([]cpuSample, error) {
+		close(stopping)
+		<-stopped
+		return samples, err
+	}
+}
+
+// busy returns the processors that were used between two moments: 1 for one the whole time, NaN
+// if there is less than two samples in between.
+func busy(samples []cpuSample, from, to time.Time) float64 {
+	var first, last *cpuSample
+	for i := range samples {
+		s := &samples[i]
+		if s.at.Before(from) || s.at.After(to) {
+			continue
+		}
+		if first == nil {
+			first = s
+		}
+		last = s
+	}
+	if first == last {
+		return math.NaN()
+	}
+	return float64(last.cpu-first.cpu) / float64(last.at.Sub(first.at))
+}

@@ -1,0 +1,135 @@
+// Command report measures the Token Server beside its peers and writes what it has found:
+//
+//   - go test -bench on ./bench: the store and the handlers beside other engines;
+//   - the server beside redis-server and bare fasthttp, under the same load;
+//   - the memory that a session takes in a running server;
+//   - latency while very many sessions expire.
+//
+// Everything comes out as lines of go test -bench, in one file that benchstat reads, and as a
+// report with medians, ratios, targets and plots. It takes about 25 minutes on two processors,
+// and needs Linux, two processors that do nothing else, taskset and redis-server.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+func main() {
+	log.SetFlags(log.Ltime)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	run := runReport
+	if len(os.Args) > 1 && os.Args[1] == expiringServer {
+		run = runExpiringServer
+	}
+	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, pflag.ErrHelp) {
+		log.Fatal("report: ", err)
+	}
+}
+
+// busyMachine is a load average at which somebody else is at work.
+const busyMachine = 0.5
+
+// bench is one run of this command.
+type bench struct {
+	plan     plan
+	programs string    // the folder of the programs that it has built
+	raw      io.Writer // lines of go test -bench
+}
+
+func runReport(ctx context.Context, args []string) error {
+	flags := pflag.NewFlagSet("report", pflag.ContinueOnError)
+	quick := flags.Bool("quick", false, "try everything in about two minutes; the figures are worth nothing")
+	out := flags.String("out", "bench/results", "folder for the report")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if err := checkMachine(); err != nil {
+		return err
+	}
+	machine, err := readMachine(ctx)
+	if err != nil {
+		return err
+	}
+	if machine.load >= busyMachine {
+		log.Printf("the load average is %.2f: other programs are running, and the figures will be poor", machine.load)
+	}
+	p := fullPlan(machine.memory)
+	if *quick {
+		p = quickPlan()
+	}
+	if err := os.MkdirAll(*out, 0o755); err != nil {
+		return err
+	}
+	return measure(ctx, p, machine, newOutput(*out, time.Now(), machine.cpu))
+}
+
+// measure does all of the plan and writes the report.
+func measure(ctx context.Context, p plan, machine *machine, out output) error {
+	programs, err := buildPrograms(ctx)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(programs)
+	start := time.Now()
+	// A run that fails must not replace what an earlier one has found.
+	unfinished := out.path(".txt.unfinished")
+	defer os.Remove(unfinished) // if it has not become the result
+	if err := measureInto(ctx, unfinished, &bench{plan: p, programs: programs}); err != nil {
+		return err
+	}
+	if err := os.Rename(unfinished, out.path(".txt")); err != nil {
+		return err
+	}
+	rs, err := readResults(out.path(".txt"))
+	if err != nil {
+		return err
+	}
+	r := &report{results: rs, machine: machine, plan: p, took: time.Since(start), date: out.date}
+	log.Print("writing ", out.path(".md"))
+	return r.write(out)
+}
+
+// measureInto measures everything into a file, and shows the lines as they come.
+func measureInto(ctx context.Context, path string, b *bench) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	b.raw = io.MultiWriter(f, os.Stderr)
+	return errors.Join(b.measureAll(ctx), f.Close())
+}
+
+// measureAll takes the servers first: they want the machine to themselves the most, and a
+// defect of theirs should show early.
+func (b *bench) measureAll(ctx context.Context) error {
+	steps := []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"load", b.measureLoad},
+		{"memory", b.measureResident},
+		{"expiry", b.measureExpiry},
+		{"go test -bench", b.runBenchmarks},
+	}
+	for _, step := range steps {
+		log.Print(step.name)
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package main
+
+import "time"
+
+// plan says how much is measured.
+type plan struct {
+	quick      bool
+	benchmarks []benchmarks
+
+	rounds   int // of the load and of the latency at half the top rate
+	sessions int // of the load
+	warmUp   time.Duration
+	duration time.Duration // of a measurement
+
+	residentSessions int
+	residentRounds   int
+
+	expiring       int           // sessions that expire during a measurement
+	expiryLifetime time.Duration // of these
+	expirySpread   time.Duration // from the first one's expiry to the last one's
+}
+
+// benchmarks are some of those in ./bench.
+type benchmarks struct {
+	pattern string // for -bench
+	time    string // for -benchtime; a count of iterations saves the collections before each guess at one
+	count   int    // for -count
+}
+
+// What all measurements over the network have in common.
+const (
+	connections = 64
+	metaSize    = 115
+)
+
+// pipelines are the depths at which the servers are compared.
+var pipelines = []int{1, 16}
+
+// memoryForMost is what ten million sessions take in the hungriest engine, with room to grow.
+const memoryForMost = 16 << 30
+
+// fullPlan leaves out ten million sessions on a machine with too little memory for them.
+func fullPlan(memory int64) plan {
+	sessions := "^sessions=10{4,7}$"
+	if memory < memoryForMost {
+		sessions = "^sessions=10{4,6}$"
+	}
+	return plan{
+		benchmarks: []benchmarks{
+			{"^BenchmarkExchange$/./" + sessions, "2000000x", 5},
+			{"^BenchmarkMemory$/./" + sessions, "500ms", 3},
+			{"^BenchmarkPurge$/./" + sessions, "1x", 3},
+			{"^BenchmarkShards$", "2000000x", 5},
+			{"^BenchmarkHandler$", "1s", 5},
+			{"^BenchmarkStore$/^op=/^sessions=1000000$/^shards=64$", "500ms", 5},
+		},
+		rounds: 5, sessions: 1e5, warmUp: time.Second, duration: 4 * time.Second,
+		residentSessions: 1e6, residentRounds: 3,
+		expiring: 1e6, expiryLifetime: 7 * time.Second, expirySpread: 5 * time.Second,
+	}
+}
+
+// quickPlan touches everything once.
+func quickPlan() plan {
+	return plan{
+		quick: true,
+		benchmarks: []benchmarks{
+			{"^BenchmarkExchange$/./^sessions=10{4,6}$", "100ms", 1},
+			{"^BenchmarkMemory$/./^sessions=10{4,6}$", "100ms", 1},
+			{"^BenchmarkPurge$/^expired=1000(00)?$/^sessions=1000000$", "1x", 1},
+			{"^BenchmarkShards$/^shards=(1|16|256)$", "100ms", 1},
+			{"^BenchmarkHandler$", "100ms", 1},
+			{"^BenchmarkStore$/^op=/^sessions=1000000$/^shards=64$", "100ms", 1},
+		},
+		rounds: 1, sessions: 1e5, warmUp: 300 * time.Millisecond, duration: time.Second,
+		residentSessions: 1e6, residentRounds: 1,
+		expiring: 1e6, expiryLifetime: 5 * time.Second, expirySpread: 2 * time.Second,
+	}
+}

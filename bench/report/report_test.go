@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func testReport(t *testing.T, text string) *report {
+	return &report{
+		results: parsed(t, text),
+		machine: &machine{
+			cpu: "AMD EPYC", cores: 2, virtual: true, memory: 24 << 30, kernel: "Linux 6.1.0", hugePages: "madvise", load: 0.02,
+			versions: []version{{"Go", "go1.26"}, {"redis-server", "7.0.15, jemalloc-5.3.0"}},
+		},
+		plan: quickPlan(),
+		date: time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC),
+		took: 90 * time.Second,
+	}
+}
+
+func TestReportText(t *testing.T) {
+	r := testReport(t, sample+`BenchmarkLoad/server=token-server/pipeline=16	10	1234567.000 req/s	11.000 cpu-us/req
+BenchmarkLoad/server=floor/pipeline=16	10	5.000 cpu-us/req
+BenchmarkLoad/server=token-server/pipeline=16	10	1234567.000 req/s	10.000 cpu-us/req
+`)
+	out := newOutput("results", r.date, r.machine.cpu)
+	got := &bytes.Buffer{}
+	r.writeText(got, out)
+	for _, want := range []string{
+		"# Benchmarks of 24 November 2026, AMD EPYC\n",
+		"its figures are worth nothing",
+		"[2026-11-24-amd-epyc.txt](2026-11-24-amd-epyc.txt)",
+		"![exchange](2026-11-24-amd-epyc-exchange.svg)",
+		"| exchange, 10⁶ sessions: times as fast as map + RWMutex | ≥ 2.3 × | 3.00 × | yes |",
+		"| heap a session, 10⁷ sessions | ≤ 210 B | – | not measured |",
+		"| the same, 16 pipelined (the aim is 1.6) | ≤ 2 × | 2.00 × | yes |",
+		"| processor | AMD EPYC, 2 cores, virtual machine |",
+		"| memory | 24.0 GiB |",
+		"| redis-server | 7.0.15, jemalloc-5.3.0 |",
+		"| Token Server | 310 |\n| map + RWMutex | 930 (3.00) |",
+		"| token-server | 16 | 1,234,567 | 10.5 |",
+		"| floor | 16 | – | 2.00 (2.00 … 2.00) |",
+		"go test -run '^$' -bench '^BenchmarkHandler$' -benchtime 100ms -count 1 ./bench\n",
+		"GOMAXPROCS=1 taskset --cpu-list 0 redis-server --bind 127.0.0.1 --port PORT --save '' --appendonly no\n",
+	} {
+		if !strings.Contains(got.String(), want) {
+			t.Errorf("the report lacks %q", want)
+		}
+	}
+	for _, bad := range []string{"NaN", "Inf", "%!"} {
+		if strings.Contains(got.String(), bad) {
+			t.Errorf("the report has %q", bad)
+		}
+	}
+}
+
+func TestReportNamesNothingOfTheMachine(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := testReport(t, sample)
+	out := newOutput(t.TempDir(), r.date, r.machine.cpu)
+	if err := r.write(out); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(out.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := len(files), 1+len(plots); got != want {
+		t.Errorf("%d files, want %d", got, want)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(out.dir + "/" + f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range []string{dir, out.dir, os.TempDir()} {
+			if strings.Contains(string(text), word) {
+				t.Errorf("%s has the path %s", f.Name(), word)
+			}
+		}
+		// A short name could be a part of any word.
+		if len(host) > 6 && strings.Contains(string(text), host) {
+			t.Errorf("%s has the name of this host", f.Name())
+		}
+	}
+}
+
+func TestPlotsAreSVG(t *testing.T) {
+	inputs := map[string]string{
+		"results": sample + `BenchmarkShards/shards=1/goroutines=64-2 10 100 ns/op
+BenchmarkShards/shards=16/goroutines=64-2 10 50 ns/op
+BenchmarkResident/server=redis-server/sessions=1000000 1 290 B/session
+BenchmarkHalfRate/case=live 1 100 p50-us 200 p99-us 500 p99.9-us 900 p99.99-us
+BenchmarkLoad/server=redis-server/pipeline=1 1 100 p50-us 200 p99-us 500 p99.9-us 900 p99.99-us
+`,
+		"nothing": "",
+	}
+	for name, input := range inputs {
+		rs := parsed(t, input)
+		for _, p := range plots {
+			image := &bytes.Buffer{}
+			if err := p.draw(image, rs); err != nil {
+				t.Errorf("plot of %s from %s: %v", p.name, name, err)
+				continue
+			}
+			if err := checkSVG(image); err != nil {
+				t.Errorf("plot of %s from %s: %v", p.name, name, err)
+			}
+		}
+	}
+}
+
+// checkSVG looks for well-formed XML with an svg element and no number that is none.
+func checkSVG(image *bytes.Buffer) error {
+	if strings.Contains(image.String(), "NaN") || strings.Contains(image.String(), "Inf") {
+		return errors.New("a coordinate is no number")
+	}
+	seen := false
+	for d := xml.NewDecoder(image); ; {
+		token, err := d.Token()
+		if err == io.EOF && seen {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if start, ok := token.(xml.StartElement); ok && start.Name.Local == "svg" {
+			seen = true
+		}
+	}
+}
+
+func TestNines(t *testing.T) {
+	for percentile, want := range map[string]float64{"p90": 1, "p99": 2, "p99.9": 3, "p99.99": 4} {
+		if got := nines(percentile); got < want-1e-6 || got > want+1e-6 {
+			t.Errorf("nines(%s) = %v, want %v", percentile, got, want)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package main
+
+import "fmt"
+
+// target is a figure that the server is to reach.
+type target struct {
+	what   string
+	value  float64 // NaN if it was not measured
+	limit  float64
+	unit   string // after the numbers
+	atMost bool   // otherwise at least
+}
+
+func (t target) met() string {
+	switch {
+	case !isMeasured(t.value):
+		return "not measured"
+	case t.atMost && t.value <= t.limit, !t.atMost && t.value >= t.limit:
+		return "yes"
+	}
+	return "**no**"
+}
+
+// want is the limit in words.
+func (t target) want() string {
+	if t.atMost {
+		return "≤ " + plain(t.limit) + t.unit
+	}
+	return "≥ " + plain(t.limit) + t.unit
+}
+
+func exchangeName(engine string, sessions int) string {
+	return fmt.Sprintf("Exchange/engine=%s/sessions=%d", engine, sessions)
+}
+
+func memoryName(engine string, sessions int) string {
+	return fmt.Sprintf("Memory/engine=%s/sessions=%d", engine, sessions)
+}
+
+func purgeName(expired, sessions int) string {
+	return fmt.Sprintf("Purge/expired=%d/sessions=%d", expired, sessions)
+}
+
+const most = 10_000_000 // sessions
+
+// targets compares the results with what the server is to reach.
+func (rs results) targets() []target {
+	var ts []target
+	ts = append(ts, rs.exchangeTargets()...)
+	ts = append(ts, rs.memoryTargets()...)
+	ts = append(ts, rs.purgeTargets()...)
+	return append(ts, rs.loadTargets()...)
+}
+
+func (rs results) exchangeTargets() []target {
+	var ts []target
+	for _, peer := range []struct {
+		engine string
+		limits map[int]float64 // by sessions
+	}{
+		{"map", map[int]float64{1e5: 2.3, 1e6: 2.3, most: 3}},
+		{"otter", map[int]float64{1e5: 2, 1e6: 2, most: 2}},
+		{"bigcache", map[int]float64{1e5: 2, 1e6: 2, most: 2}},
+	} {
+		for _, n := range []int{1e5, 1e6, most} {
+			ts = append(ts, target{
+				what:  fmt.Sprintf("exchange, %s sessions: times as fast as %s", powerOfTen(n), engineNames[peer.engine]),
+				value: rs.ratio(exchangeName(peer.engine, n), exchangeName("ours", n), "ns/op"),
+				limit: peer.limits[n], unit: " ×",
+			})
+		}
+	}
+	allocs := rs[exchangeName("ours", 1e6)]["allocs/op"]
+	return append(ts, target{what: "exchange: allocations", value: median(allocs), atMost: true})
+}
+
+func (rs results) memoryTargets() []target {
+	name := memoryName("ours", most)
+	return []target{
+		{what: "heap a session, 10⁷ sessions", value: rs.median(name, "B/session"), limit: 210, unit: " B", atMost: true},
+		{what: "full garbage collection, 10⁷ sessions, processor time", value: rs.median(name, "gc-cpu-ms/op"), limit: 20, unit: " ms", atMost: true},
+	}
+}
+
+func (rs results) purgeTargets() []target {
+	few, many := purgeName(1e3, most), purgeName(1e5, most)
+	return []target{
+		{what: "purge of 10³ among 10⁷", value: rs.median(few, "ns/op") / 1e6, limit: 2, unit: " ms", atMost: true},
+		{what: "purge of 10³ among 10⁷, longest hold of a lock", value: rs.median(few, "longest-hold-ns") / 1e3, limit: 100, unit: " µs", atMost: true},
+		{what: "purge of 10⁵, against one of 10³", value: rs.ratio(many, few, "ns/op"), limit: 150, unit: " ×", atMost: true},
+	}
+}
+
+func (rs results) loadTargets() []target {
+	cpu := func(peer string, pipeline int) float64 {
+		return median(rs.roundRatios(loadName("token-server", pipeline), loadName(peer, pipeline), "cpu-us/req"))
+	}
+	expiry := median(rs.roundRatios(halfRateName(caseExpiring), halfRateName(caseLive), "p99.9-us"))
+	return []target{
+		{what: "server CPU a request against bare fasthttp", value: cpu("floor", 1), limit: 1.06, unit: " ×", atMost: true},
+		{what: "the same, 16 pipelined (the aim is 1.6)", value: cpu("floor", 16), limit: 2, unit: " ×", atMost: true},
+		{what: "server CPU a request against Redis", value: cpu("redis-server", 1), limit: 0.8, unit: " ×", atMost: true},
+		{what: "the same, 16 pipelined", value: cpu("redis-server", 16), limit: 0.5, unit: " ×", atMost: true},
+		{what: "p99.9 at half the top rate while 10⁶ sessions expire, against without", value: expiry, limit: 1.5, unit: " ×", atMost: true},
+	}
+}

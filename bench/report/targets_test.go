@@ -1,0 +1,68 @@
+package main
+
+import (
+	"math"
+	"testing"
+)
+
+func TestTargetMet(t *testing.T) {
+	cases := []struct {
+		target target
+		want   string
+	}{
+		{target{value: 2.3, limit: 2.3}, "yes"},
+		{target{value: 2.29, limit: 2.3}, "**no**"},
+		{target{value: 1.06, limit: 1.06, atMost: true}, "yes"},
+		{target{value: 1.07, limit: 1.06, atMost: true}, "**no**"},
+		{target{value: 0, atMost: true}, "yes"},
+		{target{value: math.NaN(), limit: 1}, "not measured"},
+		{target{value: math.Inf(1), limit: 1}, "not measured"},
+	}
+	for _, c := range cases {
+		if got := c.target.met(); got != c.want {
+			t.Errorf("met() of %+v = %s, want %s", c.target, got, c.want)
+		}
+	}
+}
+
+// TestTargetsFindTheirResults gives every target a value that is just good enough.
+func TestTargetsFindTheirResults(t *testing.T) {
+	rs := results{}
+	set := func(name, unit string, v ...float64) {
+		if rs[name] == nil {
+			rs[name] = map[string][]float64{}
+		}
+		rs[name][unit] = v
+	}
+	for _, n := range []int{1e5, 1e6, most} {
+		set(exchangeName("ours", n), "ns/op", 100)
+		set(exchangeName("otter", n), "ns/op", 200)
+		set(exchangeName("bigcache", n), "ns/op", 200)
+	}
+	set(exchangeName("map", 1e5), "ns/op", 230)
+	set(exchangeName("map", 1e6), "ns/op", 230)
+	set(exchangeName("map", most), "ns/op", 300)
+	set(exchangeName("ours", 1e6), "allocs/op", 0)
+	set(memoryName("ours", most), "B/session", 210)
+	set(memoryName("ours", most), "gc-cpu-ms/op", 20)
+	set(purgeName(1e3, most), "ns/op", 2e6)
+	set(purgeName(1e3, most), "longest-hold-ns", 100e3)
+	set(purgeName(1e5, most), "ns/op", 300e6)
+	set(loadName("floor", 1), "cpu-us/req", 1)
+	set(loadName("token-server", 1), "cpu-us/req", 1.06)
+	set(loadName("redis-server", 1), "cpu-us/req", 1.325)
+	set(loadName("floor", 16), "cpu-us/req", 1)
+	set(loadName("token-server", 16), "cpu-us/req", 2)
+	set(loadName("redis-server", 16), "cpu-us/req", 4)
+	set(halfRateName(caseLive), "p99.9-us", 100, 2, 4)
+	set(halfRateName(caseExpiring), "p99.9-us", 100, 3, 8)
+	ts := rs.targets()
+	if got, want := len(ts), 20; got != want {
+		t.Errorf("%d targets, want %d", got, want)
+	}
+	for _, target := range ts {
+		if math.Abs(target.value-target.limit) > 1e-9 || target.met() != "yes" {
+			t.Errorf("%s: %v, met: %s; want %v, just met", target.what, target.value, target.met(), target.limit)
+		}
+	}
+}
