@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tokenserver/shard"
+	"tokenserver/token"
 
 	"github.com/valyala/fasthttp"
 )
@@ -222,4 +223,35 @@ func TestDirectReadsWholeRequests(t *testing.T) {
 	if rest, err := io.ReadAll(d.in); len(rest) > 0 || err != nil {
 		t.Errorf("left unread: %q, %v", rest, err)
 	}
+}
+
+// BenchmarkMetrics shows what counting costs an exchange: a whole exchange
+// through the handler, without a network, and the counting in it.
+func BenchmarkMetrics(b *testing.B) {
+	store := newStore(b, shard.Config{})
+	b.Run("part=exchange", func(b *testing.B) {
+		d := newDirect(Config{Store: store})
+		tok, err := store.Create(b.Context(), token.New{Meta: []byte(`{"user":"ann","n":1,"page":"/index"}`)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		text := []byte(requestText("PUT", "/token", tokenBody(string(tok.Append(nil)))))
+		at := bytes.Index(text, tok.Append(nil))
+		for b.Loop() {
+			if err := d.handle(text); err != nil {
+				b.Fatal(err)
+			}
+			copy(text[at:], d.ctx.Response.Body()[tokenStart:tokenEnd])
+		}
+	})
+	b.Run("part=counting", func(b *testing.B) {
+		d := newDirect(Config{Store: store})
+		d.ctx.Request.Header.SetMethod("PUT")
+		for b.Loop() {
+			begun := time.Since(d.s.reaper.start)
+			took := time.Since(d.s.reaper.start) - begun
+			d.s.stats.time(&d.ctx, took)
+			d.s.stats.count(&d.ctx, methodIndex(&d.ctx))
+		}
+	})
 }

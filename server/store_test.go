@@ -131,10 +131,10 @@ func TestPanic(t *testing.T) {
 	c := s.dial(t)
 	tok := c.create(`{"a":1}`)
 	defects := map[string]func(){
-		"string": func() { panic("a defect") },
-		"error":  func() { panic(errors.New("a defect")) },
-		"nil":    func() { panic(nil) },
-		"index":  func() { _ = []int{}[len(defectName)] },
+		"string":      func() { panic("a defect") },
+		"error":       func() { panic(errors.New("a defect")) },
+		"nil":         func() { panic(nil) },
+		"index":       func() { _ = []int{}[len(defectName)] },
 		"nil pointer": func() { _ = *(*int)(nil) },
 	}
 	for name, defect := range defects {
