@@ -12,8 +12,8 @@ import (
 // heap, and what a full garbage collection costs with all of them loaded:
 // processor time as well as, in ns/op, time that passes.
 func BenchmarkMemory(b *testing.B) {
-	for _, n := range []int{1e4, 1e5, 1e6, 1e7} {
-		for _, engine := range engines {
+	for _, engine := range engines {
+		for _, n := range []int{1e4, 1e5, 1e6, 1e7} {
 			b.Run(fmt.Sprintf("engine=%s/sessions=%d", engine.name, n), func(b *testing.B) {
 				benchMemory(b, n, engine.make)
 			})

@@ -8,8 +8,8 @@ import (
 // BenchmarkExchange measures the exchange of each engine, as it comes, by the
 // number of live sessions.
 func BenchmarkExchange(b *testing.B) {
-	for _, n := range []int{1e4, 1e5, 1e6, 1e7} {
-		for _, kind := range engines {
+	for _, kind := range engines {
+		for _, n := range []int{1e4, 1e5, 1e6, 1e7} {
 			b.Run(fmt.Sprintf("engine=%s/sessions=%d", kind.name, n), func(b *testing.B) {
 				benchExchange(b, n, filled(b, kind.name, n, func() engine { return kind.make(n) }))
 			})
