@@ -46,7 +46,7 @@ fuzz: ## run each fuzz target for FUZZTIME
 	done
 
 .PHONY: bench
-bench: ## measure beside peers, 25 minutes, into bench/results (QUICK=1: try it, into bin/bench)
+bench: ## measure beside peers, 15 minutes, into bench/results (QUICK=1: try it, into bin/bench)
 	$(GO) run ./bench/report $(if $(QUICK),--quick --out $(BIN)/bench)
 
 .PHONY: bench-compare

@@ -47,15 +47,15 @@ func fullPlan(memory int64) plan {
 	}
 	return plan{
 		benchmarks: []benchmarks{
-			{"^BenchmarkExchange$/./" + sessions, "2000000x", 5},
-			{"^BenchmarkMemory$/./" + sessions, "500ms", 3},
-			{"^BenchmarkPurge$/./" + sessions, "1x", 3},
-			{"^BenchmarkShards$", "2000000x", 5},
-			{"^BenchmarkHandler$", "1s", 5},
-			{"^BenchmarkStore$/^op=/^sessions=1000000$/^shards=64$", "500ms", 5},
+			{"^BenchmarkExchange$/./" + sessions, "2000000x", 3},
+			{"^BenchmarkMemory$/./" + sessions, "500ms", 1},
+			{"^BenchmarkPurge$/./" + sessions, "1x", 1},
+			{"^BenchmarkShards$", "2000000x", 3},
+			{"^BenchmarkHandler$", "1s", 3},
+			{"^BenchmarkStore$/^op=/^sessions=1000000$/^shards=64$", "500ms", 3},
 		},
 		rounds: 5, sessions: 1e5, warmUp: time.Second, duration: 4 * time.Second,
-		residentSessions: 1e6, residentRounds: 3,
+		residentSessions: 1e6, residentRounds: 1,
 		expiring: 1e6, expiryLifetime: 7 * time.Second, expirySpread: 5 * time.Second,
 	}
 }
