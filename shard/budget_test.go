@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -84,6 +85,14 @@ func TestUnderLoad(t *testing.T) {
 		rounds, calls = 10, 100
 	}
 	cfg := Config{Shards: 8, Lifetime: 30 * time.Minute, MaxSessions: 150, MaxBytes: 200 << 10, PurgeInterval: time.Minute}
+	policies := cfg
+	policies.Grace, policies.RevokeOnReuse, policies.MaxLifetime = time.Minute, true, time.Hour
+	for name, cfg := range map[string]Config{"plain": cfg, "policies": policies} {
+		t.Run(name, func(t *testing.T) { testUnderLoad(t, cfg, rounds, calls) })
+	}
+}
+
+func testUnderLoad(t *testing.T, cfg Config, rounds, calls int) {
 	seed := storetest.Seed(t)
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, cfg)
@@ -96,14 +105,18 @@ func TestUnderLoad(t *testing.T) {
 			done.Wait()
 			checkStore(t, s)
 		}
-		time.Sleep(cfg.Lifetime)
+		time.Sleep(2 * cfg.Lifetime) // as no session lives longer
 		s.Purge()
 		got := s.Stats()
-		if got.Sessions != 0 || got.Bytes != 0 || s.budget.sessions.taken.Load() != 0 || s.budget.bytes.taken.Load() != 0 {
+		if got.Sessions != 0 || got.Subjects != 0 || got.Bytes != 0 || s.budget.sessions.taken.Load() != 0 || s.budget.bytes.taken.Load() != 0 {
 			t.Errorf("all expired: %+v, want nothing held", got)
 		}
-		if got.Created != got.Deleted+got.Purged || got.Purged == 0 || got.Deleted == 0 || got.Exchanged == 0 {
-			t.Errorf("all expired: counters are %+v", got.Counters)
+		all := []uint64{got.Created, got.Exchanged, got.Invalid, got.Deleted, got.Purged, got.Reused, got.Ended}
+		if cfg.Grace != 0 {
+			all = append(all, got.Replayed, got.Revoked)
+		}
+		if slices.Min(all) == 0 {
+			t.Errorf("all expired: counters are %+v, want more than 0", got.Counters)
 		}
 	})
 }
@@ -129,7 +142,7 @@ func (l *load) call() {
 	ctx := l.t.Context()
 	switch n := l.rng.IntN(100); {
 	case n < 30 || len(l.tokens) == 0:
-		tok, err := l.s.Create(ctx, token.New{Meta: l.meta()})
+		tok, err := l.s.Create(ctx, l.new())
 		if l.allowed(err, token.ErrFull) {
 			l.tokens = append(l.tokens, tok)
 		}
@@ -140,7 +153,7 @@ func (l *load) call() {
 			patch = l.meta()
 		}
 		x, err := l.s.Exchange(ctx, l.tokens[i], patch, nil)
-		if l.allowed(err, token.ErrFull, token.ErrInvalid) {
+		if l.allowed(err, token.ErrFull, token.ErrInvalid) && l.rng.IntN(5) > 0 { // else it is presented again
 			l.tokens[i] = x.Token
 		}
 	case n < 90:
@@ -148,9 +161,14 @@ func (l *load) call() {
 		l.allowed(err, token.ErrInvalid)
 	case n < 95:
 		l.s.Delete(ctx, l.tokens[l.rng.IntN(len(l.tokens))])
-	case n < 97:
+	case n < 96:
 		l.s.Purge()
 		l.s.Stats()
+	case n < 97:
+		_, err := l.s.EndSubject(ctx, l.subject())
+		l.allowed(err)
+		_, _, err = l.s.SubjectSessions(ctx, l.subject(), 1+l.rng.IntN(20))
+		l.allowed(err)
 	case n < 98:
 		for _, err := range l.s.Sessions(ctx) {
 			l.allowed(err)
@@ -172,6 +190,19 @@ func (l *load) allowed(err error, allowed ...error) bool {
 	}
 	return err == nil
 }
+
+func (l *load) new() token.New {
+	n := token.New{Meta: l.meta()}
+	if l.rng.IntN(2) == 0 {
+		n.Subject = l.subject()
+	}
+	if l.rng.IntN(4) == 0 {
+		n.Lifetime = time.Duration(1 + l.rng.Int64N(int64(time.Hour)))
+	}
+	return n
+}
+
+func (l *load) subject() []byte { return fmt.Appendf(nil, "user-%d", l.rng.IntN(5)) }
 
 func (l *load) meta() []byte {
 	return fmt.Appendf(nil, `{"k%d":"%s"}`, l.rng.IntN(3), strings.Repeat("x", l.rng.IntN(1<<l.rng.IntN(14))))

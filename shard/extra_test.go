@@ -2,6 +2,8 @@ package shard
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"tokenserver/token"
 )
@@ -90,5 +92,144 @@ func TestIDForKeepsSubjectsTogether(t *testing.T) {
 			}
 		}
 		s.Close()
+	}
+}
+
+func TestExtraRenewed(t *testing.T) {
+	tests := []struct {
+		own, until    deadline
+		now, lifetime deadline
+		want          deadline
+	}{
+		{0, 0, 100, 50, 150},
+		{30, 0, 100, 50, 130},
+		{80, 0, 100, 50, 180},
+		{0, 151, 100, 50, 150},
+		{0, 150, 100, 50, 150},
+		{0, 149, 100, 50, 149},
+		{30, 149, 100, 50, 130},
+		{80, 149, 100, 50, 149},
+		{0, -1, -100, 50, -50}, // of a session that was restored
+		{0, -60, -100, 50, -60},
+	}
+	for _, test := range tests {
+		e := extra{lifetime: test.own, until: test.until}
+		if got := e.renewed(test.now, test.lifetime); got != test.want {
+			t.Errorf("renewed(%d, %d), own lifetime %d, until %d, = %d, want %d",
+				test.now, test.lifetime, test.own, test.until, got, test.want)
+		}
+	}
+}
+
+func TestExtraSpentAt(t *testing.T) {
+	var e extra
+	for spends := 1; spends <= 3*maxSteps; spends++ {
+		e.spend(deadline(10 * spends))
+		for steps := 1; steps <= min(spends, maxSteps); steps++ {
+			if got, want := e.spentAt(steps), deadline(10*(spends-steps+1)); got != want {
+				t.Errorf("after %d exchanges: spentAt(%d) = %d, want %d", spends, steps, got, want)
+			}
+		}
+	}
+}
+
+func TestExtrasReuse(t *testing.T) {
+	s := extras{chunks: chunked[extra]{frames: new(frames)}}
+	const n = 3000
+	for i := range extraIndex(n) {
+		if got := s.alloc(); got != i+1 {
+			t.Fatalf("alloc = extra %d, want %d", got, i+1)
+		}
+		*s.at(i + 1) = extra{created: deadline(i)}
+	}
+	for i := range extraIndex(n) {
+		s.release(i + 1)
+	}
+	if s.used != 0 || *s.at(7) != (extra{next: 6}) {
+		t.Errorf("all released: %d in use, extra 7 is %+v", s.used, *s.at(7))
+	}
+	for i := range extraIndex(n) {
+		if got, want := s.alloc(), n-i; got != want {
+			t.Fatalf("alloc = extra %d, want %d again", got, want)
+		}
+	}
+	if s.n != n || s.used != n {
+		t.Errorf("%d extras made, %d in use, want %d, %d", s.n, s.used, n, n)
+	}
+}
+
+// TestExtraIsSmall holds how much more a session takes that has an extra.
+func TestExtraIsSmall(t *testing.T) {
+	if extraSize != 120 {
+		t.Errorf("an extra has %d bytes, want 120", extraSize)
+	}
+}
+
+// TestPlainSessionsHaveNoExtras makes all kinds of calls on sessions without a
+// subject and a lifetime of their own, in a store without grace and absolute
+// deadline: nothing of the policies takes memory.
+func TestPlainSessionsHaveNoExtras(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const sessions = 1000
+		s := open(t, Config{Shards: 4, Lifetime: time.Hour, PurgeInterval: never})
+		for range sessions {
+			tok := mustCreateNew(t, s, token.New{Meta: []byte(`{"a":1}`), Subject: []byte{}})
+			next := mustExchange(t, s, mustExchange(t, s, tok, nil), []byte(`{"a":2}`))
+			s.Exchange(t.Context(), tok, nil, nil)
+			s.Delete(t.Context(), tok)
+			s.Validate(t.Context(), next, nil)
+		}
+		s.EndSubject(t.Context(), []byte("ada"))
+		s.SubjectSessions(t.Context(), []byte("ada"), 10)
+		for i := range s.shards {
+			sh := &s.shards[i]
+			if sh.extras.n != 0 || len(sh.extras.chunks.chunks) != 0 || sh.subjects != nil || sh.pending != nil {
+				t.Errorf("shard %d: %d extras in %d chunks, %d subjects, %d changes under way, want none",
+					i, sh.extras.n, len(sh.extras.chunks.chunks), len(sh.subjects), len(sh.pending))
+			}
+		}
+		const want = sessions * (72 + 16) // a block of 16 bytes holds 7 of metadata
+		if got := s.Stats().Bytes; got != want {
+			t.Errorf("%d sessions take %d bytes, want %d", sessions, got, want)
+		}
+	})
+}
+
+// TestOnlySomeSessionsHaveExtras counts extras beside plain sessions, whose
+// memory they leave alone.
+func TestOnlySomeSessionsHaveExtras(t *testing.T) {
+	const meta = `{"a":1}`
+	tests := []struct {
+		name string
+		cfg  Config
+		new  token.New
+		want bool
+	}{
+		{"plain", Config{}, token.New{}, false},
+		{"subject", Config{}, token.New{Subject: []byte("ada")}, true},
+		{"own lifetime", Config{}, token.New{Lifetime: time.Hour}, true},
+		{"grace", Config{Grace: time.Second}, token.New{}, true},
+		{"absolute deadline", Config{MaxLifetime: time.Hour}, token.New{}, true},
+		{"all", Config{Grace: time.Second, MaxLifetime: time.Hour}, token.New{Subject: []byte("ada"), Lifetime: time.Hour}, true},
+	}
+	for _, test := range tests {
+		s := open(t, test.cfg)
+		test.new.Meta = []byte(meta)
+		tok := mustCreateNew(t, s, test.new)
+		if got, want := s.Stats().Bytes, sessionCost(len(meta), test.want); got != want {
+			t.Errorf("%s: a session takes %d bytes, want %d", test.name, got, want)
+		}
+		s.Delete(t.Context(), tok)
+		if got := s.Stats().Bytes; got != 0 {
+			t.Errorf("%s: deleted: %d bytes in use, want 0", test.name, got)
+		}
+	}
+	s := open(t, Config{})
+	for range 10 {
+		mustCreate(t, s, meta)
+		createFor(t, s, "ada", 1)
+	}
+	if got, want := s.Stats().Bytes, 10*(sessionCost(len(meta), false)+sessionCost(len(meta), true)); got != want {
+		t.Errorf("10 sessions with a subject and 10 without take %d bytes, want %d", got, want)
 	}
 }

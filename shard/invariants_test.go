@@ -10,11 +10,18 @@ import (
 // its purge may be.
 func checkStore(t testing.TB, s *Store) {
 	t.Helper()
+	checkRestored(t, s, 0)
+}
+
+// checkRestored is checkStore for a store with sessions that were restored.
+func checkRestored(t testing.TB, s *Store, restored int) {
+	t.Helper()
 	for i := range s.shards {
 		s.shards[i].mu.Lock()
 		defer s.shards[i].mu.Unlock()
 	}
 	var sessions, bytes int64
+	var c Counters
 	for i := range s.shards {
 		sh := &s.shards[i]
 		checkShard(t, sh)
@@ -28,6 +35,10 @@ func checkStore(t testing.TB, s *Store) {
 		}
 		sessions += int64(sh.heap.n)
 		bytes += sh.bytesLocked()
+		c = sumOf(c, sh.counters)
+	}
+	if ended := c.Deleted + c.Purged + c.Revoked + c.Ended; uint64(restored)+c.Created-ended != uint64(sessions) {
+		t.Errorf("%d sessions, %d restored, counters are %+v", sessions, restored, c)
 	}
 	checkFrames(t, s)
 	checkQuota(t, "sessions", &s.budget.sessions, sessions)
@@ -35,6 +46,12 @@ func checkStore(t testing.TB, s *Store) {
 	if t.Failed() {
 		t.FailNow()
 	}
+}
+
+func sumOf(a, b Counters) Counters {
+	sum := Stats{Counters: a}
+	sum.add(Stats{Counters: b})
+	return sum.Counters
 }
 
 // checkFrames checks that each frame is free or has one owner.
@@ -126,9 +143,6 @@ func checkShard(t testing.TB, sh *shard) {
 		if meta, _ := sh.contentLocked(sh.records.at(i)); !json.Valid(meta) {
 			t.Errorf("record %d: metadata is %.100q", i, meta)
 		}
-	}
-	if c := sh.counters; c.Created-c.Deleted-c.Purged != uint64(len(live)) {
-		t.Errorf("%d sessions, counters are %+v", len(live), c)
 	}
 }
 

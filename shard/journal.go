@@ -174,18 +174,19 @@ func (sh *shard) restore(n *session) error {
 	return err
 }
 
-// extraOf returns the extra of a state, and whether it needs one.
+// extraOf returns the extra of a state, and whether it needs one. What a clock
+// that was set back has in the future is taken to be now.
 func (s *Store) extraOf(state *State) (e extra, ok bool) {
-	clock := &s.rules.clock
+	clock, now := &s.rules.clock, s.now()
 	e = extra{subject: state.Subject, lifetime: int64(state.Lifetime)}
 	if !state.Until.IsZero() {
 		e.until = clock.deadline(state.Until)
 	}
 	for _, t := range state.Spent {
-		e.spend(clock.deadline(t))
+		e.spend(min(clock.deadline(t), now))
 	}
 	if ok = s.rules.grace != 0 || e != (extra{}); ok {
-		e.created = clock.deadline(state.Created)
+		e.created = min(clock.deadline(state.Created), now)
 	}
 	return e, ok
 }

@@ -34,26 +34,33 @@ func TestMemoryServesAgain(t *testing.T) {
 		name     string
 		sessions int
 		sizes    []int // of metadata, one a round, over and over
+		subjects int   // 0 for none
 	}{
-		{"one size", sessions, []int{115}},
-		{"two sizes", sessions / 10, []int{1000, 60}},
-		{"mixed sizes", sessions / 10, []int{0}},
+		{"one size", sessions, []int{115}, 0},
+		{"two sizes", sessions / 10, []int{1000, 60}, 0},
+		{"mixed sizes", sessions / 10, []int{0}, 0},
+		{"subjects", sessions / 10, []int{115}, sessions / 30},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { testMemoryServesAgain(t, test.sessions, test.sizes) })
+			synctest.Test(t, func(t *testing.T) { testMemoryServesAgain(t, test.sessions, test.sizes, test.subjects) })
 		})
 	}
 }
 
-func testMemoryServesAgain(t *testing.T, sessions int, sizes []int) {
+func testMemoryServesAgain(t *testing.T, sessions int, sizes []int, subjects int) {
 	s := open(t, Config{Shards: 16, Lifetime: time.Hour, PurgeInterval: never})
+	names := testNames(subjects)
 	metas := testMetas(sizes)
 	before := heapBytes()
 	var bytes, reserved, process int64 // of the first round
 	for round := range 10 {
 		for i := range sessions {
-			if _, err := s.Create(t.Context(), token.New{Meta: metas[round%len(metas)][i%16]}); err != nil {
+			n := token.New{Meta: metas[round%len(metas)][i%16]}
+			if subjects > 0 {
+				n.Subject = names[i%subjects]
+			}
+			if _, err := s.Create(t.Context(), n); err != nil {
 				t.Fatalf("Create = error %v", err)
 			}
 		}
@@ -70,10 +77,17 @@ func testMemoryServesAgain(t *testing.T, sessions int, sizes []int) {
 		if purged := s.Purge(); purged != sessions {
 			t.Errorf("round %d: Purge = %d, want %d", round, purged, sessions)
 		}
-		if empty := s.Stats(); empty.Sessions != 0 || empty.Bytes != 0 || outgrows(empty.Reserved, reserved) {
+		if empty := s.Stats(); empty.Sessions != 0 || empty.Subjects != 0 || empty.Bytes != 0 || outgrows(empty.Reserved, reserved) {
 			t.Errorf("round %d, purged: %d sessions, %d bytes, %d reserved", round, empty.Sessions, empty.Bytes, empty.Reserved)
 		}
 	}
+}
+
+func testNames(n int) (names [][]byte) {
+	for i := range n {
+		names = append(names, fmt.Appendf(nil, "user-%d", i))
+	}
+	return names
 }
 
 func outgrows(got, first int64) bool { return 5*got > 6*first }
@@ -152,31 +166,56 @@ func TestEmptyShardIsSmall(t *testing.T) {
 // scan in a store: its objects are few.
 func TestNoPointersGrow(t *testing.T) {
 	const sessions = 100_000
-	s := open(t, Config{Shards: 4})
-	before := memStats().HeapObjects
-	for range sessions {
-		mustCreate(t, s, `{"user":"somebody","roles":["reader","writer"]}`)
+	tests := []struct {
+		name     string
+		cfg      Config
+		subjects int
+	}{
+		{"plain", Config{}, 0},
+		{"policies", Config{Grace: time.Minute, MaxLifetime: time.Hour}, sessions / 3},
 	}
-	if got, limit := int64(memStats().HeapObjects-before), int64(sessions/100); got > limit {
-		t.Errorf("%d sessions make %d objects on the heap, want at most %d", sessions, got, limit)
+	for _, test := range tests {
+		test.cfg.Shards = 4
+		s, names := open(t, test.cfg), testNames(test.subjects)
+		before := memStats().HeapObjects
+		for i := range sessions {
+			n := token.New{Meta: []byte(`{"user":"somebody","roles":["reader","writer"]}`)}
+			if test.subjects > 0 {
+				n.Subject = names[i%test.subjects]
+			}
+			mustCreateNew(t, s, n)
+		}
+		if got, limit := int64(memStats().HeapObjects-before), int64(sessions/100); got > limit {
+			t.Errorf("%s: %d sessions make %d objects on the heap, want at most %d", test.name, sessions, got, limit)
+		}
+		runtime.KeepAlive(s)
+		runtime.KeepAlive(names)
 	}
-	runtime.KeepAlive(s)
 }
 
 func TestExchangeAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	tests := []struct{ name, patch string }{
-		{"no patch", ``},
-		{"small patch", `{"n":2}`},
-		{"new members", `{"m":"abc","n":3}`},
-		{"twenty members", manyMembers(20)},
+	tests := []struct {
+		name, patch string
+		cfg         Config
+		new         token.New
+	}{
+		{name: "no patch"},
+		{name: "small patch", patch: `{"n":2}`},
+		{name: "new members", patch: `{"m":"abc","n":3}`},
+		{name: "twenty members", patch: manyMembers(20)},
+		{name: "own lifetime", patch: `{"n":2}`, new: token.New{Lifetime: time.Hour}},
+		{name: "absolute deadline", patch: `{"n":2}`, cfg: Config{MaxLifetime: time.Hour}},
+		{name: "subject", patch: `{"n":2}`, new: token.New{Subject: []byte("ada")}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			s := open(t, Config{Shards: 8, PurgeInterval: never})
-			tok, dst := mustCreate(t, s, `{"user":"somebody","n":1}`), make([]byte, 0, 4096)
+			test.cfg.Shards, test.cfg.PurgeInterval = 8, never
+			test.new.Meta = []byte(`{"user":"somebody","n":1}`)
+			s := open(t, test.cfg)
+			tok, dst := mustCreateNew(t, s, test.new), make([]byte, 0, 4096)
 			var patch []byte
 			if test.patch != "" {
 				patch = []byte(test.patch)

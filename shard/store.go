@@ -182,7 +182,10 @@ func (s *Store) Create(_ context.Context, n token.New) (token.Token, error) {
 		return token.Token{}, err
 	}
 	s.purge.expect(session.deadline)
-	return t, c.wait()
+	if err := c.wait(); err != nil {
+		return token.Token{}, err
+	}
+	return t, nil
 }
 
 // addExtra gives a new session what only some have.
@@ -236,15 +239,10 @@ func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 		x.patch = s.split(patch)
 		defer s.members.Put(x.patch)
 	}
-	sh := s.shard(t.ID)
-	meta, steps, c, err := sh.exchange(&x, dst)
-	if err == errUnproven {
-		x.lineage = s.lineage(t)
-		meta, steps, c, err = sh.exchange(&x, dst)
-	}
+	meta, steps, c, err := s.exchange(t, &x, dst)
 	if err == token.ErrFull {
 		s.makeRoom(x.now)
-		meta, steps, c, err = sh.exchange(&x, dst)
+		meta, steps, c, err = s.exchange(t, &x, dst)
 	}
 	if failed := c.wait(); failed != nil {
 		return token.Exchanged{Meta: dst}, failed
@@ -256,6 +254,17 @@ func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 		next = x.lineage.tokens[steps-1]
 	}
 	return token.Exchanged{Token: next, Meta: meta, Reused: steps > 0}, nil
+}
+
+// exchange makes an exchange in its shard, with the token's lineage if it takes that.
+func (s *Store) exchange(t token.Token, x *exchange, dst []byte) (meta []byte, steps int, c *commit, err error) {
+	sh := s.shard(t.ID)
+	meta, steps, c, err = sh.exchange(x, dst)
+	if err == errUnproven {
+		x.lineage = s.lineage(t)
+		meta, steps, c, err = sh.exchange(x, dst)
+	}
+	return meta, steps, c, err
 }
 
 // next returns the token after t: a random one, unless its lineage may be asked for.

@@ -136,6 +136,8 @@ func (sh *shard) endSubject(subject Subject, now deadline) (batch endedSessions,
 		if sh.heap.at(r.place).deadline > now {
 			batch.live++
 			sh.counters.Ended++
+		} else {
+			sh.counters.Purged++
 		}
 		if c := sh.endLocked(r); c != nil {
 			batch.commits = append(batch.commits, c)
@@ -143,6 +145,10 @@ func (sh *shard) endSubject(subject Subject, now deadline) (batch endedSessions,
 	}
 	return batch, true
 }
+
+// maxExpired is over how many expired sessions a listing of a subject steps
+// under one hold of a lock: the purge is about to take them away.
+const maxExpired = 1000
 
 // SubjectSessions returns the newest live sessions of a subject, limit at most,
 // and whether there are more.
@@ -165,8 +171,8 @@ func (s *Store) SubjectSessions(_ context.Context, name []byte, limit int) (list
 	return list, more, nil
 }
 
-// subjectIDs returns the ids of a subject's newest live sessions. It steps over
-// no more than limit expired ones, which the purge is about to take away.
+// subjectIDs returns the ids of a subject's newest live sessions, limit at most,
+// and whether there are more, or may be behind maxExpired expired ones.
 func (sh *shard) subjectIDs(subject Subject, now deadline, limit int) (ids []token.ID, more bool, under []*commit) {
 	sh.rlock()
 	defer sh.mu.RUnlock()
@@ -175,7 +181,7 @@ func (sh *shard) subjectIDs(subject Subject, now deadline, limit int) (ids []tok
 		return nil, false, sh.underWayLocked()
 	}
 	i := newest
-	for range 2 * limit {
+	for range limit + maxExpired {
 		e := sh.extras.at(i)
 		if r := sh.records.at(e.record); sh.heap.at(r.place).deadline > now {
 			if len(ids) == limit {

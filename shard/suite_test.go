@@ -47,26 +47,38 @@ func TestStore(t *testing.T) {
 func harness(shards int, purgeInterval time.Duration) storetest.Harness {
 	return storetest.Harness{
 		Open: func(t testing.TB, cfg storetest.Config) storetest.Store {
-			return open(t, Config{
-				Shards:        shards,
-				PurgeInterval: purgeInterval,
-				Lifetime:      cfg.Lifetime,
-				MaxSessions:   cfg.MaxSessions,
-				MaxBytes:      cfg.MaxBytes,
-				MaxMeta:       cfg.MaxMeta,
-			})
+			return open(t, suiteConfig(cfg, shards, purgeInterval))
 		},
-		Cost:  func(meta int) int64 { return sessionCost(meta, false) },
+		Cost:  sessionCost,
 		Check: func(t testing.TB, s storetest.Store) { checkStore(t, s.(*Store)) },
+	}
+}
+
+func suiteConfig(cfg storetest.Config, shards int, purgeInterval time.Duration) Config {
+	return Config{
+		Shards:        shards,
+		PurgeInterval: purgeInterval,
+		Lifetime:      cfg.Lifetime,
+		MaxSessions:   cfg.MaxSessions,
+		MaxBytes:      cfg.MaxBytes,
+		MaxMeta:       cfg.MaxMeta,
+		Grace:         cfg.Grace,
+		RevokeOnReuse: cfg.RevokeOnReuse,
+		MaxLifetime:   cfg.MaxLifetime,
 	}
 }
 
 // mustCreate creates a session.
 func mustCreate(t testing.TB, s *Store, meta string) token.Token {
 	t.Helper()
-	tok, err := s.Create(t.Context(), token.New{Meta: []byte(meta)})
+	return mustCreateNew(t, s, token.New{Meta: []byte(meta)})
+}
+
+func mustCreateNew(t testing.TB, s *Store, n token.New) token.Token {
+	t.Helper()
+	tok, err := s.Create(t.Context(), n)
 	if err != nil {
-		t.Fatalf("Create(%.100q) = error %v", meta, err)
+		t.Fatalf("Create(%.100q) = error %v", n.Meta, err)
 	}
 	return tok
 }

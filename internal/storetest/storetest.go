@@ -63,7 +63,7 @@ type Harness struct {
 	// MaxBytes; extra says that it has a subject or a lifetime of its own, or the
 	// store a Grace or a MaxLifetime. If it is nil, the random walk has no such limit.
 	Cost func(meta int, extra bool) int64
-	// Check, if it is not nil, is called after each step of the random walk and
+	// Check, if it is not nil, is called again and again during a random walk and
 	// after each concurrent test, while no call is under way.
 	Check func(t testing.TB, s Store)
 }

@@ -13,8 +13,11 @@ import (
 	"tokenserver/token"
 )
 
-// walkSteps is how many steps each random walk has.
-const walkSteps = 3000
+// Each random walk has so many steps, and after some the store is checked.
+const (
+	walkSteps  = 3000
+	checkEvery = 5
+)
 
 func (h Harness) testRandomWalks(t *testing.T) {
 	walks := []struct {
@@ -30,7 +33,7 @@ func (h Harness) testRandomWalks(t *testing.T) {
 		{"Revoke", Config{Lifetime: time.Hour, Grace: time.Minute, RevokeOnReuse: true, MaxMeta: 1024}},
 		{"AllPolicies", Config{
 			Lifetime: 5 * time.Minute, Grace: time.Minute, RevokeOnReuse: true, MaxLifetime: 12 * time.Minute,
-			MaxSessions: 40, MaxBytes: 32 << 10, MaxMeta: 8 << 10,
+			MaxSessions: 30, MaxBytes: 16 << 10, MaxMeta: 8 << 10,
 		}},
 	}
 	for _, w := range walks {
@@ -50,9 +53,10 @@ func (h Harness) testRandomWalk(t *testing.T, cfg Config) {
 			rng:    NewRand(seed),
 			model:  model{cfg: cfg, cost: h.Cost},
 		}
-		for range walkSteps {
-			w.step()
-			h.check(t, w.store)
+		for n := range walkSteps {
+			if w.step(); n%checkEvery == 0 {
+				h.check(t, w.store)
+			}
 		}
 		w.settle()
 	})
@@ -84,6 +88,8 @@ func (w *walk) step() {
 		w.endSubject()
 	case n < 84:
 		w.listSubject()
+	case n < 92:
+		w.exchangeOn()
 	default:
 		w.sleep()
 	}
@@ -188,6 +194,50 @@ func (w *walk) exchange(t token.Token) {
 		w.Fatal("Exchange returned a token of another session, or an old one")
 	}
 	s.spend(got.Token)
+}
+
+// exchangeOn exchanges a session's tokens one after the other, and may then
+// present the spent ones.
+func (w *walk) exchangeOn() {
+	if len(w.model.live) == 0 {
+		return
+	}
+	s := w.session()
+	for range w.rng.IntN(graceSteps + 4) {
+		w.exchange(s.current)
+	}
+	if w.rng.IntN(2) == 0 {
+		w.reuse(s)
+	}
+}
+
+// reuse presents a session's last spent tokens, the older ones first, and may
+// do it again at the end of the window of one.
+func (w *walk) reuse(s *session) {
+	last := s.spent[max(0, len(s.spent)-graceSteps-1+w.rng.IntN(graceSteps)):]
+	w.presentAll(last)
+	if len(last) > 0 && w.rng.IntN(2) == 0 {
+		w.sleepUntil(pick(w.rng, last).at.Add(w.model.cfg.Grace - time.Duration(w.rng.IntN(2))))
+		w.model.expire(time.Now())
+		w.presentAll(last)
+	}
+}
+
+func (w *walk) presentAll(tokens []spentToken) {
+	for _, spent := range tokens {
+		if w.rng.IntN(3) == 0 {
+			w.exchange(spent.token)
+		} else {
+			w.validate(spent.token)
+		}
+	}
+}
+
+// sleepUntil sleeps, if the store's clock is that of the model.
+func (w *walk) sleepUntil(moment time.Time) {
+	if !w.RealTime {
+		time.Sleep(time.Until(moment))
+	}
 }
 
 func (s *session) hasSpent(t token.Token) bool {
@@ -301,13 +351,11 @@ func (w *walk) sleep() {
 	if w.model.cfg.Grace != 0 && w.rng.IntN(4) > 0 {
 		scale = w.model.cfg.Grace / 4
 	}
-	d := time.Duration(w.rng.Int64N(int64(scale)))
+	moment := time.Now().Add(time.Duration(w.rng.Int64N(int64(scale))))
 	if n := w.rng.IntN(3); n < 2 && len(w.model.live) > 0 {
-		d = max(0, time.Until(w.end(w.session()))-time.Duration(n))
+		moment = w.end(w.session()).Add(-time.Duration(n))
 	}
-	if !w.RealTime {
-		time.Sleep(d)
-	}
+	w.sleepUntil(moment)
 }
 
 // end returns when a session ends, or the window of one of its tokens.

@@ -1,0 +1,526 @@
+package shard
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tokenserver/token"
+)
+
+var testSecret = token.NewSecret([]byte("the key of all tests' tokens, 32+"))
+
+// fakeJournal keeps what it is told in memory, and a log of it.
+type fakeJournal struct {
+	mu     sync.Mutex
+	states map[token.ID]State
+	log    []string
+	held   map[token.ID]*heldWrite // later writes of these sessions
+	onWait func()                  // called at each Wait; nil for nothing
+}
+
+// heldWrite is a write that is not done before it is released.
+type heldWrite struct {
+	done chan struct{}
+	err  error
+}
+
+func newJournal() *fakeJournal {
+	return &fakeJournal{states: make(map[token.ID]State), held: make(map[token.ID]*heldWrite)}
+}
+
+func (j *fakeJournal) Save(s *State) Write {
+	state := *s
+	state.Meta = bytes.Clone(s.Meta)
+	state.Expires, state.Until, state.Created = onWall(s.Expires), onWall(s.Until), onWall(s.Created)
+	state.Spent = nil
+	for _, t := range s.Spent {
+		state.Spent = append(state.Spent, onWall(t))
+	}
+	return j.enqueue("save", s.ID, func() { j.states[s.ID] = state })
+}
+
+// onWall leaves of a time what another process would read.
+func onWall(t time.Time) time.Time { return t.Round(0) }
+
+func (j *fakeJournal) Forget(id token.ID) Write {
+	return j.enqueue("forget", id, func() { delete(j.states, id) })
+}
+
+func (j *fakeJournal) Expired(id token.ID) {
+	j.enqueue("expired", id, func() { delete(j.states, id) })
+}
+
+func (j *fakeJournal) enqueue(change string, id token.ID, do func()) Write {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	do()
+	j.log = append(j.log, change)
+	return &fakeWrite{journal: j, held: j.held[id]}
+}
+
+// hold holds the writes of a session that are to come.
+func (j *fakeJournal) hold(id token.ID) *heldWrite {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	h := &heldWrite{done: make(chan struct{})}
+	j.held[id] = h
+	return h
+}
+
+func (h *heldWrite) release(err error) {
+	h.err = err
+	close(h.done)
+}
+
+// takeLog returns the log since the last call.
+func (j *fakeJournal) takeLog() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	log := strings.Join(j.log, " ")
+	j.log = nil
+	return log
+}
+
+type fakeWrite struct {
+	journal *fakeJournal
+	held    *heldWrite // nil if it is done at once
+}
+
+func (w *fakeWrite) Wait() error {
+	if w.journal.onWait != nil {
+		w.journal.onWait()
+	}
+	if w.held == nil {
+		return nil
+	}
+	<-w.held.done
+	return w.held.err
+}
+
+// checkJournal checks that the journal has the state of each session of a store.
+func checkJournal(t testing.TB, s *Store, j *fakeJournal) {
+	t.Helper()
+	sessions := 0
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		defer sh.mu.Unlock()
+		if len(sh.pending) > 0 {
+			t.Errorf("shard %d: %d changes under way, want none", i, len(sh.pending))
+		}
+		for id, r := range sh.sessions {
+			got, want := j.states[id], sh.stateLocked(sh.records.at(r))
+			if !sameState(&got, &want) {
+				t.Fatalf("the journal has %+v, the store %+v", got, want)
+			}
+		}
+		sessions += len(sh.sessions)
+	}
+	if len(j.states) != sessions {
+		t.Fatalf("the journal has %d sessions, the store %d", len(j.states), sessions)
+	}
+}
+
+// sameState compares states, of whose times the moment counts alone.
+func sameState(a, b *State) bool {
+	times := func(s *State) (nanos []int64) {
+		for _, t := range append([]time.Time{s.Expires, s.Until, s.Created}, s.Spent...) {
+			nanos = append(nanos, t.UnixNano())
+		}
+		return nanos
+	}
+	return a.ID == b.ID && a.Digest == b.Digest && bytes.Equal(a.Meta, b.Meta) && a.Subject == b.Subject &&
+		a.Lifetime == b.Lifetime && slices.Equal(times(a), times(b))
+}
+
+// TestJournalSeesChanges follows what the journal is told call by call.
+func TestJournalSeesChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal()
+		s := open(t, Config{Shards: 1, Lifetime: time.Hour, Grace: time.Minute, RevokeOnReuse: true, PurgeInterval: never,
+			MaxLifetime: 3 * time.Hour, MaxMeta: 100, Journal: j, Secret: testSecret})
+		start := time.Now()
+		want := State{
+			Meta: []byte(`{"a":1}`), Subject: NewSubject([]byte("ada")), Lifetime: 2 * time.Hour,
+			Created: start, Until: start.Add(3 * time.Hour), Expires: start.Add(2 * time.Hour),
+		}
+		step := func(name, wantLog string, tok token.Token) {
+			t.Helper()
+			if got := j.takeLog(); got != wantLog {
+				t.Errorf("%s: the journal was told %q, want %q", name, got, wantLog)
+			}
+			want.ID, want.Digest = tok.ID, tok.Digest()
+			if got := j.states[tok.ID]; !sameState(&got, &want) {
+				t.Errorf("%s: the journal has %+v, want %+v", name, got, want)
+			}
+			checkJournal(t, s, j)
+		}
+		a := mustCreateNew(t, s, token.New{Meta: want.Meta, Subject: []byte("ada"), Lifetime: 2 * time.Hour})
+		step("Create", "save", a)
+		time.Sleep(90 * time.Minute)
+		b := mustExchange(t, s, a, nil)
+		want.Spent, want.Expires = []time.Time{time.Now()}, want.Until
+		step("Exchange", "save", b)
+		time.Sleep(time.Second)
+		mustExchange(t, s, a, nil)
+		step("replay", "", b)
+		mustExchange(t, s, a, []byte(`{"b":2}`))
+		want.Meta = []byte(`{"a":1,"b":2}`)
+		step("replay with a patch", "save", b)
+		for range maxSteps {
+			b = mustExchange(t, s, b, nil)
+			want.Spent = append(want.Spent, time.Now())
+			time.Sleep(time.Second)
+		}
+		want.Spent = want.Spent[1:]
+		step("eight exchanges", strings.TrimSpace(strings.Repeat("save ", maxSteps)), b)
+		s.Validate(t.Context(), b, nil)
+		s.Validate(t.Context(), a, nil)
+		s.Exchange(t.Context(), b, []byte(`{"c":"`+strings.Repeat("x", 100)+`"}`), nil)
+		s.Exchange(t.Context(), token.Generate(), nil, nil)
+		s.Delete(t.Context(), token.Generate())
+		step("nothing changed", "", b)
+		s.Delete(t.Context(), a) // no ancestor that can be told
+		if got := j.takeLog(); got != "forget" || len(j.states) != 0 {
+			t.Errorf("revoked: the journal was told %q and has %d sessions, want %q, 0", got, len(j.states), "forget")
+		}
+	})
+}
+
+// TestJournalSeesEnds has sessions end in each way.
+func TestJournalSeesEnds(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(*Store, token.Token)
+		want string
+	}{
+		{"delete", func(s *Store, tok token.Token) { s.Delete(t.Context(), tok); s.Delete(t.Context(), tok) }, "forget"},
+		{"end subject", func(s *Store, tok token.Token) { s.EndSubject(t.Context(), []byte("ada")) }, "forget forget"},
+		{"purge", func(s *Store, tok token.Token) { time.Sleep(time.Hour); s.Purge() }, "expired expired"},
+		{"end subject, expired", func(s *Store, tok token.Token) {
+			time.Sleep(time.Hour)
+			s.EndSubject(t.Context(), []byte("ada"))
+		}, "forget forget"},
+		{"full", func(s *Store, tok token.Token) {
+			time.Sleep(time.Hour)
+			s.Delete(t.Context(), mustCreate(t, s, `{}`))
+		}, "expired expired save forget"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := newJournal()
+				s := open(t, Config{Shards: 1, Lifetime: time.Hour, MaxSessions: 2, PurgeInterval: never, Journal: j})
+				var tok token.Token
+				for range 2 {
+					tok = mustCreateNew(t, s, token.New{Meta: []byte(`{}`), Subject: []byte("ada")})
+				}
+				j.takeLog()
+				test.end(s, tok)
+				if got := j.takeLog(); got != test.want {
+					t.Errorf("the journal was told %q, want %q", got, test.want)
+				}
+				checkJournal(t, s, j)
+			})
+		})
+	}
+}
+
+// TestJournalStatesWithoutPolicies holds that a plain session's state is plain.
+func TestJournalStatesWithoutPolicies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal()
+		s := open(t, Config{Shards: 4, Lifetime: time.Hour, Journal: j})
+		tok := mustExchange(t, s, mustCreate(t, s, `{"a":1}`), nil)
+		want := State{ID: tok.ID, Digest: tok.Digest(), Meta: []byte(`{"a":1}`), Expires: time.Now().Add(time.Hour)}
+		got := j.states[tok.ID]
+		if got.Expires.Equal(want.Expires) {
+			want.Expires = got.Expires
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("the journal has %+v, want %+v", got, want)
+		}
+	})
+}
+
+// waiting is a store whose session tok has a change under way, and beside it
+// another one.
+type waiting struct {
+	t     *testing.T
+	s     *Store
+	spent token.Token // the one before tok
+	tok   token.Token // of subject ada
+	next  token.Token // the one after tok
+	other token.Token // of subject bob
+}
+
+func newWaiting(t *testing.T, j *fakeJournal, grace time.Duration) *waiting {
+	s := open(t, Config{Shards: 1, MaxMeta: 100, Grace: grace, RevokeOnReuse: grace != 0, Journal: j, Secret: testSecret})
+	w := &waiting{t: t, s: s}
+	w.spent = mustCreateNew(t, s, token.New{Meta: []byte(`{"a":1}`), Subject: []byte("ada")})
+	w.tok = mustExchange(t, s, w.spent, nil)
+	w.next = testSecret.Next(w.tok)
+	w.other = mustCreateNew(t, s, token.New{Meta: []byte(`{"b":1}`), Subject: []byte("bob")})
+	return w
+}
+
+func (w *waiting) exchange(tok token.Token, patch string) error {
+	var p []byte
+	if patch != "" {
+		p = []byte(patch)
+	}
+	_, err := w.s.Exchange(w.t.Context(), tok, p, nil)
+	return err
+}
+
+func (w *waiting) validate(tok token.Token) error {
+	_, _, err := w.s.Validate(w.t.Context(), tok, nil)
+	return err
+}
+
+func (w *waiting) delete(tok token.Token) error { return w.s.Delete(w.t.Context(), tok) }
+
+func (w *waiting) end(name string) error {
+	_, err := w.s.EndSubject(w.t.Context(), []byte(name))
+	return err
+}
+
+func (w *waiting) listSubject(name string) error {
+	_, _, err := w.s.SubjectSessions(w.t.Context(), []byte(name), 10)
+	return err
+}
+
+func (w *waiting) list() error {
+	for _, err := range w.s.Sessions(w.t.Context()) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Changes of a session, whose write is held.
+var heldChanges = map[string]func(*waiting) error{
+	"exchange":       func(w *waiting) error { return w.exchange(w.tok, "") },
+	"replayed patch": func(w *waiting) error { return w.exchange(w.spent, `{"p":1}`) },
+	"delete":         func(w *waiting) error { return w.delete(w.tok) },
+	"delete, spent":  func(w *waiting) error { return w.delete(w.spent) },
+	"revoke":         func(w *waiting) error { return w.exchange(token.Token{ID: w.tok.ID}, "") },
+	"revoke, delete": func(w *waiting) error { return w.delete(token.Token{ID: w.tok.ID}) },
+	"end subject":    func(w *waiting) error { return w.end("ada") },
+}
+
+// restingTests have answers that rest on a change under way.
+var restingTests = []struct {
+	change, name string
+	without      bool // any grace
+	answer       func(*waiting) error
+	want         error
+}{
+	{"exchange", "loser", true, func(w *waiting) error { return w.exchange(w.tok, "") }, token.ErrInvalid},
+	{"exchange", "loser's look", true, func(w *waiting) error { return w.validate(w.tok) }, token.ErrInvalid},
+	{"exchange", "loser's delete", true, func(w *waiting) error { return w.delete(w.tok) }, nil},
+	{"exchange", "replay", false, func(w *waiting) error { return w.exchange(w.tok, "") }, nil},
+	{"exchange", "replay with a patch", false, func(w *waiting) error { return w.exchange(w.spent, `{"p":1}`) }, nil},
+	{"exchange", "refused replay", false, func(w *waiting) error { return w.exchange(w.tok, tooLarge) }, token.ErrMetaTooLarge},
+	{"exchange", "look at the spent", false, func(w *waiting) error { return w.validate(w.tok) }, nil},
+	{"exchange", "look at the new", false, func(w *waiting) error { return w.validate(w.next) }, nil},
+	{"exchange", "next exchange", false, func(w *waiting) error { return w.exchange(w.next, "") }, nil},
+	{"exchange", "refused next exchange", false, func(w *waiting) error { return w.exchange(w.next, tooLarge) }, token.ErrMetaTooLarge},
+	{"exchange", "delete", false, func(w *waiting) error { return w.delete(w.next) }, nil},
+	{"exchange", "revocation", false, func(w *waiting) error { return w.exchange(token.Token{ID: w.tok.ID}, "") }, token.ErrInvalid},
+	{"exchange", "end of subject", false, func(w *waiting) error { return w.end("ada") }, nil},
+	{"exchange", "list of subject", false, func(w *waiting) error { return w.listSubject("ada") }, nil},
+	{"exchange", "list", false, (*waiting).list, nil},
+	{"replayed patch", "look", false, func(w *waiting) error { return w.validate(w.tok) }, nil},
+	{"replayed patch", "replay", false, func(w *waiting) error { return w.exchange(w.spent, "") }, nil},
+	{"replayed patch", "list of subject", false, func(w *waiting) error { return w.listSubject("ada") }, nil},
+	{"delete", "second delete", false, func(w *waiting) error { return w.delete(w.tok) }, nil},
+	{"delete", "exchange", false, func(w *waiting) error { return w.exchange(w.tok, "") }, token.ErrInvalid},
+	{"delete", "look", false, func(w *waiting) error { return w.validate(w.tok) }, token.ErrInvalid},
+	{"delete", "end of subject", false, func(w *waiting) error { return w.end("ada") }, nil},
+	{"delete", "list of subject", false, func(w *waiting) error { return w.listSubject("ada") }, nil},
+	{"delete", "list", false, (*waiting).list, nil},
+	{"delete, spent", "look", false, func(w *waiting) error { return w.validate(w.tok) }, token.ErrInvalid},
+	{"revoke", "exchange", false, func(w *waiting) error { return w.exchange(w.tok, "") }, token.ErrInvalid},
+	{"revoke", "look", false, func(w *waiting) error { return w.validate(w.tok) }, token.ErrInvalid},
+	{"revoke", "delete", false, func(w *waiting) error { return w.delete(w.tok) }, nil},
+	{"revoke, delete", "look", false, func(w *waiting) error { return w.validate(w.tok) }, token.ErrInvalid},
+	{"end subject", "exchange", false, func(w *waiting) error { return w.exchange(w.tok, "") }, token.ErrInvalid},
+	{"end subject", "look", false, func(w *waiting) error { return w.validate(w.tok) }, token.ErrInvalid},
+	{"end subject", "second end", false, func(w *waiting) error { return w.end("ada") }, nil},
+	{"end subject", "list of subject", false, func(w *waiting) error { return w.listSubject("ada") }, nil},
+}
+
+var tooLarge = `{"c":"` + strings.Repeat("x", 100) + `"}`
+
+// TestAnswersWait holds the write of a change: neither its own answer nor one
+// that rests on it comes before the write is done, and all others do.
+func TestAnswersWait(t *testing.T) {
+	for _, test := range restingTests {
+		t.Run(test.change+"/"+test.name, func(t *testing.T) {
+			j := newJournal()
+			w := newWaiting(t, j, graceUnless(test.without))
+			held := j.hold(w.tok.ID)
+			change := w.start(func() error { return heldChanges[test.change](w) })
+			w.mustWait(1, change)
+			answer := w.start(func() error { return test.answer(w) })
+			w.mustWait(2, change, answer)
+			w.othersGoOn()
+			held.release(nil)
+			if err := <-answer; !errors.Is(err, test.want) {
+				t.Errorf("answer = error %v, want %v", err, test.want)
+			}
+			if err := <-change; err != nil && !errors.Is(err, token.ErrInvalid) {
+				t.Errorf("change = error %v", err)
+			}
+			checkJournal(t, w.s, j)
+		})
+	}
+}
+
+// TestAnswersFail fails the write of a change: whatever rests on it fails too,
+// then and later.
+func TestAnswersFail(t *testing.T) {
+	broken := errors.New("disk is broken")
+	for _, test := range restingTests {
+		t.Run(test.change+"/"+test.name, func(t *testing.T) {
+			j := newJournal()
+			w := newWaiting(t, j, graceUnless(test.without))
+			held := j.hold(w.tok.ID)
+			change := w.start(func() error { return heldChanges[test.change](w) })
+			w.mustWait(1, change)
+			answer := w.start(func() error { return test.answer(w) })
+			w.mustWait(2, change, answer)
+			held.release(broken)
+			for name, err := range map[string]error{
+				"change": <-change, "answer": <-answer, "answer again": test.answer(w), "look": w.validate(w.tok),
+			} {
+				if !errors.Is(err, broken) {
+					t.Errorf("%s = error %v, want %v", name, err, broken)
+				}
+			}
+			w.othersGoOn()
+		})
+	}
+}
+
+func TestCreateFails(t *testing.T) {
+	s := open(t, Config{Shards: 1, Journal: brokenJournal{newJournal()}})
+	if tok, err := s.Create(t.Context(), token.New{Meta: []byte(`{}`)}); tok != (token.Token{}) || !errors.Is(err, errBroken) {
+		t.Errorf("Create = a token: %v, error %v, want none and %v", tok != token.Token{}, err, errBroken)
+	}
+}
+
+var errBroken = errors.New("journal is broken")
+
+// brokenJournal fails each write.
+type brokenJournal struct{ *fakeJournal }
+
+type brokenWrite struct{}
+
+func (brokenJournal) Save(*State) Write { return brokenWrite{} }
+func (brokenWrite) Wait() error         { return errBroken }
+
+func graceUnless(without bool) time.Duration {
+	if without {
+		return 0
+	}
+	return time.Minute
+}
+
+// start makes a call in the background.
+func (w *waiting) start(call func() error) chan error {
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	return done
+}
+
+// mustWait waits until n calls wait for the journal; none of them may be done before.
+func (w *waiting) mustWait(n int, calls ...chan error) {
+	w.t.Helper()
+	for giveUp := time.Now().Add(10 * time.Second); goroutinesIn("shard.(*commit).wait(") < n; runtime.Gosched() {
+		for i, call := range calls {
+			if len(call) > 0 {
+				w.t.Fatalf("call %d is answered, error %v, while the write is under way", i, <-call)
+			}
+		}
+		if time.Now().After(giveUp) {
+			w.t.Fatalf("%d calls wait for the journal, want %d", goroutinesIn("shard.(*commit).wait("), n)
+		}
+	}
+	for i, call := range calls {
+		if len(call) > 0 {
+			w.t.Fatalf("call %d is answered, error %v, while the write is under way", i, <-call)
+		}
+	}
+}
+
+// othersGoOn makes calls on another session of the same shard.
+func (w *waiting) othersGoOn() {
+	w.t.Helper()
+	if err := w.validate(w.other); err != nil {
+		w.t.Errorf("Validate(another session) = error %v", err)
+	}
+	next := mustExchange(w.t, w.s, w.other, []byte(`{"b":2}`))
+	if err := w.exchange(w.other, tooLarge); err == nil {
+		w.t.Error("Exchange(another session, spent and too large) is answered")
+	}
+	if err := w.delete(next); err != nil {
+		w.t.Errorf("Delete(another session) = error %v", err)
+	}
+	w.other = mustCreate(w.t, w.s, `{"b":1}`)
+}
+
+// goroutinesIn counts the goroutines that are in a function.
+func goroutinesIn(function string) (n int) {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for _, stack := range bytes.Split(stacks, []byte("\n\n")) {
+		if bytes.Contains(stack, []byte(function)) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestJournalSeesOrder makes changes of the same sessions from many goroutines:
+// what the journal has in the end is what the store has.
+func TestJournalSeesOrder(t *testing.T) {
+	const callers, calls = 8, 300
+	j := newJournal()
+	s := open(t, Config{Shards: 2, Grace: time.Minute, Journal: j, Secret: testSecret})
+	var tokens [4]token.Token
+	for i := range tokens {
+		tokens[i] = mustCreateNew(t, s, token.New{Meta: []byte(`{}`), Subject: []byte("ada")})
+	}
+	var done sync.WaitGroup
+	for caller := range callers {
+		done.Go(func() {
+			mine := tokens
+			for n := range calls {
+				i := n % len(mine)
+				x, err := s.Exchange(t.Context(), mine[i], fmt.Appendf(nil, `{"c%d":%d}`, caller, n), nil)
+				if err == nil {
+					mine[i] = x.Token
+				} else if !errors.Is(err, token.ErrInvalid) {
+					t.Errorf("Exchange = error %v, want none or %v", err, token.ErrInvalid)
+				}
+				if n%50 == 0 {
+					s.Delete(t.Context(), mustCreate(t, s, `{}`))
+				}
+			}
+		})
+	}
+	done.Wait()
+	checkJournal(t, s, j)
+}

@@ -1,0 +1,295 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tokenserver/internal/storetest"
+	"tokenserver/token"
+)
+
+// restarting is a store that is closed and restored from its journal, with
+// another number of shards, every few calls.
+type restarting struct {
+	cfg     Config
+	journal *fakeJournal
+	calls   atomic.Int64
+
+	mu       sync.RWMutex // held for reading by each call
+	store    *Store
+	restored int // sessions of the store
+}
+
+const restartEvery = 15
+
+func openRestarting(t testing.TB, cfg Config) *restarting {
+	t.Helper()
+	r := &restarting{cfg: cfg, journal: newJournal()}
+	r.cfg.Journal, r.cfg.Secret = r.journal, testSecret
+	r.store = New(r.cfg)
+	t.Cleanup(func() {
+		r.store.Close()
+		r.check(t)
+	})
+	return r
+}
+
+func (r *restarting) check(t testing.TB) {
+	t.Helper()
+	checkRestored(t, r.store, r.restored)
+	checkJournal(t, r.store, r.journal)
+}
+
+// enter returns the store for a call, which ends with leave.
+func (r *restarting) enter() (s *Store, leave func()) {
+	if r.calls.Add(1)%restartEvery == 0 {
+		r.restart()
+	}
+	r.mu.RLock()
+	return r.store, r.mu.RUnlock
+}
+
+func (r *restarting) restart() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.store.Close()
+	r.cfg.Shards = map[int]int{1: 16, 16: 4, 4: 1}[r.cfg.Shards]
+	r.store = New(r.cfg)
+	r.restored = restoreAll(r.store, r.journal)
+}
+
+// restoreAll restores what has not expired of a journal.
+func restoreAll(s *Store, j *fakeJournal) (restored int) {
+	for id, state := range j.states {
+		if !time.Now().Before(state.Expires) {
+			delete(j.states, id)
+			continue
+		}
+		if err := s.Restore(&state); err != nil {
+			panic(err)
+		}
+		restored++
+	}
+	return restored
+}
+
+func (r *restarting) Create(ctx context.Context, n token.New) (token.Token, error) {
+	s, leave := r.enter()
+	defer leave()
+	return s.Create(ctx, n)
+}
+
+func (r *restarting) Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.Exchanged, error) {
+	s, leave := r.enter()
+	defer leave()
+	return s.Exchange(ctx, t, patch, dst)
+}
+
+func (r *restarting) Validate(ctx context.Context, t token.Token, dst []byte) ([]byte, time.Time, error) {
+	s, leave := r.enter()
+	defer leave()
+	return s.Validate(ctx, t, dst)
+}
+
+func (r *restarting) Delete(ctx context.Context, t token.Token) error {
+	s, leave := r.enter()
+	defer leave()
+	return s.Delete(ctx, t)
+}
+
+func (r *restarting) EndSubject(ctx context.Context, name []byte) (int, error) {
+	s, leave := r.enter()
+	defer leave()
+	return s.EndSubject(ctx, name)
+}
+
+func (r *restarting) SubjectSessions(ctx context.Context, name []byte, limit int) ([]token.Session, bool, error) {
+	s, leave := r.enter()
+	defer leave()
+	return s.SubjectSessions(ctx, name, limit)
+}
+
+// Sessions lists the store as it is now, also across restarts.
+func (r *restarting) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {
+	s, leave := r.enter()
+	defer leave()
+	return s.Sessions(ctx)
+}
+
+func (r *restarting) Purge() int {
+	s, leave := r.enter()
+	defer leave()
+	return s.Purge()
+}
+
+// TestRestoredStore runs the whole suite on a store that is restarted all the time.
+func TestRestoredStore(t *testing.T) {
+	storetest.Run(t, storetest.Harness{
+		Open: func(t testing.TB, cfg storetest.Config) storetest.Store {
+			return openRestarting(t, suiteConfig(cfg, 4, never))
+		},
+		Cost:  sessionCost,
+		Check: func(t testing.TB, s storetest.Store) { s.(*restarting).check(t) },
+	})
+}
+
+// restored returns a store with the sessions of another one's journal.
+func restored(t testing.TB, cfg Config, j *fakeJournal) *Store {
+	t.Helper()
+	s := New(cfg)
+	n := restoreAll(s, j)
+	t.Cleanup(func() {
+		s.Close()
+		checkRestored(t, s, n)
+	})
+	return s
+}
+
+// TestRestoreSorts restores a subject's sessions in any order.
+func TestRestoreSorts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 200
+		j := newJournal()
+		s := open(t, Config{Shards: 1, Journal: j})
+		for i := range n {
+			mustCreateNew(t, s, token.New{Meta: fmt.Appendf(nil, `{"n":%d}`, i), Subject: []byte("ada")})
+			time.Sleep(time.Nanosecond)
+		}
+		s = restored(t, Config{Shards: 1}, j) // the order is that of a map
+		list, more, err := s.SubjectSessions(t.Context(), []byte("ada"), n)
+		if len(list) != n || more || err != nil {
+			t.Fatalf("SubjectSessions = %d sessions, more: %v, error %v, want %d, false", len(list), more, err, n)
+		}
+		for i, session := range list {
+			if want := fmt.Sprintf(`{"n":%d}`, n-1-i); string(session.Meta) != want {
+				t.Fatalf("session %d is %s, want %s", i, session.Meta, want)
+			}
+		}
+	})
+}
+
+func TestRestoreFull(t *testing.T) {
+	j := newJournal()
+	s := open(t, Config{Shards: 4, Journal: j})
+	for range 10 {
+		mustCreate(t, s, `{"a":1}`)
+	}
+	tests := []Config{{MaxSessions: 7}, {MaxBytes: 7*sessionCost(7, false) + 1}}
+	for _, cfg := range tests {
+		s := New(cfg)
+		refused := 0
+		for _, state := range j.states {
+			if err := s.Restore(&state); errors.Is(err, token.ErrFull) {
+				refused++
+			} else if err != nil {
+				t.Errorf("Restore = error %v, want none or %v", err, token.ErrFull)
+			}
+		}
+		if refused != 3 {
+			t.Errorf("%+v: %d of 10 sessions refused, want 3", cfg, refused)
+		}
+		s.Close()
+		checkRestored(t, s, 7)
+	}
+}
+
+// TestRestoreWithAnotherSecret loses the lineage of what was spent, and no more.
+func TestRestoreWithAnotherSecret(t *testing.T) {
+	j := newJournal()
+	s := open(t, Config{Shards: 4, Grace: time.Minute, Journal: j, Secret: testSecret})
+	spent := mustCreate(t, s, `{"a":1}`)
+	tok := mustExchange(t, s, spent, nil)
+	other := token.NewSecret([]byte("the key of nobody else's tokens, 32+"))
+	s = restored(t, Config{Shards: 4, Grace: time.Minute, Secret: other}, j)
+	if _, err := s.Exchange(t.Context(), spent, nil, nil); !errors.Is(err, token.ErrInvalid) {
+		t.Errorf("Exchange(spent token) = error %v, want %v", err, token.ErrInvalid)
+	}
+	next := mustExchange(t, s, tok, nil)
+	if x, err := s.Exchange(t.Context(), tok, nil, nil); x.Token != next || !x.Reused || err != nil {
+		t.Errorf("Exchange(token spent since) = the current one: %v, error %v, want true", x.Token == next, err)
+	}
+}
+
+// TestRestoreWithOtherPolicies restores sessions of a store with other policies.
+func TestRestoreWithOtherPolicies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := Config{Shards: 4, Lifetime: time.Hour, Grace: time.Minute, MaxLifetime: 2 * time.Hour, Secret: testSecret}
+		grace := Config{Shards: 4, Lifetime: time.Hour, Grace: time.Minute, Secret: testSecret}
+		none := Config{Shards: 4, Lifetime: time.Hour}
+		tests := []struct {
+			name       string
+			from, to   Config
+			wantExtra  bool
+			wantWindow bool
+			wantAll    time.Duration // lifetime of a session exchanged again and again
+		}{
+			{"all to none", all, none, true, false, 2 * time.Hour},
+			{"grace to none", grace, none, false, false, 24 * time.Hour},
+			{"none to all", none, all, true, true, 24 * time.Hour},
+			{"none to grace", none, grace, true, true, 24 * time.Hour},
+			{"none to none", none, none, false, false, 24 * time.Hour},
+		}
+		for _, test := range tests {
+			j := newJournal()
+			test.from.Journal = j
+			tok := mustCreate(t, open(t, test.from), `{"a":1}`)
+			created := time.Now()
+			s := restored(t, test.to, j)
+			if got := s.Stats().Bytes != sessionCost(7, false); got != test.wantExtra {
+				t.Errorf("%s: the session has an extra: %v, want %v", test.name, got, test.wantExtra)
+			}
+			next := mustExchange(t, s, tok, nil)
+			if x, err := s.Exchange(t.Context(), tok, nil, nil); (err == nil) != test.wantWindow || x.Reused != test.wantWindow {
+				t.Errorf("%s: Exchange(spent token) = reused: %v, error %v, want %v", test.name, x.Reused, err, test.wantWindow)
+			}
+			for time.Since(created) < 24*time.Hour {
+				time.Sleep(30 * time.Minute)
+				x, err := s.Exchange(t.Context(), next, nil, nil)
+				if err != nil {
+					break
+				}
+				next = x.Token
+			}
+			if got := time.Since(created); got != test.wantAll {
+				t.Errorf("%s: the session lived for %v, want %v", test.name, got, test.wantAll)
+			}
+		}
+	})
+}
+
+// TestRestoreAfterClockStep restores sessions that, by a clock that was set
+// back, were created and exchanged in the future: they are as old as the store.
+func TestRestoreAfterClockStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal()
+		s := open(t, Config{Shards: 4, Grace: time.Minute, Journal: j, Secret: testSecret})
+		spent := mustCreateNew(t, s, token.New{Meta: []byte(`{}`), Subject: []byte("ada")})
+		tok := mustExchange(t, s, spent, nil)
+		state := j.states[tok.ID]
+		for _, moment := range []*time.Time{&state.Created, &state.Expires, &state.Spent[0]} {
+			*moment = moment.Add(10 * time.Minute)
+		}
+		j.states[tok.ID] = state
+		s = restored(t, Config{Shards: 4, Grace: time.Minute, Secret: testSecret}, j)
+		if _, _, err := s.Validate(t.Context(), spent, nil); err != nil {
+			t.Errorf("Validate(spent token) = error %v, want none", err)
+		}
+		time.Sleep(time.Minute)
+		if _, _, err := s.Validate(t.Context(), spent, nil); !errors.Is(err, token.ErrInvalid) {
+			t.Errorf("Validate(spent token after its grace) = error %v, want %v", err, token.ErrInvalid)
+		}
+		if ended, err := s.EndSubject(t.Context(), []byte("ada")); ended != 1 || err != nil {
+			t.Errorf("EndSubject = %d, error %v, want 1", ended, err)
+		}
+		if _, _, err := s.Validate(t.Context(), tok, nil); !errors.Is(err, token.ErrInvalid) {
+			t.Errorf("Validate(ended) = error %v, want %v", err, token.ErrInvalid)
+		}
+	})
+}
