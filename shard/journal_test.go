@@ -414,6 +414,32 @@ func TestAnswersFail(t *testing.T) {
 	}
 }
 
+// TestAnswersWaitForTheLast has the first of two changes of a session done.
+func TestAnswersWaitForTheLast(t *testing.T) {
+	j := newJournal()
+	w := newWaiting(t, j, time.Minute)
+	firstHeld := j.hold(w.tok.ID)
+	first := w.start(func() error { return w.exchange(w.tok, "") })
+	w.mustWait(1, first)
+	secondHeld := j.hold(w.tok.ID)
+	second := w.start(func() error { return w.exchange(w.next, "") })
+	w.mustWait(2, first, second)
+	firstHeld.release(nil)
+	if err := <-first; err != nil {
+		t.Errorf("first exchange = error %v", err)
+	}
+	answer := w.start(func() error { return w.validate(testSecret.Next(w.next)) })
+	w.mustWait(2, second, answer)
+	secondHeld.release(nil)
+	if err := <-second; err != nil {
+		t.Errorf("second exchange = error %v", err)
+	}
+	if err := <-answer; err != nil {
+		t.Errorf("Validate = error %v", err)
+	}
+	checkJournal(t, w.s, j)
+}
+
 func TestCreateFails(t *testing.T) {
 	s := open(t, Config{Shards: 1, Journal: brokenJournal{newJournal()}})
 	if tok, err := s.Create(t.Context(), token.New{Meta: []byte(`{}`)}); tok != (token.Token{}) || !errors.Is(err, errBroken) {

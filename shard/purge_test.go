@@ -32,7 +32,7 @@ func decoyID(i int) (id token.ID) {
 func newTrappedShard(t testing.TB, expired, live int) *shard {
 	t.Helper()
 	sh := new(shard)
-	sh.init(&rules{maxMeta: DefaultMaxMeta}, new(frames), new(budget))
+	sh.init(&rules{maxMeta: DefaultMaxMeta}, new(frames), new(budget), new(purgeState))
 	sh.sessions = decoys
 	var meta token.Members
 	meta.Split([]byte(`{"a":1}`))

@@ -293,3 +293,25 @@ func TestRestoreAfterClockStep(t *testing.T) {
 		}
 	})
 }
+
+// TestRestoredMakeRoom restores a session that an exchange makes expire earlier
+// than it would have: it makes room when it has expired.
+func TestRestoredMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal()
+		tok := mustCreate(t, open(t, Config{Shards: 1, Lifetime: 4 * time.Hour, Journal: j}), `{}`)
+		s := restored(t, Config{Shards: 1, Lifetime: time.Hour, MaxSessions: 1, PurgeInterval: never}, j)
+		create := func(want error) {
+			t.Helper()
+			if _, err := s.Create(t.Context(), token.New{Meta: []byte(`{}`)}); !errors.Is(err, want) {
+				t.Errorf("Create = error %v, want %v", err, want)
+			}
+		}
+		create(token.ErrFull)
+		mustExchange(t, s, tok, nil)
+		time.Sleep(time.Hour - 1)
+		create(token.ErrFull)
+		time.Sleep(1)
+		create(nil)
+	})
+}

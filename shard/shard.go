@@ -28,6 +28,7 @@ type shard struct {
 
 	rules  *rules
 	budget *budget
+	purge  *purgeState
 	_      [64]byte // no two shards on one cache line
 }
 
@@ -42,14 +43,14 @@ type rules struct {
 	clock         clock
 }
 
-func (sh *shard) init(r *rules, f *frames, b *budget) {
+func (sh *shard) init(r *rules, f *frames, b *budget, p *purgeState) {
 	sh.sessions = make(map[token.ID]recordIndex)
 	sh.heap.records = &sh.records
 	sh.records.chunks.frames = f
 	sh.heap.entries.frames = f
 	sh.extras.chunks.frames = f
 	sh.meta.frames = f
-	sh.rules, sh.budget = r, b
+	sh.rules, sh.budget, sh.purge = r, b, p
 }
 
 // lock takes the lock. The clock is read only if it has to wait.
@@ -185,6 +186,9 @@ func (sh *shard) renewLocked(r *record, now deadline) {
 	if e := sh.extraLocked(r); e != nil {
 		d = e.renewed(now, sh.rules.lifetime)
 		e.spend(now)
+	}
+	if d < sh.heap.at(r.place).deadline { // restored from a store with longer lifetimes
+		sh.purge.expect(d)
 	}
 	sh.heap.update(r.place, d)
 }

@@ -110,7 +110,7 @@ func New(cfg Config) *Store {
 	s.budget.sessions.limit = cfg.MaxSessions
 	s.budget.bytes.limit = cfg.MaxBytes
 	for i := range s.shards {
-		s.shards[i].init(&s.rules, &s.frames, &s.budget)
+		s.shards[i].init(&s.rules, &s.frames, &s.budget, &s.purge)
 	}
 	s.closed.Go(func() { s.purgeLoop(cfg.PurgeInterval) })
 	return s
