@@ -150,7 +150,8 @@ func (sh *shard) stateLocked(r *record) State {
 }
 
 // Restore stores a session as another process has left it, before anything else
-// is asked of the Store. Its error is token.ErrFull.
+// is asked of the Store. It steps over those of its subject that are newer, so
+// the oldest should come first where a subject has many. Its error is token.ErrFull.
 func (s *Store) Restore(state *State) error {
 	meta := s.split(state.Meta)
 	defer s.members.Put(meta)
@@ -164,14 +165,18 @@ func (s *Store) Restore(state *State) error {
 		return token.ErrFull
 	}
 	s.purge.expect(n.deadline)
-	return s.shard(n.id).restore(&n)
+	added, err := s.shard(n.id).restore(&n)
+	if !added {
+		s.budget.giveSession(n.cost())
+	}
+	return err
 }
 
-func (sh *shard) restore(n *session) error {
+func (sh *shard) restore(n *session) (added bool, err error) {
 	sh.lock()
 	defer sh.mu.Unlock()
-	_, err := sh.addLocked(n)
-	return err
+	r, err := sh.addLocked(n)
+	return r != nil, err
 }
 
 // extraOf returns the extra of a state, and whether it needs one. What a clock

@@ -209,6 +209,7 @@ func TestExchangeAllocatesNothing(t *testing.T) {
 		{name: "own lifetime", patch: `{"n":2}`, new: token.New{Lifetime: time.Hour}},
 		{name: "absolute deadline", patch: `{"n":2}`, cfg: Config{MaxLifetime: time.Hour}},
 		{name: "subject", patch: `{"n":2}`, new: token.New{Subject: []byte("ada")}},
+		{name: "grace", patch: `{"n":2}`, cfg: Config{Grace: time.Second}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"time"
 
 	"tokenserver/token"
 )
@@ -101,9 +102,13 @@ const endBatch = 32
 func (s *Store) EndSubject(_ context.Context, name []byte) (ended int, err error) {
 	subject, now := NewSubject(name), s.now()
 	sh := &s.shards[subject.hash()>>s.shift]
+	var p pacer
+	defer p.close()
 	for more := true; more; {
 		var batch endedSessions
+		start := time.Now()
 		batch, more = sh.endSubject(subject, now)
+		p.worked(time.Since(start))
 		ended += batch.live
 		if err := waitAll(batch.commits); err != nil {
 			return ended, err

@@ -112,7 +112,7 @@ func TestEndSubjectInBatches(t *testing.T) {
 // TestEndSubjectLetsOthersIn makes calls between the batches in which 10,000
 // sessions of the same shard are ended, which is whenever the journal is waited for.
 func TestEndSubjectLetsOthersIn(t *testing.T) {
-	const sessions = 10_000
+	const sessions, maxBatch = 10_000, 100
 	j := newJournal()
 	s := open(t, Config{Shards: 1, Journal: j, PurgeInterval: never})
 	createFor(t, s, "ada", sessions)
@@ -125,17 +125,17 @@ func TestEndSubjectLetsOthersIn(t *testing.T) {
 		}
 		inside = true
 		defer func() { inside = false }()
-		if forgotten := strings.Count(j.takeLog(), "forget"); forgotten > endBatch {
-			t.Errorf("%d sessions ended under one hold of the lock, want at most %d", forgotten, endBatch)
+		if forgotten := strings.Count(j.takeLog(), "forget"); forgotten > maxBatch {
+			t.Errorf("%d sessions ended under one hold of the lock, want at most %d", forgotten, maxBatch)
 		}
 		other = mustExchange(t, s, other, nil)
 		calls++
 	}
 	ended, err := s.EndSubject(t.Context(), []byte("ada"))
 	j.onWait = nil
-	if ended != sessions || err != nil || calls < sessions/100 {
+	if ended != sessions || err != nil || calls < sessions/maxBatch {
 		t.Errorf("EndSubject = %d, error %v, with %d calls in between, want %d, at least %d",
-			ended, err, calls, sessions, sessions/100)
+			ended, err, calls, sessions, sessions/maxBatch)
 	}
 	checkJournal(t, s, j)
 }

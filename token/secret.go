@@ -19,8 +19,10 @@ type Secret struct {
 	macs sync.Pool // of *mac
 }
 
+// mac has the buffers of a computation, which would be allocated otherwise.
 type mac struct {
 	hash.Hash
+	in  [Size]byte
 	sum [sha256.Size]byte
 }
 
@@ -39,8 +41,10 @@ func (s *Secret) Next(t Token) Token {
 	m := s.macs.Get().(*mac)
 	defer s.macs.Put(m)
 	m.Reset()
-	m.Write(t.ID[:])
-	m.Write(t.Nonce[:])
+	copy(m.in[:], t.ID[:])
+	copy(m.in[len(t.ID):], t.Nonce[:])
+	m.Write(m.in[:])
+	clear(m.in[:])
 	t.Nonce = Nonce(m.Sum(m.sum[:0]))
 	return t
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"syscall"
 
 	"tokenserver/token"
 )
@@ -25,7 +26,7 @@ func (m *Main) checkConfig() (err error) {
 
 // readSecret reads a key from a file that nobody else may read or write.
 func readSecret(name string) (*token.Secret, error) {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would wait for a writer
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"tokenserver/token"
@@ -44,5 +45,15 @@ func TestSecretFile(t *testing.T) {
 				t.Errorf("ParseFlags = error %v, want one line with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestSecretFileIsNoPipe(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Skip(err)
+	}
+	if _, _, err := parse([]string{"--grace=1s", "--secret-file=" + pipe}, nil); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("ParseFlags = error %v, want that it is no regular file", err)
 	}
 }

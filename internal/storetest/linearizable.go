@@ -19,7 +19,7 @@ import (
 
 // Each history has a few sessions and several goroutines that call on them.
 const (
-	histories       = 200 // of each kind
+	histories       = 150 // of each kind
 	historySessions = 2
 	historyCallers  = 4
 	historyCalls    = 20 // of each caller

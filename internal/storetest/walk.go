@@ -15,7 +15,7 @@ import (
 
 // Each random walk has so many steps, and after some the store is checked.
 const (
-	walkSteps  = 3000
+	walkSteps  = 2000
 	checkEvery = 5
 )
 
@@ -214,10 +214,15 @@ func (w *walk) exchangeOn() {
 // reuse presents a session's last spent tokens, the older ones first, and may
 // do it again at the end of the window of one.
 func (w *walk) reuse(s *session) {
+	grace := w.model.cfg.Grace
+	if grace != 0 && w.rng.IntN(2) == 0 {
+		w.sleepUntil(time.Now().Add(time.Duration(w.rng.Int64N(int64(grace)))))
+		w.model.expire(time.Now())
+	}
 	last := s.spent[max(0, len(s.spent)-graceSteps-1+w.rng.IntN(graceSteps)):]
 	w.presentAll(last)
 	if len(last) > 0 && w.rng.IntN(2) == 0 {
-		w.sleepUntil(pick(w.rng, last).at.Add(w.model.cfg.Grace - time.Duration(w.rng.IntN(2))))
+		w.sleepUntil(pick(w.rng, last).at.Add(grace - time.Duration(w.rng.IntN(2))))
 		w.model.expire(time.Now())
 		w.presentAll(last)
 	}
