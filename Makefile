@@ -8,6 +8,8 @@ BIN      := bin
 ARGS     ?=
 # How long each fuzz target runs in `make fuzz`.
 FUZZTIME ?= 20s
+# How often `make torture` kills the server.
+ROUNDS   ?= 200
 
 # The commit goes into the binary from the checkout, where there is one.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto
@@ -45,6 +47,10 @@ fuzz: ## run each fuzz target for FUZZTIME
 	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
 	  done; \
 	done
+
+.PHONY: torture
+torture: ## kill the server ROUNDS times and check all that it has told
+	$(GO) test -count=1 -timeout 1h -v -run '^TestKill$$' ./cmd/token-server -torture.rounds=$(ROUNDS)
 
 .PHONY: bench
 bench: ## measure beside peers, 15 minutes, into bench/results (QUICK=1: try it, into bin/bench)

@@ -17,10 +17,11 @@ const module = "tokenserver"
 // mayImport has, for each room, the rooms that it may import. Programs, tests
 // and benchmarks join rooms as they like.
 var mayImport = map[string][]string{
-	"token":  {},
-	"shard":  {"token", "internal/sleep"},
-	"server": {"token", "internal/duration"},
-	"admin":  {},
+	"token":   {},
+	"shard":   {"token", "internal/sleep"},
+	"server":  {"token", "internal/duration"},
+	"admin":   {},
+	"durable": {"token", "shard"},
 }
 
 // outside has what a room may import from other modules, where that is limited.

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/fasthttp/router"
+	"github.com/goccy/go-json"
 	"github.com/valyala/fasthttp"
 )
 
@@ -83,7 +85,23 @@ func (s *Server) ready(ctx *fasthttp.RequestCtx) error {
 	if s.draining.Load() {
 		return errDraining
 	}
+	if err := s.unready(); err != nil {
+		return notReady(ctx, err)
+	}
 	return s.healthy(ctx)
+}
+
+// notReady is the one answer with a reason of the store's in it: it is for operators.
+func notReady(ctx *fasthttp.RequestCtx, reason error) error {
+	message, err := json.Marshal(reason.Error())
+	if err != nil {
+		return err
+	}
+	ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
+	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
+	ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
+	setBody(ctx, fmt.Appendf(body(ctx), `{"Err":"StoreUnavailable","message":%s}`, message))
+	return nil
 }
 
 // logRequest writes the access log. A path that is none of ours might hold

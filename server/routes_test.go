@@ -1,7 +1,9 @@
 package server
 
 import (
+	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -137,6 +139,43 @@ func TestHealth(t *testing.T) {
 			t.Errorf("HEAD %s: %v, want 200 and the length of GET", path, r)
 		}
 	}
+	c.wantOpen()
+}
+
+// The reason is for operators, and nothing but readyz cares about it.
+func TestNotReady(t *testing.T) {
+	var reason error
+	s := serve(t, Config{Ready: func() error { return reason }})
+	c := s.dial(t)
+	if r := c.do("GET", "/readyz", ""); r.status != 200 || r.body != "ok\n" {
+		t.Errorf("GET /readyz: %v, want 200 and ok", r)
+	}
+	reason = errors.New("disk \"d\" is full\n")
+	r := c.do("GET", "/readyz", "")
+	if want := `{"Err":"StoreUnavailable","message":"disk \"d\" is full\n"}`; r.status != 503 || r.body != want {
+		t.Errorf("GET /readyz: %v, want 503 and %s", r, want)
+	}
+	r.wantHeaders(t, map[string]string{
+		"Content-Type":   "application/json",
+		"Content-Length": strconv.Itoa(len(r.body)),
+		"Cache-Control":  "no-store",
+		"Retry-After":    "1",
+	})
+	head := c.do("HEAD", "/readyz", "")
+	if head.status != 503 || head.body != "" || head.header.Get("Content-Length") != r.header.Get("Content-Length") {
+		t.Errorf("HEAD /readyz: %v, want 503 and the headers of GET", head)
+	}
+	if r := c.do("GET", "/healthz", ""); r.status != 200 {
+		t.Errorf("GET /healthz: %v, want 200", r)
+	}
+	c.exchange(c.create(`{}`), "")
+	reason = nil
+	if r := c.do("GET", "/readyz", ""); r.status != 200 || r.body != "ok\n" {
+		t.Errorf("GET /readyz: %v, want 200 and ok", r)
+	}
+	reason = errors.New("disk is full")
+	s.Drain()
+	c.do("GET", "/readyz", "").wantError(t, 503, "Draining")
 	c.wantOpen()
 }
 

@@ -38,6 +38,9 @@ type Config struct {
 	MaxBody int
 	// Dump allows HEAD /dump.
 	Dump bool
+	// Ready says why the store can't be relied on, for /readyz. nil means that it
+	// always can.
+	Ready func() error
 	// Logger is where the dump, defects, and at level debug each request, are
 	// written. nil means slog.Default().
 	Logger *slog.Logger
@@ -55,6 +58,9 @@ const headerBuffer = 8 << 10
 func (cfg Config) withDefaults() Config {
 	if cfg.MaxBody <= 0 {
 		cfg.MaxBody = 64 << 10
+	}
+	if cfg.Ready == nil {
+		cfg.Ready = func() error { return nil }
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -83,6 +89,7 @@ type Server struct {
 
 	requests sync.Pool // of *request
 	stats    statistics
+	unready  func() error
 	draining atomic.Bool
 	stopped  atomic.Bool
 	dump     dump
@@ -95,6 +102,7 @@ func New(cfg Config) *Server {
 		store:    cfg.Store,
 		maxBody:  cfg.MaxBody,
 		log:      cfg.Logger,
+		unready:  cfg.Ready,
 		requests: sync.Pool{New: func() any { return new(request) }},
 	}
 	s.reaper = newReaper(cfg.RequestTimeout, cfg.AnswerTimeout, cfg.IdleTimeout)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"tokenserver/durable"
 	"tokenserver/shard"
 )
 
@@ -45,6 +46,9 @@ type Config struct {
 	MaxLifetime time.Duration // 0 is no limit
 	SecretFile  string        // empty for none
 
+	DataDir string // empty for memory mode
+	Fsync   string // always or everysec
+
 	LogLevel  slog.Level
 	LogFormat string // text or json
 }
@@ -61,6 +65,7 @@ func defaultConfig() Config {
 		MaxMeta:       64 * kib,
 		MaxMemory:     halfOfMemory,
 		OnReuse:       onReuseReject,
+		Fsync:         durable.Always.String(),
 		LogLevel:      slog.LevelInfo,
 		LogFormat:     "text",
 	}
@@ -91,6 +96,8 @@ func (c *Config) flagSet(cmd *commands) *pflag.FlagSet {
 	f.Var(newChoice(&c.OnReuse, onReuseReject, onReuseRevoke), "on-reuse", "what becomes of a session whose spent token comes back after its grace")
 	f.Var(newOptionalDuration(&c.MaxLifetime, 30*time.Minute, 365*24*time.Hour), "max-lifetime", "how long a session lives at most, whatever is exchanged")
 	f.Var(newPath(&c.SecretFile), "secret-file", "file with the key from which tokens are derived under a grace")
+	f.Var(newPath(&c.DataDir), "data-dir", "folder in which sessions are kept over restarts and crashes")
+	f.Var(newChoice(&c.Fsync, durable.Always.String(), durable.EverySecond.String()), "fsync", "when a change is on disk: before its answer, or within a second")
 	f.Var(newLevel(&c.LogLevel), "log-level", "least level of what is logged")
 	f.Var(newChoice(&c.LogFormat, "text", "json"), "log-format", "format of the log")
 	f.Var(newAdminAddress(&c.AdminAddress), "admin-address", "address of the listener for metrics and profiles")

@@ -59,5 +59,9 @@ func (m *Main) logConfig() {
 		"on_reuse", c.OnReuse,
 		"max_lifetime", duration.Format(c.MaxLifetime),
 	)
-	m.logger.Info("memory mode: all sessions are forgotten when this process ends")
+	if c.DataDir == "" {
+		m.logger.Info("memory mode: all sessions are forgotten when this process ends")
+	} else {
+		m.logger.Info("durable mode: sessions outlive this process", "data_dir", c.DataDir, "fsync", c.Fsync)
+	}
 }

@@ -17,15 +17,15 @@ import (
 
 	"tokenserver/admin"
 	"tokenserver/server"
-	"tokenserver/shard"
 	"tokenserver/token"
 )
 
 // Exit codes of the command.
 const (
-	exitOK     = 0 // a clean stop, help or version
-	exitFailed = 1 // at run time
-	exitUsage  = 2 // a bad flag, value or argument
+	exitOK     = 0  // a clean stop, help or version
+	exitFailed = 1  // at run time
+	exitUsage  = 2  // a bad flag, value or argument
+	exitDisk   = 74 // the disk has failed or is full (EX_IOERR of sysexits.h)
 )
 
 func main() {
@@ -55,6 +55,7 @@ type Main struct {
 	Stdout io.Writer
 	Stderr io.Writer
 	Getenv func(string) string
+	Exit   func(code int) // when the disk has failed, and nothing can be promised any more
 
 	secret  *token.Secret // from Config.SecretFile; nil for none
 	ignored []string      // environment variables that were not taken for a flag
@@ -62,9 +63,11 @@ type Main struct {
 
 	listener      net.Listener
 	adminListener net.Listener // nil if there is none
-	store         *shard.Store
+	store         store
 	server        *server.Server
 	admin         *admin.Server
+
+	diskFailure sync.Once // which is told of once
 
 	served      chan struct{} // closed when the server has stopped
 	serveErr    error         // why, before served is closed
@@ -73,7 +76,7 @@ type Main struct {
 
 // NewMain returns a program with the streams and the environment of the process.
 func NewMain() *Main {
-	return &Main{Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
+	return &Main{Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Exit: os.Exit}
 }
 
 // Execute runs the program with args until ctx ends, and returns its exit code.
@@ -89,9 +92,12 @@ func (m *Main) Execute(ctx context.Context, args []string) int {
 	if err = m.Run(); err == nil {
 		err = errors.Join(m.Wait(ctx), m.Close())
 	}
+	if isDiskFailure(err) {
+		m.diskFailed(err)
+	}
 	if err != nil {
 		m.logger.Error(err.Error())
-		return exitFailed
+		return exitCode(err)
 	}
 	return exitOK
 }

@@ -11,7 +11,7 @@ import (
 const usage = `Usage: token-server [flags]
 
 Hands out one-time access tokens for metadata over HTTP. Sessions are kept in
-memory and forgotten when the process ends.
+memory and forgotten when the process ends, unless there is a --data-dir.
 
 Flags, each with the environment variable that stands for it unless it is given:
 `

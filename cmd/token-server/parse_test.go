@@ -23,7 +23,8 @@ func parse(args []string, env map[string]string) (m *Main, stdout string, err er
 var flagNames = []string{
 	"help", "version", "dump", "port", "purge-interval", "token-lifetime", "address", "shards", "max-body",
 	"max-meta", "max-tokens", "max-memory", "drain-delay",
-	"grace", "on-reuse", "max-lifetime", "secret-file", "log-level", "log-format", "admin-address",
+	"grace", "on-reuse", "max-lifetime", "secret-file",
+	"data-dir", "fsync", "log-level", "log-format", "admin-address",
 }
 
 func TestFlagNames(t *testing.T) {
@@ -94,6 +95,7 @@ var sample = []struct{ name, value string }{
 	{"dump", "true"}, {"port", "8080"}, {"purge-interval", "30s"}, {"token-lifetime", "1h 30min"}, {"address", "::1"},
 	{"shards", "4"}, {"max-body", "1MiB"}, {"max-meta", "2048"}, {"max-tokens", "1000"}, {"max-memory", "1GiB"},
 	{"drain-delay", "2.5s"}, {"grace", "5s"}, {"on-reuse", "revoke"}, {"max-lifetime", "7days"},
+	{"data-dir", "/var/lib/tokens"}, {"fsync", "everysec"},
 	{"log-level", "debug"}, {"log-format", "json"}, {"admin-address", "off"},
 }
 
@@ -101,6 +103,7 @@ var sampleConfig = Config{
 	Dump: true, Port: 8080, PurgeInterval: 30 * time.Second, TokenLifetime: 90 * time.Minute, Address: "::1",
 	Shards: 4, MaxBody: mib, MaxMeta: 2048, MaxTokens: 1000, MaxMemory: gib,
 	DrainDelay: 2500 * time.Millisecond, Grace: 5 * time.Second, OnReuse: "revoke", MaxLifetime: 7 * 24 * time.Hour,
+	DataDir: "/var/lib/tokens", Fsync: "everysec",
 	LogLevel: slog.LevelDebug, LogFormat: "json", AdminAddress: "off",
 }
 
@@ -193,6 +196,7 @@ var valueTests = []struct {
 	{"grace", []string{"0", "1ms", "60s", "1min"}, []string{"5", "60001ms", "-1s"}, "must be a duration with a unit, 0s … 1min"},
 	{"on-reuse", []string{"reject"}, []string{"Revoke", "ignore"}, "must be reject or revoke"},
 	{"max-lifetime", []string{"0", "30min", "365days"}, []string{"29min", "8761h", "3600"}, "must be a duration with a unit, 0 (none) or 30min … 8760h"},
+	{"fsync", []string{"always", "everysec"}, []string{"Always", "no", "1s", "everysecond"}, "must be always or everysec"},
 	{"log-level", []string{"debug", "info", "warn", "error"}, []string{"INFO", "info+1", "trace"}, "must be debug, info, warn or error"},
 	{"log-format", []string{"text", "json"}, []string{"JSON", "xml"}, "must be text or json"},
 	{"admin-address", []string{"off", "localhost:0", "[::1]:65535"}, []string{"localhost", "localhost:65536", "on"}, "must be host:port with a port of 0 … 65535, or off"},
@@ -240,7 +244,8 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"--dump", "false"}, nil, `unexpected argument "false"`},
 		{[]string{"--", "-p"}, nil, `unexpected argument "-p"`},
 		{[]string{""}, nil, `unexpected argument ""`},
-		{[]string{"--fsync=always"}, nil, `unknown flag "--fsync"`},
+		{[]string{"--fsync=never"}, nil, `--fsync "never": must be always or everysec`},
+		{[]string{"--data-dir="}, nil, `--data-dir "": must be`},
 		{[]string{"--on-reuse=revoke"}, nil, `--on-reuse "revoke": needs a --grace`},
 		{[]string{"--grace=0", "--on-reuse=revoke"}, nil, `--on-reuse "revoke": needs a --grace`},
 		{nil, map[string]string{"TOKEN_SERVER_ON_REUSE": "revoke"}, `--on-reuse "revoke": needs a --grace`},

@@ -61,7 +61,12 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 // startProcess starts the command on a free port and waits until it listens.
 func startProcess(t *testing.T, args ...string) *process {
 	t.Helper()
-	cmd := command(t, append([]string{"--port=0", "--admin-address=off"}, args...)...)
+	return startCommand(t, command(t, append([]string{"--port=0", "--admin-address=off"}, args...)...))
+}
+
+// startCommand starts a command and waits until it listens.
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,6 @@ import (
 	"tokenserver/admin"
 	"tokenserver/internal/duration"
 	"tokenserver/server"
-	"tokenserver/shard"
 )
 
 // How long Close waits. A request may take 10 s to arrive and its answer 10 s
@@ -33,22 +32,15 @@ func (m *Main) Run() error {
 	m.warn()
 	m.Config.MaxMemory = m.memoryLimit()
 	m.logConfig()
-	m.store = shard.New(shard.Config{
-		Shards:        m.Config.Shards,
-		Lifetime:      m.Config.TokenLifetime,
-		PurgeInterval: m.Config.PurgeInterval,
-		MaxSessions:   m.Config.MaxTokens,
-		MaxBytes:      m.Config.MaxMemory,
-		MaxMeta:       m.Config.MaxMeta,
-		Grace:         m.Config.Grace,
-		RevokeOnReuse: m.Config.OnReuse == onReuseRevoke,
-		MaxLifetime:   m.Config.MaxLifetime,
-		Secret:        m.secret,
-	})
+	if err := m.openStore(); err != nil {
+		m.closeListeners()
+		return err
+	}
 	m.server = server.New(server.Config{
 		Store:   m.store,
 		MaxBody: m.Config.MaxBody,
 		Dump:    m.Config.Dump,
+		Ready:   m.ready(),
 		Logger:  m.logger,
 	})
 	m.serve()
@@ -76,6 +68,13 @@ func (m *Main) listen() (err error) {
 	}
 	m.listener.Close()
 	return fmt.Errorf("cannot listen (--admin-address): %w", err)
+}
+
+func (m *Main) closeListeners() {
+	m.listener.Close()
+	if m.adminListener != nil {
+		m.adminListener.Close()
+	}
 }
 
 func (m *Main) serve() {

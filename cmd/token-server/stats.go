@@ -3,11 +3,10 @@ package main
 import (
 	"tokenserver/admin"
 	"tokenserver/server"
-	"tokenserver/shard"
 )
 
 // storeStats translates the statistics of the store for the admin listener.
-func storeStats(s *shard.Store) admin.StoreStats {
+func storeStats(s store) admin.StoreStats {
 	st := s.Stats()
 	return admin.StoreStats{
 		Shards:           s.ShardCount(),

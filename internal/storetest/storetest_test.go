@@ -17,7 +17,7 @@ func TestNaiveStoreInRealTime(t *testing.T) {
 	h := Harness{Open: openNaive(""), RealTime: true}
 	t.Run("Contract", func(t *testing.T) { h.runAll(t, contractTests) })
 	t.Run("RandomWalk", func(t *testing.T) {
-		h.testRandomWalk(t, Config{Lifetime: time.Hour, Grace: time.Minute, RevokeOnReuse: true, MaxSessions: 30})
+		h.testRandomWalk(t, Config{Lifetime: time.Hour, Grace: time.Minute, RevokeOnReuse: true, MaxSessions: 30, MaxMeta: 1024})
 	})
 }
 
@@ -117,7 +117,9 @@ func TestSuiteNotices(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.defect+"/"+test.part, func(t *testing.T) {
-			cmd := exec.Command(os.Args[0], "-test.run=^TestDefect$/^"+strings.ReplaceAll(test.part, "/", "$/^")+"$", "-test.v", "-test.failfast", "-test.timeout=60s")
+			run := "^TestDefect$/^" + strings.ReplaceAll(test.part, "/", "$/^") + "$"
+			cmd := exec.Command(os.Args[0], "-test.run="+run, "-storetest.seed=1",
+				"-test.v", "-test.failfast", "-test.timeout=60s")
 			cmd.Env = append(os.Environ(), defectVariable+"="+test.defect)
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), "--- FAIL: TestDefect/"+test.part+"/") &&

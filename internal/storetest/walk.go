@@ -219,7 +219,11 @@ func (w *walk) reuse(s *session) {
 		w.sleepUntil(time.Now().Add(time.Duration(w.rng.Int64N(int64(grace)))))
 		w.model.expire(time.Now())
 	}
-	last := s.spent[max(0, len(s.spent)-graceSteps-1+w.rng.IntN(graceSteps)):]
+	n := graceSteps + 1
+	if w.rng.IntN(2) == 0 {
+		n = w.rng.IntN(graceSteps)
+	}
+	last := s.spent[max(0, len(s.spent)-n):]
 	w.presentAll(last)
 	if len(last) > 0 && w.rng.IntN(2) == 0 {
 		w.sleepUntil(pick(w.rng, last).at.Add(grace - time.Duration(w.rng.IntN(2))))
@@ -230,10 +234,13 @@ func (w *walk) reuse(s *session) {
 
 func (w *walk) presentAll(tokens []spentToken) {
 	for _, spent := range tokens {
-		if w.rng.IntN(3) == 0 {
+		switch n := w.rng.IntN(30); {
+		case n < 10:
 			w.exchange(spent.token)
-		} else {
+		case n < 29:
 			w.validate(spent.token)
+		default:
+			w.delete(spent.token)
 		}
 	}
 }

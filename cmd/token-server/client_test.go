@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"time"
+)
+
+// kind is what a request asks for.
+type kind string
+
+const (
+	kindCreate   kind = "create"
+	kindExchange kind = "exchange"
+	kindValidate kind = "validate"
+	kindDelete   kind = "delete"
+)
+
+// request is one request of a ledger and what became of it.
+type request struct {
+	kind    kind
+	token   string
+	patch   meta // of a create, and of an exchange if patched
+	patched bool
+
+	began, ended time.Time
+	answer       *answer // nil if none has come
+}
+
+// answer is what a client was told.
+type answer struct {
+	invalid bool
+	reused  bool
+	token   string
+	meta    string
+}
+
+func (r *request) String() string {
+	got := "no answer"
+	if r.answer != nil {
+		got = fmt.Sprintf("%+.200v", *r.answer)
+	}
+	return fmt.Sprintf("%s %s patched=%v change=%d: %s", r.kind, r.token, r.patched, r.patch.change, got)
+}
+
+// text returns the request as it goes over the wire.
+func (r *request) text() string {
+	method, path, body := "PUT", "/token", fmt.Sprintf(`{"token":%q}`, r.token)
+	switch {
+	case r.kind == kindCreate:
+		method, body = "POST", fmt.Sprintf(`{"meta":%v}`, r.patch)
+	case r.kind == kindValidate:
+		method, path = "POST", "/token/validate"
+	case r.kind == kindDelete:
+		method = "DELETE"
+	case r.patched:
+		body = fmt.Sprintf(`{"token":%q,"meta":%s}`, r.token, r.patch.patch())
+	}
+	return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		method, path, len(body), body)
+}
+
+// errUnavailable says that the server could not answer: as good as no answer.
+var errUnavailable = errors.New("503")
+
+// client sends requests on one connection, each of them once, whatever happens.
+type client struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func dialClient(address string) (*client, error) {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return &client{c, bufio.NewReader(c)}, nil
+}
+
+func (c *client) send(r *request) {
+	r.began = time.Now()
+	c.SetDeadline(r.began.Add(20 * time.Second)) // for a server that hangs
+	io.WriteString(c, r.text())                  // its failure shows when the answer is read
+}
+
+// receive reads the answer to r.
+func (c *client) receive(r *request) error {
+	defer func() { r.ended = time.Now() }()
+	res, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		return err
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode == http.StatusServiceUnavailable {
+		return errUnavailable
+	}
+	r.answer = parseAnswer(r.kind, res, string(body))
+	return nil
+}
+
+var bodies = map[kind]*regexp.Regexp{
+	kindCreate:   regexp.MustCompile(`^(?<token>[\w-]{32})$`),
+	kindExchange: regexp.MustCompile(`^(?:\{"Ok":\{"token":"(?<token>[\w-]{32})","meta":(?<meta>\{.*\})\}\}|(?<invalid>\{"Err":"InvalidToken"\}))$`),
+	kindValidate: regexp.MustCompile(`^(?:\{"Ok":\{"meta":(?<meta>\{.*\}),"expires_in":\d+\}\}|(?<invalid>\{"Err":"InvalidToken"\}))$`),
+	kindDelete:   regexp.MustCompile(`^$`),
+}
+
+// parseAnswer returns what an answer tells. One that the contract does not have
+// is put where the metadata belongs, so that no state explains it.
+func parseAnswer(k kind, res *http.Response, body string) *answer {
+	status := http.StatusOK
+	if k == kindDelete {
+		status = http.StatusAccepted
+	}
+	m := bodies[k].FindStringSubmatch(body)
+	if res.StatusCode != status || m == nil {
+		return &answer{meta: fmt.Sprintf("%d %s", res.StatusCode, body)}
+	}
+	part := func(name string) string {
+		if i := bodies[k].SubexpIndex(name); i > 0 {
+			return m[i]
+		}
+		return ""
+	}
+	return &answer{
+		invalid: part("invalid") != "",
+		reused:  res.Header.Get("Token-Reused") == "true",
+		token:   part("token"),
+		meta:    part("meta"),
+	}
+}

@@ -1,0 +1,232 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tokenserver/token"
+)
+
+// damaged is a folder with sessions, of which a test damages copies.
+type damaged struct {
+	cfg    Config
+	fs     *vfs.MemFS
+	tokens []token.Token // the current ones
+	spent  []token.Token
+}
+
+const damagedMeta = `{"name":"somebody"}`
+
+// newDamaged leaves a folder as Close or a crash leaves it. All is on disk.
+func newDamaged(t *testing.T, fsync Fsync, clean bool) *damaged {
+	d := &damaged{fs: vfs.NewCrashableMem()}
+	d.cfg = memConfig(d.fs)
+	d.cfg.Fsync = fsync
+	s := mustOpen(t, d.cfg)
+	for range 20 {
+		tok, err := s.Create(t.Context(), token.New{Meta: []byte(damagedMeta)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.tokens = append(d.tokens, tok)
+		s.journal.tick()
+	}
+	for i, tok := range d.tokens {
+		got, err := s.Exchange(t.Context(), tok, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.spent, d.tokens[i] = append(d.spent, tok), got.Token
+		if i%5 == 4 {
+			if err := s.db.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.journal.tick()
+	}
+	if !clean {
+		for i, tok := range d.tokens {
+			got, err := s.Exchange(t.Context(), tok, nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.spent, d.tokens[i] = append(d.spent, tok), got.Token
+			s.journal.tick()
+		}
+	}
+	s.journal.tick() // it marks that the one before was synced
+	left := d.fs.CrashClone(vfs.CrashCloneCfg{})
+	mustClose(t, s)
+	if !clean {
+		d.fs = left
+	}
+	return d
+}
+
+// files returns the names of the folder's files.
+func (d *damaged) files(t *testing.T) []string {
+	names, err := d.fs.List(testDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == "LOCK" })
+}
+
+func (d *damaged) read(t *testing.T, name string) []byte {
+	f, err := d.fs.Open(path.Join(testDir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// with opens a copy of the folder in which a file has other contents, or none.
+func (d *damaged) with(t *testing.T, name string, data []byte) (*Store, error) {
+	fs := vfs.NewMem()
+	if _, err := vfs.Clone(d.fs, fs, testDir, testDir); err != nil {
+		t.Fatal(err)
+	}
+	file := path.Join(testDir, name)
+	if err := fs.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if data != nil {
+		f, err := fs.Create(file, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write(data); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	cfg := d.cfg
+	cfg.FS = fs
+	return Open(cfg)
+}
+
+// intact says whether a store has all sessions, and nothing that was spent.
+func (d *damaged) intact(t *testing.T, s *Store) bool {
+	for _, tok := range d.tokens {
+		if meta, _, err := s.Validate(t.Context(), tok, nil); err != nil || string(meta) != damagedMeta {
+			return false
+		}
+	}
+	for _, tok := range d.spent {
+		if _, _, err := s.Validate(t.Context(), tok, nil); !errors.Is(err, token.ErrInvalid) {
+			return false
+		}
+	}
+	return true
+}
+
+// TestDamagedFiles flips a bit in each file of a folder, here and there: nothing
+// is lost without a word, and the word names the file.
+func TestDamagedFiles(t *testing.T) {
+	for _, fsync := range []Fsync{Always, EverySecond} {
+		for _, clean := range []bool{true, false} {
+			d := newDamaged(t, fsync, clean)
+			for _, name := range d.files(t) {
+				t.Run(fmt.Sprintf("%v/clean=%v/%s", fsync, clean, name), func(t *testing.T) {
+					d.testFlips(t, name)
+				})
+			}
+		}
+	}
+}
+
+const flips = 10 // in a file
+
+func (d *damaged) testFlips(t *testing.T, name string) {
+	data, refused := d.read(t, name), 0
+	for i := 0; i < len(data); i += 1 + len(data)/flips {
+		flipped := slices.Clone(data)
+		flipped[i] ^= 1 << (i % 8)
+		s, err := d.with(t, name, flipped)
+		if err != nil {
+			d.checkRefusal(t, name, err)
+			refused++
+			continue
+		}
+		if !d.intact(t, s) {
+			t.Errorf("with byte %d of %d flipped, sessions are lost or undone", i, len(data))
+		}
+		mustClose(t, s)
+	}
+	if d.needed(name) && refused == 0 {
+		t.Errorf("no damage of %s is refused", name)
+	}
+}
+
+// checkRefusal checks the error of Open with a damaged file.
+func (d *damaged) checkRefusal(t *testing.T, name string, err error) {
+	t.Helper()
+	want := ErrCorrupt
+	if name == formatFile {
+		want = ErrVersion
+	}
+	if !errors.Is(err, want) || !strings.Contains(err.Error(), path.Join(testDir, name)) {
+		t.Errorf("Open with damaged %s = error %q, want %q and the name", name, err, want)
+	}
+}
+
+// needed says whether all of a file is needed. The marks need no contents, and
+// of logs and tables there are some that are not in use any more.
+func (d *damaged) needed(name string) bool {
+	return name == formatFile || strings.HasPrefix(name, "MANIFEST")
+}
+
+// TestMissingFiles takes away each file of a folder.
+func TestMissingFiles(t *testing.T) {
+	d := newDamaged(t, Always, false)
+	for _, name := range d.files(t) {
+		t.Run(name, func(t *testing.T) {
+			s, err := d.with(t, name, nil)
+			if err != nil {
+				if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion) {
+					t.Errorf("Open without %s = error %q", name, err)
+				}
+				return
+			}
+			defer mustClose(t, s)
+			if path.Ext(name) != ".log" && !d.intact(t, s) {
+				t.Errorf("without %s, sessions are lost or undone", name)
+			}
+		})
+	}
+}
+
+// TestTornLog cuts the last log off at each of its bytes, as a crash may do it:
+// the folder opens, and each session has its current token or one before.
+func TestTornLog(t *testing.T) {
+	d := newDamaged(t, Always, false)
+	var last string
+	for _, name := range d.files(t) {
+		if path.Ext(name) == ".log" && name > last {
+			last = name
+		}
+	}
+	data := d.read(t, last)
+	for size := 0; size <= len(data); size += 13 {
+		s, err := d.with(t, last, data[:size:size])
+		if err != nil {
+			t.Fatalf("Open with %d of the log's %d bytes = error %v", size, len(data), err)
+		}
+		if got, want := s.Stats().Sessions, int64(len(d.tokens)); got != want {
+			t.Errorf("with %d of the log's %d bytes there are %d sessions, want %d", size, len(data), got, want)
+		}
+		mustClose(t, s)
+	}
+}

@@ -1,0 +1,227 @@
+// Package durable is the embedded store made to last: sessions live in a
+// shard.Store, and a Pebble database in a folder remembers them.
+//
+// # Basics
+//
+// Open loads what a folder holds and returns a Store. Each change of a session
+// is enqueued in Pebble's log while its shard is locked, so that the log has
+// the changes in the order in which they were decided, and waited for once the
+// lock is released, so that concurrent requests share a sync. Nothing is ever
+// read back while the Store is open.
+//
+// # Caveats
+//
+// A write that fails is the end: Config.Fatal is called, and no call that
+// changes or rests on a change succeeds any more.
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tokenserver/shard"
+)
+
+// Fsync says when a change is on disk.
+type Fsync int
+
+const (
+	// Always has every answer wait until what it rests on is on disk.
+	Always Fsync = iota
+	// EverySecond has no answer wait: a crash may lose the last second.
+	EverySecond
+)
+
+// String returns the setting as it is written on the command line.
+func (f Fsync) String() string {
+	if f == EverySecond {
+		return "everysec"
+	}
+	return "always"
+}
+
+// Config describes a Store. Its zero value, with a Dir, has the documented defaults.
+type Config struct {
+	// Dir is the folder, which is made if it is not there.
+	Dir string
+	// Fsync says when a change is on disk.
+	Fsync Fsync
+	// Store describes the sessions. Its Journal is overwritten. With a Grace and
+	// no Secret, the folder's is used, which is made at the first need.
+	Store shard.Config
+	// Logger gets what happens at the start and at the end. Nil means nobody.
+	Logger *slog.Logger
+	// Fatal is called once, in a goroutine of its own, when a write has failed.
+	// It should end the process and must not wait for calls that are under way:
+	// one that is inside Pebble at that moment may never return. Nil means that
+	// only the calls fail.
+	Fatal func(error)
+	// FS is where Dir is. Nil means the disk.
+	FS vfs.FS
+
+	// MemTableBytes is how much of the log may be in memory before it is written
+	// to a table; there may be four of that size. 0 means 64 MiB.
+	MemTableBytes int64
+	// MinFree is how many bytes have to be free on the disk. 0 means 256 MiB.
+	MinFree int64
+
+	tune func(*pebble.Options) // of tests
+}
+
+// Defaults of Config.
+const (
+	DefaultMemTableBytes = 64 << 20
+	DefaultMinFree       = 256 << 20
+)
+
+func (cfg Config) withDefaults() Config {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Fatal == nil {
+		cfg.Fatal = func(error) {}
+	}
+	if cfg.tune == nil {
+		cfg.tune = func(*pebble.Options) {}
+	}
+	if cfg.MemTableBytes == 0 {
+		cfg.MemTableBytes = DefaultMemTableBytes
+	}
+	if cfg.MinFree == 0 {
+		cfg.MinFree = DefaultMinFree
+	}
+	return cfg
+}
+
+// Store is a store of sessions that lasts. It implements server.Store; its
+// methods but Close, Ready and DiskBytes are those of a shard.Store. Besides
+// the answers documented there they return an error when the disk fails.
+type Store struct {
+	*shard.Store
+	folder  *folder
+	db      *pebble.DB
+	journal *journal
+	failure *failure
+	log     *slog.Logger
+	minFree int64
+}
+
+// Open loads the sessions of a folder. It must be closed. Its errors match
+// ErrLocked, ErrVersion, ErrCorrupt or ErrNoSpace where those are the reason,
+// and token.ErrFull if the sessions do not fit into the limits of cfg.Store.
+func Open(cfg Config) (*Store, error) {
+	cfg = cfg.withDefaults()
+	s := &Store{log: cfg.Logger, minFree: cfg.MinFree, failure: newFailure(cfg.Fatal)}
+	if err := s.open(cfg); err != nil {
+		s.abandon()
+		return nil, fmt.Errorf("durable: %w", err)
+	}
+	s.failure.arm()
+	return s, nil
+}
+
+func (s *Store) open(cfg Config) (err error) {
+	if s.folder, err = openFolder(&cfg); err != nil {
+		return err
+	}
+	if err := s.checkSpace(); err != nil {
+		return err
+	}
+	if err := s.folder.checkFiles(); err != nil {
+		return err
+	}
+	if err := s.openDB(&cfg); err != nil {
+		return err
+	}
+	if cfg.Store.Grace != 0 && cfg.Store.Secret == nil {
+		if cfg.Store.Secret, err = openSecret(s.folder); err != nil {
+			return err
+		}
+	}
+	s.journal = newJournal(s.db, cfg.Fsync, s.failure)
+	cfg.Store.Journal = s.journal
+	s.Store = shard.New(cfg.Store)
+	return s.load()
+}
+
+// openDB opens Pebble, which replays its log.
+func (s *Store) openDB(cfg *Config) error {
+	start := time.Now()
+	o := s.options(cfg)
+	if err := s.folder.checkOptions(o); err != nil {
+		return err
+	}
+	o.WithFSDefaults() // where a file operation hangs, the log says which
+	err := s.failure.unless(func() (err error) {
+		s.db, err = pebble.Open(cfg.Dir, o)
+		return err
+	})
+	if err != nil {
+		return s.openError(err)
+	}
+	s.log.Info("folder opened", "dir", cfg.Dir, "fsync", cfg.Fsync.String(), "seconds", seconds(start))
+	return nil
+}
+
+// abandon closes what a failed Open has opened. After a failed write that might
+// never come to an end.
+func (s *Store) abandon() {
+	if failed := s.failure.get(); failed != nil && !errors.Is(failed, ErrCorrupt) {
+		return
+	}
+	if s.Store != nil {
+		s.Store.Close()
+	}
+	if s.journal != nil {
+		s.journal.close()
+	}
+	if s.db != nil {
+		s.db.Close()
+	}
+	if s.folder != nil {
+		s.folder.close()
+	}
+}
+
+// Close writes all that is only in the log to tables, so that the next Open has
+// no log to replay, and closes the folder. Calls that begin afterwards fail.
+// After a failed write it closes nothing and returns that failure.
+func (s *Store) Close() error {
+	if err := s.failure.get(); err != nil {
+		return err
+	}
+	return s.failure.unless(func() error {
+		s.Store.Close()
+		s.journal.close()
+		start := time.Now()
+		if err := s.db.Flush(); err != nil {
+			return s.failure.set(err)
+		}
+		s.log.Info("flushed", "seconds", seconds(start))
+		if err := s.db.Close(); err != nil {
+			return s.failure.set(err)
+		}
+		return s.folder.close()
+	})
+}
+
+// Ready returns why the Store can't be relied on: a write has failed, or there
+// is less free space than Config.MinFree. Its error matches ErrNoSpace for that.
+func (s *Store) Ready() error {
+	if err := s.failure.get(); err != nil {
+		return err
+	}
+	return s.checkSpace()
+}
+
+// DiskBytes returns how much the folder takes on disk.
+func (s *Store) DiskBytes() int64 {
+	return int64(s.db.Metrics().DiskSpaceUsage())
+}
+
+func seconds(start time.Time) float64 { return time.Since(start).Round(time.Millisecond).Seconds() }

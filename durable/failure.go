@@ -1,0 +1,121 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Errors that Open's errors match. ErrNoSpace is also what Ready's may match.
+var (
+	// ErrLocked says that another process has the folder open.
+	ErrLocked = errors.New("the folder is in use by another process")
+	// ErrVersion says that the folder is of another program or a later version.
+	ErrVersion = errors.New("unknown format of the folder")
+	// ErrCorrupt says that a file is damaged.
+	ErrCorrupt = errors.New("damaged file")
+	// ErrNoSpace says that there is too little free space on the disk.
+	ErrNoSpace = errors.New("not enough free space on the disk")
+
+	// ErrFailed says that a write or a sync has failed.
+	ErrFailed = errors.New("disk failed")
+
+	errClosed = errors.New("durable: store is closed")
+)
+
+// failure is the first error of the disk, after which nothing is promised any more.
+type failure struct {
+	err      atomic.Pointer[error]
+	happened chan struct{} // closed once there is one
+	notify   func(error)
+	armed    atomic.Bool
+	once     sync.Once // of notify
+}
+
+func newFailure(notify func(error)) *failure {
+	return &failure{happened: make(chan struct{}), notify: notify}
+}
+
+// set keeps err if it is the first one, and returns the first one. The
+// notification has a goroutine of its own, since the caller may hold locks.
+func (f *failure) set(err error) error {
+	err = fmt.Errorf("durable: %w: %w", ErrFailed, err)
+	if f.err.CompareAndSwap(nil, &err) {
+		close(f.happened)
+		f.tell()
+	}
+	return f.get()
+}
+
+// unless runs do, which may wait for a write of Pebble's. It does not wait for
+// do any longer once there is a failure, and returns that.
+func (f *failure) unless(do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err := <-done:
+		return err
+	case <-f.happened:
+		return f.get()
+	}
+}
+
+// arm has the failure notified from now on: while Open runs, its error says all.
+func (f *failure) arm() {
+	f.armed.Store(true)
+	if f.get() != nil {
+		f.tell()
+	}
+}
+
+func (f *failure) tell() {
+	if f.armed.Load() {
+		f.once.Do(func() { go f.notify(f.get()) })
+	}
+}
+
+func (f *failure) get() error {
+	if err := f.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// pebbleLogger takes what Pebble has to say.
+type pebbleLogger struct {
+	log     *slog.Logger
+	failure *failure
+}
+
+// Infof says nothing: it is Pebble's diary, and may have ids in it.
+func (l *pebbleLogger) Infof(string, ...any) {}
+
+func (l *pebbleLogger) Errorf(format string, args ...any) {
+	l.log.Error("pebble: " + fmt.Sprintf(format, args...))
+}
+
+// Fatalf is called where Pebble can't go on, by a goroutine of it or of a
+// request, with locks held. It must not return: Pebble would go on with a
+// broken state, and the request would be answered. Nor may it unwind the
+// goroutine, which would release those locks.
+func (l *pebbleLogger) Fatalf(format string, args ...any) {
+	l.failure.set(fmt.Errorf(format, args...))
+	select {}
+}
+
+// events has Pebble report its failures. Its own goroutines would try again for ever.
+func (s *Store) events() *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: func(err error) { s.failure.set(err) },
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			s.failure.set(fmt.Errorf("%w %s: %w", ErrCorrupt, info.Path, info.Details))
+		},
+		DiskSlow: func(info pebble.DiskSlowInfo) {
+			s.log.Warn("disk is slow", "file", info.Path, "operation", info.OpType.String(), "seconds", info.Duration.Seconds())
+		},
+	}
+}

@@ -1,0 +1,117 @@
+package durable
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/record"
+)
+
+// checkFiles refuses a folder with damage that Pebble would take for the traces
+// of a crash.
+func (f *folder) checkFiles() error {
+	desc, err := pebble.Peek(f.dir, f.fs)
+	var fault *fs.PathError
+	switch {
+	case errors.As(err, &fault):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrVersion, err)
+	case !desc.Exists:
+		return f.checkNoData()
+	}
+	if err := f.checkManifest(f.fs.PathBase(desc.ManifestFilename)); err != nil {
+		return err
+	}
+	return f.checkLog()
+}
+
+// checkNoData refuses a folder that has data, but no manifest that is in use:
+// Pebble would take it for a new one.
+func (f *folder) checkNoData() error {
+	names, err := f.fs.List(f.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".log") {
+			return fmt.Errorf("%w %s: there is data, but no %smanifest", ErrCorrupt, f.dir, markerPrefix)
+		}
+	}
+	return nil
+}
+
+// checkManifest refuses a manifest with a record that can't be read, unless a
+// crash has torn it. Pebble takes whatever follows such a record for garbage.
+//
+// Each record is synced before the next one is written, so only the last one
+// can be torn, and what is not there of it are whole sectors.
+func (f *folder) checkManifest(name string) error {
+	data, err := f.read(name)
+	if err != nil {
+		return fmt.Errorf("%w %s: %w", ErrCorrupt, f.path(name), err)
+	}
+	good := readableManifest(data)
+	if good == len(data) || isTorn(data, good) {
+		return nil
+	}
+	return fmt.Errorf("%w %s: it can't be read from byte %d on", ErrCorrupt, f.path(name), good)
+}
+
+// readableManifest returns the length of the part that can be read.
+func readableManifest(data []byte) (good int) {
+	r := record.NewReader(bytes.NewReader(data), 0)
+	for {
+		good = int(r.Offset())
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return len(data)
+		}
+		if err != nil {
+			return good
+		}
+		if _, err := io.Copy(io.Discard, rec); err != nil {
+			return good
+		}
+	}
+}
+
+// checkOptions refuses a folder whose file of options Pebble would refuse: its
+// own error does not name it.
+func (f *folder) checkOptions(o *pebble.Options) error {
+	desc, err := pebble.Peek(f.dir, f.fs)
+	if err != nil || desc.OptionsFilename == "" {
+		return err
+	}
+	data, err := f.read(f.fs.PathBase(desc.OptionsFilename))
+	if err != nil {
+		return err
+	}
+	if err := o.CheckCompatibility(f.dir, string(data)); err != nil {
+		return fmt.Errorf("%w %s: %w", ErrCorrupt, desc.OptionsFilename, err)
+	}
+	return nil
+}
+
+const sector = 512 // bytes that are written as a whole or not at all
+
+// isTorn says whether data has lost sectors from start on: they are zeros, or
+// not there because the file ends.
+func isTorn(data []byte, start int) bool {
+	if len(data)%sector == 0 {
+		return true
+	}
+	for start < len(data) {
+		end := min(start-start%sector+sector, len(data))
+		if len(bytes.Trim(data[start:end], "\x00")) == 0 {
+			return true
+		}
+		start = end
+	}
+	return false
+}

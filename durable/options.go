@@ -1,0 +1,102 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"time"
+
+	crdb "github.com/cockroachdb/errors"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+)
+
+// memTables is how many memtables there may be, the one that is filled among them.
+const memTables = 4
+
+// options are Pebble's for this load: values of some hundred bytes, each
+// overwritten again and again, none of them read before the next start.
+func (s *Store) options(cfg *Config) *pebble.Options {
+	o := &pebble.Options{
+		FS:            failFS{s.folder.fs, s.failure},
+		Lock:          s.folder.lock,
+		Logger:        &pebbleLogger{log: s.log, failure: s.failure},
+		EventListener: s.events(),
+		// Without it a new folder gets the oldest format, whose log can't tell
+		// damage from a torn end.
+		FormatMajorVersion: pebble.FormatNewest,
+
+		// Reads come at the start, each block once, so a cache is of no use.
+		CacheSize: 1 << 20,
+		// Old versions of a value that are still in the memtable never reach a
+		// table: the larger it is, the fewer bytes are written for each exchange.
+		MemTableSize: uint64(cfg.MemTableBytes),
+		// A write that stalls does so under a shard's lock. With four memtables a
+		// flush may take as long as three take to fill.
+		MemTableStopWritesThreshold: memTables,
+		// The number of tables to look into is the reader's concern, and there is
+		// none: writes never stop for it.
+		L0StopWritesThreshold: 1000,
+		// Tables are merged late enough for most of their values to be
+		// overwritten, and early enough for disk space.
+		L0CompactionThreshold: 4,
+		// Fewer files, each of which costs a sync and a line in the manifest. It
+		// doubles from level to level.
+		TargetFileSizes: [7]int64{8 << 20},
+		LBaseMaxBytes:   max(cfg.MemTableBytes, 64<<20),
+		// Requests need the processors more than compactions do, until those fall behind.
+		CompactionConcurrencyRange: func() (lower, upper int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
+		// Tables are written to disk as they grow, so that their sync at the end
+		// does not hold up those of the log.
+		BytesPerSync: 1 << 20,
+		// The default of 128 MiB would outgrow the data of a small store.
+		MaxManifestFileSize: 4 << 20,
+		// The log is synced as soon as the sync before has ended: what has come
+		// in meanwhile shares the next one.
+		WALMinSyncInterval: func() time.Duration { return 0 },
+	}
+	// No table is read often enough to be merged for that.
+	o.Experimental.ReadSamplingMultiplier = -1
+	if cfg.Fsync == EverySecond {
+		// What each sync finds left to write is bounded.
+		o.WALBytesPerSync = 1 << 20
+	}
+	for i := range o.Levels {
+		o.Levels[i] = level(i == len(o.Levels)-1)
+	}
+	cfg.tune(o)
+	o.EnsureDefaults()
+	return o
+}
+
+// level returns the options of a level. There are no filters, since no key is
+// ever looked for.
+func level(last bool) pebble.LevelOptions {
+	l := pebble.LevelOptions{
+		// Tables are read from one end to the other.
+		BlockSize: 32 << 10,
+		// Half of a small session is random bytes, and the upper levels don't last.
+		Compression: func() *sstable.CompressionProfile { return sstable.NoCompression },
+	}
+	if last {
+		// Here is nearly all of the data, and each byte is written once in a while.
+		l.Compression = func() *sstable.CompressionProfile { return sstable.FastestCompression }
+	}
+	return l
+}
+
+// openError adds to an error of pebble.Open which file it is about and which of
+// the sentinel errors it is.
+func (s *Store) openError(err error) error {
+	if failed := s.failure.get(); failed != nil {
+		return failed
+	}
+	if details := crdb.FlattenDetails(err); details != "" {
+		err = fmt.Errorf("%w (%s)", err, details)
+	}
+	if pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist) || crdb.Is(err, pebble.ErrDBNotPristine) {
+		return fmt.Errorf("%w in %s: %w", ErrCorrupt, s.folder.dir, err)
+	}
+	return fmt.Errorf("folder %s: %w", s.folder.dir, err)
+}

@@ -1,0 +1,200 @@
+package durable
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"tokenserver/shard"
+	"tokenserver/token"
+)
+
+// A session's key is its id. Its value is
+//
+//	byte     recordVersion
+//	byte     which of the optional fields follow
+//	16 bytes digest
+//	8 bytes  deadline
+//	         optional fields, in the order of their flags
+//	         metadata, up to the end
+//
+// Numbers are little-endian, times and durations in nanoseconds, times since 1970.
+// There is no checksum: Pebble has one for each record of its log and each
+// block of its tables.
+const recordVersion = 1
+
+// Flags of the optional fields.
+const (
+	hasSubject  = 1 << iota // 16 bytes
+	hasLifetime             // 8 bytes
+	hasUntil                // 8 bytes
+	hasCreated              // 8 bytes
+	hasSpent                // a byte, their number, and 8 bytes each
+
+	allFlags = hasSubject | hasLifetime | hasUntil | hasCreated | hasSpent
+)
+
+const (
+	fixedLen = 2 + 16 + 8
+	maxSpent = 8
+)
+
+// flagsOf returns which of the optional fields a session has.
+func flagsOf(s *shard.State) (flags byte) {
+	if s.Subject != (shard.Subject{}) {
+		flags |= hasSubject
+	}
+	if s.Lifetime != 0 {
+		flags |= hasLifetime
+	}
+	if !s.Until.IsZero() {
+		flags |= hasUntil
+	}
+	if !s.Created.IsZero() {
+		flags |= hasCreated
+	}
+	if len(s.Spent) > 0 {
+		flags |= hasSpent
+	}
+	return flags
+}
+
+// recordLen returns how many bytes appendRecord appends.
+func recordLen(s *shard.State) int {
+	flags, n := flagsOf(s), fixedLen+len(s.Meta)
+	if flags&hasSubject != 0 {
+		n += len(s.Subject)
+	}
+	for _, flag := range []byte{hasLifetime, hasUntil, hasCreated} {
+		if flags&flag != 0 {
+			n += 8
+		}
+	}
+	if flags&hasSpent != 0 {
+		n += 1 + 8*len(s.Spent)
+	}
+	return n
+}
+
+// appendRecord appends a session's value to dst.
+func appendRecord(dst []byte, s *shard.State) []byte {
+	flags := flagsOf(s)
+	dst = append(dst, recordVersion, flags)
+	dst = append(dst, s.Digest[:]...)
+	dst = appendTime(dst, s.Expires)
+	if flags&hasSubject != 0 {
+		dst = append(dst, s.Subject[:]...)
+	}
+	if flags&hasLifetime != 0 {
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(s.Lifetime))
+	}
+	if flags&hasUntil != 0 {
+		dst = appendTime(dst, s.Until)
+	}
+	if flags&hasCreated != 0 {
+		dst = appendTime(dst, s.Created)
+	}
+	if flags&hasSpent != 0 {
+		dst = append(dst, byte(len(s.Spent)))
+		for _, t := range s.Spent {
+			dst = appendTime(dst, t)
+		}
+	}
+	return append(dst, s.Meta...)
+}
+
+func appendTime(dst []byte, t time.Time) []byte {
+	return binary.LittleEndian.AppendUint64(dst, uint64(t.UnixNano()))
+}
+
+// decoder decodes records. It is reused to save allocations.
+type decoder struct {
+	state   shard.State
+	scanner token.Scanner
+	meta    []byte
+	rest    []byte
+	short   bool
+}
+
+// Errors of decode.
+var (
+	errKey     = errors.New("a key is no session's id")
+	errVersion = errors.New("a record has an unknown version")
+	errFields  = errors.New("a record's fields are no session's")
+	errMeta    = errors.New("a record's metadata is no compact JSON object")
+)
+
+// decode decodes a session, which is valid until the next call. It accepts what
+// appendRecord may have appended and nothing else.
+func (d *decoder) decode(key, value []byte) (*shard.State, error) {
+	if len(key) != len(d.state.ID) {
+		return nil, errKey
+	}
+	if len(value) == 0 || value[0] != recordVersion {
+		return nil, errVersion
+	}
+	d.rest, d.short = value[1:], false
+	spent := d.state.Spent[:0]
+	d.state = shard.State{ID: token.ID(key), Spent: spent}
+	if d.fields(); d.short || !d.valid() {
+		return nil, errFields
+	}
+	return &d.state, d.takeMeta()
+}
+
+// fields decodes all but the metadata.
+func (d *decoder) fields() {
+	s := &d.state
+	flags := d.take(1)[0]
+	copy(s.Digest[:], d.take(16))
+	s.Expires = d.time()
+	if flags&hasSubject != 0 {
+		copy(s.Subject[:], d.take(16))
+	}
+	if flags&hasLifetime != 0 {
+		s.Lifetime = time.Duration(d.number())
+	}
+	if flags&hasUntil != 0 {
+		s.Until = d.time()
+	}
+	if flags&hasCreated != 0 {
+		s.Created = d.time()
+	}
+	if flags&hasSpent != 0 {
+		for range min(d.take(1)[0], maxSpent+1) {
+			s.Spent = append(s.Spent, d.time())
+		}
+	}
+	d.short = d.short || flags != flagsOf(s) || flags&^allFlags != 0
+}
+
+func (d *decoder) valid() bool {
+	return d.state.Lifetime >= 0 && len(d.state.Spent) <= maxSpent
+}
+
+// takeMeta checks and copies the metadata.
+func (d *decoder) takeMeta() error {
+	d.meta = append(d.meta[:0], d.rest...)
+	compact, err := d.scanner.Scan(d.meta)
+	if err != nil || len(compact) != len(d.rest) || compact[0] != '{' {
+		return errMeta
+	}
+	d.state.Meta = compact
+	return nil
+}
+
+var zeros [16]byte
+
+// take cuts n bytes off the rest, up to 16, or returns zeros if there are fewer.
+func (d *decoder) take(n int) (b []byte) {
+	if len(d.rest) < n {
+		d.short, d.rest = true, nil
+		return zeros[:n]
+	}
+	b, d.rest = d.rest[:n], d.rest[n:]
+	return b
+}
+
+func (d *decoder) number() uint64 { return binary.LittleEndian.Uint64(d.take(8)) }
+
+func (d *decoder) time() time.Time { return time.Unix(0, int64(d.number())) }

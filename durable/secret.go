@@ -1,0 +1,47 @@
+package durable
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"tokenserver/token"
+)
+
+// openSecret returns the secret that the tokens of a grace are derived from,
+// which is made at the first call. Without it, a restart would end each grace,
+// and to those who revoke on reuse each replay would look like a theft.
+func openSecret(f *folder) (*token.Secret, error) {
+	key, err := f.read(secretFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		key = make([]byte, token.MinSecret)
+		rand.Read(key)
+		err = f.write(secretFile, key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("secret of the grace: %w", err)
+	}
+	if err := f.checkSecret(len(key)); err != nil {
+		return nil, err
+	}
+	return token.NewSecret(key), nil
+}
+
+func (f *folder) checkSecret(size int) error {
+	path := f.path(secretFile)
+	if size < token.MinSecret {
+		return fmt.Errorf("secret %s has %d bytes, want %d at least", path, size, token.MinSecret)
+	}
+	if !f.onDisk {
+		return nil
+	}
+	info, err := f.fs.Stat(path)
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&^fileMode != 0 {
+		return fmt.Errorf("secret %s has mode %#o, want %#o", path, mode, fileMode)
+	}
+	return nil
+}
