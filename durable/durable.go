@@ -65,7 +65,7 @@ type Config struct {
 	FS vfs.FS
 
 	// MemTableBytes is how much of the log may be in memory before it is written
-	// to a table; there may be four of that size. 0 means 64 MiB.
+	// to a table; there may be two of that size. 0 means 64 MiB.
 	MemTableBytes int64
 	// MinFree is how many bytes have to be free on the disk. 0 means 256 MiB.
 	MinFree int64

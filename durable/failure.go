@@ -43,7 +43,9 @@ func newFailure(notify func(error)) *failure {
 // set keeps err if it is the first one, and returns the first one. The
 // notification has a goroutine of its own, since the caller may hold locks.
 func (f *failure) set(err error) error {
-	err = fmt.Errorf("durable: %w: %w", ErrFailed, err)
+	if !errors.Is(err, ErrCorrupt) {
+		err = fmt.Errorf("%w: %w", ErrFailed, err)
+	}
 	if f.err.CompareAndSwap(nil, &err) {
 		close(f.happened)
 		f.tell()
@@ -52,7 +54,7 @@ func (f *failure) set(err error) error {
 }
 
 // unless runs do, which may wait for a write of Pebble's. It does not wait for
-// do any longer once there is a failure, and returns that.
+// do any longer once a write has failed, and returns that failure.
 func (f *failure) unless(do func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- do() }()
@@ -60,7 +62,11 @@ func (f *failure) unless(do func() error) error {
 	case err := <-done:
 		return err
 	case <-f.happened:
-		return f.get()
+		failed := f.get()
+		if errors.Is(failed, ErrCorrupt) { // which stops nothing
+			<-done
+		}
+		return failed
 	}
 }
 
@@ -113,6 +119,9 @@ func (s *Store) events() *pebble.EventListener {
 		BackgroundError: func(err error) { s.failure.set(err) },
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			s.failure.set(fmt.Errorf("%w %s: %w", ErrCorrupt, info.Path, info.Details))
+		},
+		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
+			s.log.Warn("requests wait for the disk", "reason", info.Reason)
 		},
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			s.log.Warn("disk is slow", "file", info.Path, "operation", info.OpType.String(), "seconds", info.Duration.Seconds())

@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"tokenserver/internal/storetest"
+	"tokenserver/shard"
 	"tokenserver/token"
 )
 
@@ -170,13 +171,13 @@ func (l *ledger) driveUntil(ctx context.Context, clients int, step func()) {
 // and of one with sessions. The next Open goes well.
 func TestFailuresAtTheStart(t *testing.T) {
 	for _, sessions := range []int{0, 20} {
-		fs := vfs.NewMem()
+		fs := vfs.NewCrashableMem()
 		if sessions > 0 {
 			fs = newDamaged(t, Always, false).fs
 		}
 		for n := int64(1); ; n++ {
 			failing := &nthWrite{n: n}
-			copied := clone(t, fs)
+			copied := crashed(fs, 100)
 			err := openAndClose(t, errorfs.Wrap(copied, failing))
 			if failing.n > 0 {
 				t.Logf("Open and Close make %d writes with %d sessions", n, sessions)
@@ -185,11 +186,13 @@ func TestFailuresAtTheStart(t *testing.T) {
 			if err == nil {
 				t.Errorf("write %d fails, which is %v, and Open and Close don't", n, failing.kind)
 			}
-			s := mustOpen(t, memConfig(clone(t, copied)))
-			if got := s.Stats().Sessions; got != int64(sessions) {
-				t.Errorf("after a failure of write %d there are %d sessions, want %d", n, got, sessions)
+			for _, percent := range []int{0, 50, 100} {
+				s := mustOpen(t, memConfig(crashed(copied, percent)))
+				if got := s.Stats().Sessions; got != int64(sessions) {
+					t.Errorf("after a failure of write %d there are %d sessions, want %d", n, got, sessions)
+				}
+				mustClose(t, s)
 			}
-			mustClose(t, s)
 		}
 	}
 }
@@ -216,13 +219,10 @@ func (w *nthWrite) MaybeError(op errorfs.Op) error {
 	return syscall.EIO
 }
 
-// clone copies a file system, but for its locks.
-func clone(t *testing.T, fs *vfs.MemFS) *vfs.MemFS {
-	copied := vfs.NewMem()
-	if _, err := vfs.Clone(fs, copied, "/", "/"); err != nil {
-		t.Fatal(err)
-	}
-	return copied
+// crashed returns what a crash leaves of a file system, with a part of what was
+// not synced.
+func crashed(fs *vfs.MemFS, percent int) *vfs.MemFS {
+	return fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: storetest.NewRand(uint64(percent))})
 }
 
 func openAndClose(t *testing.T, fs vfs.FS) error {
@@ -256,5 +256,23 @@ func TestFatalfDoesNotReturn(t *testing.T) {
 	case err := <-told:
 		t.Errorf("Fatal was called again, with %v", err)
 	default:
+	}
+}
+
+// TestWaitAfterAFailure: what was enqueued before is not answered after it.
+func TestWaitAfterAFailure(t *testing.T) {
+	cfg := memConfig(vfs.NewMem())
+	cfg.Fatal = func(error) {}
+	s := mustOpen(t, cfg)
+	before := s.journal.Save(&shard.State{ID: token.ID{1}, Meta: []byte(`{}`)})
+	want := s.failure.set(errors.New("disk"))
+	for name, w := range map[string]shard.Write{
+		"before": before,
+		"saved":  s.journal.Save(&shard.State{ID: token.ID{2}, Meta: []byte(`{}`)}),
+		"ended":  s.journal.Forget(token.ID{1}),
+	} {
+		if got := w.Wait(); got != want {
+			t.Errorf("%s: Wait = error %v, want %v", name, got, want)
+		}
 	}
 }

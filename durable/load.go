@@ -40,6 +40,7 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
+	s.Restored()
 	s.log.Info("loaded", "sessions", l.loaded.Load(), "expired", l.expired.Load(), "seconds", seconds(l.now))
 	return nil
 }

@@ -12,8 +12,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/sstable"
 )
 
-// memTables is how many memtables there may be, the one that is filled among them.
-const memTables = 4
+// memTables is how many memtables there may be, the one that is filled among
+// them. Pebble keeps two logs more than that, to write over them, and each is
+// nearly as large as a memtable.
+const memTables = 2
 
 // options are Pebble's for this load: values of some hundred bytes, each
 // overwritten again and again, none of them read before the next start.
@@ -32,8 +34,8 @@ func (s *Store) options(cfg *Config) *pebble.Options {
 		// Old versions of a value that are still in the memtable never reach a
 		// table: the larger it is, the fewer bytes are written for each exchange.
 		MemTableSize: uint64(cfg.MemTableBytes),
-		// A write that stalls does so under a shard's lock. With four memtables a
-		// flush may take as long as three take to fill.
+		// A write that stalls does so under a shard's lock: not before a whole
+		// memtable is filled while another one is being written to a table.
 		MemTableStopWritesThreshold: memTables,
 		// The number of tables to look into is the reader's concern, and there is
 		// none: writes never stop for it.

@@ -2,12 +2,9 @@ package durable
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"runtime"
 	"strings"
 	"sync"
@@ -119,6 +116,35 @@ func TestReopen(t *testing.T) {
 	})
 }
 
+// TestSubjectsKeepTheirOrder: sessions are loaded in no order.
+func TestSubjectsKeepTheirOrder(t *testing.T) {
+	cfg := memConfig(vfs.NewMem())
+	s := mustOpen(t, cfg)
+	const n = 300
+	create := func(i int) {
+		meta := fmt.Appendf(nil, `{"n":%d}`, i)
+		if _, err := s.Create(t.Context(), token.New{Meta: meta, Subject: []byte("bob")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range n {
+		create(i)
+	}
+	mustClose(t, s)
+	s = mustOpen(t, cfg)
+	defer mustClose(t, s)
+	create(n)
+	list, more, err := s.SubjectSessions(t.Context(), []byte("bob"), n+1)
+	if len(list) != n+1 || more || err != nil {
+		t.Fatalf("SubjectSessions = %d sessions, more %v, error %v, want %d", len(list), more, err, n+1)
+	}
+	for i, session := range list {
+		if got, want := string(session.Meta), fmt.Sprintf(`{"n":%d}`, n-i); got != want {
+			t.Fatalf("session %d is %s, want %s", i, got, want)
+		}
+	}
+}
+
 func TestExpiredKeysGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := memConfig(vfs.NewMem())
@@ -215,83 +241,6 @@ func TestIdleStoreIsIdle(t *testing.T) {
 			t.Errorf("there were %d syncs in an idle minute", got)
 		}
 	})
-}
-
-// gate holds up syncs of the log while it is shut.
-type gate struct {
-	mu   sync.RWMutex
-	shut atomic.Bool
-}
-
-func (g *gate) String() string { return "gate" }
-
-func (g *gate) MaybeError(op errorfs.Op) error {
-	if isLogSync(op) {
-		g.mu.RLock()
-		defer g.mu.RUnlock()
-	}
-	return nil
-}
-
-func (g *gate) close() { g.mu.Lock(); g.shut.Store(true) }
-func (g *gate) open()  { g.shut.Store(false); g.mu.Unlock() }
-
-// TestAnswersWait holds up the sync of a change, and has others ask for what
-// rests on it: none of them gets an answer before the change is on disk.
-func TestAnswersWait(t *testing.T) {
-	ctx := context.Background()
-	subject := []byte("bob")
-	exchange := func(s *Store, tok token.Token) { s.Exchange(ctx, tok, []byte(`{"x":1}`), nil) }
-	remove := func(s *Store, tok token.Token) { s.Delete(ctx, tok) }
-	changes := map[string]func(*Store, token.Token){
-		"exchange":    exchange,
-		"delete":      remove,
-		"end subject": func(s *Store, _ token.Token) { s.EndSubject(ctx, subject) },
-	}
-	asks := map[string]func(*Store, token.Token){
-		"exchange":    exchange,
-		"delete":      remove,
-		"validate":    func(s *Store, tok token.Token) { s.Validate(ctx, tok, nil) },
-		"end subject": func(s *Store, _ token.Token) { s.EndSubject(ctx, subject) },
-		"list":        func(s *Store, _ token.Token) { s.SubjectSessions(ctx, subject, 10) },
-		"dump": func(s *Store, _ token.Token) {
-			for range s.Sessions(ctx) {
-			}
-		},
-	}
-	for _, grace := range []time.Duration{0, time.Minute} {
-		for changeName, change := range changes {
-			for askName, ask := range asks {
-				t.Run(fmt.Sprintf("grace=%v/%s/%s", grace, changeName, askName), func(t *testing.T) {
-					g := new(gate)
-					cfg := memConfig(errorfs.Wrap(vfs.NewMem(), g))
-					cfg.Store.Grace = grace
-					s := mustOpen(t, cfg)
-					defer mustClose(t, s)
-					tok, err := s.Create(ctx, token.New{Meta: []byte(`{}`), Subject: subject})
-					if err != nil {
-						t.Fatal(err)
-					}
-					g.close()
-					var done sync.WaitGroup
-					done.Go(func() { change(s, tok) })
-					for s.Stats().Exchanged+s.Stats().Deleted+s.Stats().Ended == 0 {
-						runtime.Gosched()
-					}
-					done.Go(func() {
-						if ask(s, tok); g.shut.Load() {
-							t.Errorf("%s was answered before the %s was on disk", askName, changeName)
-						}
-					})
-					for range 200 {
-						runtime.Gosched()
-					}
-					g.open()
-					done.Wait()
-				})
-			}
-		}
-	}
 }
 
 func TestMoreSessionsThanTheLimits(t *testing.T) {
@@ -420,48 +369,4 @@ func TestProgressIsLogged(t *testing.T) {
 			t.Errorf("the log says %q, want progress after 5 and 10 seconds", got)
 		}
 	})
-}
-
-var long = flag.Bool("durable.long", false, "run TestDiskStaysSmall with 10^7 exchanges of 10^5 sessions, on disk")
-
-// TestDiskStaysSmall: what is overwritten and deleted does not pile up. Its
-// short form has the same proportions.
-func TestDiskStaysSmall(t *testing.T) {
-	sessions, exchanges := 2_000, 100_000
-	cfg := memConfig(vfs.NewMem())
-	cfg.MemTableBytes = 1 << 20
-	if *long {
-		sessions, exchanges = 100_000, 10_000_000
-		cfg = diskConfig(t)
-		cfg.MemTableBytes = 0
-	}
-	cfg.Fsync = EverySecond
-	s := mustOpen(t, cfg)
-	defer mustClose(t, s)
-	meta := fmt.Sprintf(`{"user":"somebody@example.org","csrf":"%032d"}`, 0)
-	tokens := make([]token.Token, sessions)
-	for i := range tokens {
-		tokens[i] = mustCreate(t, s, meta)
-	}
-	record := int64(len(meta) + fixedLen + len(token.ID{}))
-	limit := 3*int64(sessions)*record + memTables*cfg.withDefaults().MemTableBytes
-	rng, most := rand.New(rand.NewPCG(1, 2)), int64(0)
-	for n := range exchanges {
-		i := rng.IntN(sessions)
-		if n%50 == 49 { // some end, and others begin
-			if err := s.Delete(t.Context(), tokens[i]); err != nil {
-				t.Fatal(err)
-			}
-			tokens[i] = mustCreate(t, s, meta)
-			continue
-		}
-		tokens[i] = mustExchange(t, s, tokens[i], "")
-		if n%1000 == 0 {
-			most = max(most, s.DiskBytes())
-		}
-	}
-	t.Logf("%d bytes on disk at most, %d at the end, the limit is %d", most, s.DiskBytes(), limit)
-	if most > limit {
-		t.Errorf("there are up to %d bytes on disk, want %d at most", most, limit)
-	}
 }

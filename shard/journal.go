@@ -149,9 +149,9 @@ func (sh *shard) stateLocked(r *record) State {
 	return state
 }
 
-// Restore stores a session as another process has left it, before anything else
-// is asked of the Store. It steps over those of its subject that are newer, so
-// the oldest should come first where a subject has many. Its error is token.ErrFull.
+// Restore stores a session as another process has left it. Its error is
+// token.ErrFull. After the last one, and before anything else is asked of the
+// Store, Restored must be called.
 func (s *Store) Restore(state *State) error {
 	meta := s.split(state.Meta)
 	defer s.members.Put(meta)
@@ -172,9 +172,17 @@ func (s *Store) Restore(state *State) error {
 	return err
 }
 
+// Restored ends the restoring of sessions.
+func (s *Store) Restored() {
+	for i := range s.shards {
+		s.shards[i].sortSubjects()
+	}
+}
+
 func (sh *shard) restore(n *session) (added bool, err error) {
 	sh.lock()
 	defer sh.mu.Unlock()
+	sh.restoring = true
 	r, err := sh.addLocked(n)
 	return r != nil, err
 }

@@ -77,6 +77,7 @@ func restoreAll(s *Store, j *fakeJournal) (restored int) {
 		}
 		restored++
 	}
+	s.Restored()
 	return restored
 }
 

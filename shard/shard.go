@@ -18,9 +18,11 @@ type shard struct {
 	heap     deadlineHeap
 	meta     arena
 	extras   extras
-	subjects map[Subject]extraIndex // the newest session of each
+	subjects map[Subject]extraIndex // the newest session of each, unless restoring
 	pending  map[token.ID]*commit   // the last write under way of each session
 	counters Counters
+	// restoring says that sessions are being restored, in no order.
+	restoring bool
 
 	// waited and contended count under no lock, since readers count too.
 	waited    atomic.Int64 // nanoseconds

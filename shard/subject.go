@@ -1,9 +1,11 @@
 package shard
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"tokenserver/token"
@@ -23,7 +25,7 @@ func NewSubject(name []byte) Subject {
 }
 
 // linkLocked puts a session where it belongs among its subject's: at the head,
-// for a new one.
+// for a new one. While sessions are restored, all go there.
 func (sh *shard) linkLocked(i extraIndex) {
 	e := sh.extras.at(i)
 	newest, ok := sh.subjects[e.subject]
@@ -33,7 +35,7 @@ func (sh *shard) linkLocked(i extraIndex) {
 		return
 	}
 	next := newest
-	for sh.extras.at(next).created > e.created {
+	for !sh.restoring && sh.extras.at(next).created > e.created {
 		if next = sh.extras.at(next).next; next == newest {
 			break
 		}
@@ -41,7 +43,7 @@ func (sh *shard) linkLocked(i extraIndex) {
 	e.next, e.prev = next, sh.extras.at(next).prev
 	sh.extras.at(e.prev).next = i
 	sh.extras.at(next).prev = i
-	if next == newest && sh.extras.at(newest).created <= e.created {
+	if next == newest && (sh.restoring || sh.extras.at(newest).created <= e.created) {
 		sh.setNewestLocked(e.subject, i)
 	}
 }
@@ -51,6 +53,29 @@ func (sh *shard) setNewestLocked(subject Subject, i extraIndex) {
 		sh.subjects = make(map[Subject]extraIndex)
 	}
 	sh.subjects[subject] = i
+}
+
+// sortSubjects puts each subject's sessions in their order again, after they
+// were restored.
+func (sh *shard) sortSubjects() {
+	sh.lock()
+	defer sh.mu.Unlock()
+	sh.restoring = false
+	var list []extraIndex
+	for subject, newest := range sh.subjects {
+		list = append(list[:0], newest)
+		for i := sh.extras.at(newest).next; i != newest; i = sh.extras.at(i).next {
+			list = append(list, i)
+		}
+		slices.SortFunc(list, func(a, b extraIndex) int {
+			return cmp.Compare(sh.extras.at(b).created, sh.extras.at(a).created)
+		})
+		for n, i := range list {
+			next := list[(n+1)%len(list)]
+			sh.extras.at(i).next, sh.extras.at(next).prev = next, i
+		}
+		sh.subjects[subject] = list[0]
+	}
 }
 
 // unlinkLocked takes a session off its subject's list.
