@@ -143,7 +143,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopped.Store(true)
 	s.dump.stop()
 	defer s.reaper.stop()
-	if err := s.http.ShutdownWithContext(ctx); err != nil {
+	// Accept may have closed the listener already: see there.
+	if err := s.http.ShutdownWithContext(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return s.dump.wait(ctx)
