@@ -6,7 +6,7 @@ GO       ?= go
 BIN      := bin
 # What `make run` passes on: make run ARGS="--port 8080"
 ARGS     ?=
-# How long each fuzz target runs in `make fuzz`.
+# How long each fuzz target runs in `make fuzz`: a time, or a number of runs as 20000x.
 FUZZTIME ?= 20s
 # How often `make torture` kills the server.
 ROUNDS   ?= 200
