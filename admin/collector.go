@@ -27,6 +27,10 @@ var (
 	lockWaitDesc  = desc("lock_wait_seconds_total", "Time spent waiting for shard locks, over all requests.")
 	contendedDesc = desc("lock_contended_total", "Times that a shard lock had to be waited for.")
 	purgeHoldDesc = desc("purge_lock_hold_max_seconds", "Longest time that a purge has held a shard lock.")
+
+	diskBytesDesc = desc("store_disk_bytes", "Bytes in the files that the store has on disk, without what is set aside for its log.")
+	diskFreeDesc  = desc("store_disk_free_bytes", "Bytes that are free on the store's disk.")
+	syncsDesc     = desc("store_sync_duration_seconds", "Time that a sync of the store's log took.")
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -47,6 +51,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 		sessionsDesc, bytesDesc, reservedDesc, shardsDesc, exchangesDesc,
 		createdDesc, deletedDesc, purgedDesc, reusedDesc, revokedDesc, subjectsDesc,
 		lockWaitDesc, contendedDesc, purgeHoldDesc,
+		diskBytesDesc, diskFreeDesc, syncsDesc,
 	} {
 		out <- d
 	}
@@ -85,6 +90,17 @@ func collectStore(out chan<- prometheus.Metric, st StoreStats) {
 	counter(out, lockWaitDesc, st.LockWait.Seconds())
 	counter(out, contendedDesc, float64(st.Contended))
 	gauge(out, purgeHoldDesc, st.LongestPurgeHold.Seconds())
+	if st.Disk != nil {
+		collectDisk(out, st.Disk)
+	}
+}
+
+func collectDisk(out chan<- prometheus.Metric, st *DiskStats) {
+	gauge(out, diskBytesDesc, float64(st.Bytes))
+	if st.Free >= 0 {
+		gauge(out, diskFreeDesc, float64(st.Free))
+	}
+	out <- prometheus.MustNewConstSummary(syncsDesc, st.Syncs, st.SyncTime.Seconds(), nil)
 }
 
 // cumulate returns how many durations are up to each bound, in seconds, and how many there are.

@@ -20,6 +20,7 @@ func sampleCollector() collector {
 				Created: 10, Exchanged: 20, Invalid: 3, Deleted: 2, Purged: 1,
 				Replayed: 5, Reused: 6, Revoked: 8, Ended: 9, Subjects: 11,
 				LockWait: 1500 * time.Millisecond, Contended: 4, LongestPurgeHold: 250 * time.Microsecond,
+				Disk: &DiskStats{Bytes: 5000, Free: 6000, Syncs: 12, SyncTime: 3 * time.Second},
 			}
 		},
 		requests: func() RequestStats {
@@ -88,9 +89,19 @@ token_server_shards 32
 # HELP token_server_store_bytes Bytes taken by sessions.
 # TYPE token_server_store_bytes gauge
 token_server_store_bytes 4096
+# HELP token_server_store_disk_bytes Bytes in the files that the store has on disk, without what is set aside for its log.
+# TYPE token_server_store_disk_bytes gauge
+token_server_store_disk_bytes 5000
+# HELP token_server_store_disk_free_bytes Bytes that are free on the store's disk.
+# TYPE token_server_store_disk_free_bytes gauge
+token_server_store_disk_free_bytes 6000
 # HELP token_server_store_reserved_bytes Bytes reserved for sessions, free ones included, but not those of the shards' maps.
 # TYPE token_server_store_reserved_bytes gauge
 token_server_store_reserved_bytes 8192
+# HELP token_server_store_sync_duration_seconds Time that a sync of the store's log took.
+# TYPE token_server_store_sync_duration_seconds summary
+token_server_store_sync_duration_seconds_sum 3
+token_server_store_sync_duration_seconds_count 12
 # HELP token_server_subjects Subjects that have sessions.
 # TYPE token_server_subjects gauge
 token_server_subjects 11
@@ -115,6 +126,27 @@ func scrape(t *testing.T, c prometheus.Collector) string {
 func TestCollector(t *testing.T) {
 	if got, want := scrape(t, sampleCollector()), sampleMetrics[1:]; got != want {
 		t.Errorf("metrics =\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestCollectorOfDisks(t *testing.T) {
+	tests := []struct {
+		name string
+		disk *DiskStats
+		want int // metrics of the disk
+	}{
+		{"no disk", nil, 0},
+		{"free space unknown", &DiskStats{Free: -1}, 3},
+		{"full", &DiskStats{}, 4},
+	}
+	for _, tt := range tests {
+		c := sampleCollector()
+		store := c.store
+		c.store = func() StoreStats { st := store(); st.Disk = tt.disk; return st }
+		text := scrape(t, c)
+		if got := strings.Count(text, "\ntoken_server_store_disk") + strings.Count(text, "\ntoken_server_store_sync"); got != tt.want {
+			t.Errorf("%s: %d metrics of the disk, want %d:\n%s", tt.name, got, tt.want, text)
+		}
 	}
 }
 

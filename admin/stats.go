@@ -23,6 +23,16 @@ type StoreStats struct {
 	LockWait         time.Duration // spent waiting for locks
 	Contended        uint64        // times that a lock had to be waited for
 	LongestPurgeHold time.Duration // longest time that a purge has held a lock
+
+	Disk *DiskStats // nil if the store keeps nothing on a disk
+}
+
+// DiskStats is the state of a disk that a store keeps sessions on.
+type DiskStats struct {
+	Bytes    int64         // in the store's files, without what is set aside for its log
+	Free     int64         // bytes, or -1 if that is unknown
+	Syncs    uint64        // of the store's log
+	SyncTime time.Duration // that those took
 }
 
 // RequestStats is what the server has answered since the start.

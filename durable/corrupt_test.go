@@ -208,6 +208,26 @@ func TestMissingFiles(t *testing.T) {
 	}
 }
 
+// TestLogsGone: a folder without its log has lost sessions or has spent tokens
+// that are valid again.
+func TestLogsGone(t *testing.T) {
+	for _, clean := range []bool{true, false} {
+		d := newDamaged(t, Always, clean)
+		for _, name := range d.files(t) {
+			if path.Ext(name) == ".log" {
+				if err := d.fs.Remove(path.Join(testDir, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		cfg := d.cfg
+		cfg.FS = d.fs
+		if _, err := Open(cfg); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), testDir) {
+			t.Errorf("clean=%v: Open without logs = error %v, want %v and the folder", clean, err, ErrCorrupt)
+		}
+	}
+}
+
 // TestTornLog cuts the last log off at each of its bytes, as a crash may do it:
 // the folder opens, and each session has its current token or one before.
 func TestTornLog(t *testing.T) {

@@ -12,7 +12,8 @@
 // # Caveats
 //
 // A write that fails is the end: Config.Fatal is called, and no call that
-// changes or rests on a change succeeds any more.
+// changes or rests on a change succeeds any more. Nor does such a call return
+// before Config.Fatal has.
 package durable
 
 import (
@@ -99,7 +100,7 @@ func (cfg Config) withDefaults() Config {
 }
 
 // Store is a store of sessions that lasts. It implements server.Store; its
-// methods but Close, Ready and DiskBytes are those of a shard.Store. Besides
+// methods but Close, Ready, DiskBytes, DiskFree and Syncs are those of a shard.Store. Besides
 // the answers documented there they return an error when the disk fails.
 type Store struct {
 	*shard.Store
@@ -112,14 +113,14 @@ type Store struct {
 }
 
 // Open loads the sessions of a folder. It must be closed. Its errors match
-// ErrLocked, ErrVersion, ErrCorrupt or ErrNoSpace where those are the reason,
-// and token.ErrFull if the sessions do not fit into the limits of cfg.Store.
+// ErrLocked, ErrVersion, ErrCorrupt, ErrNoSpace or ErrFailed where those are the
+// reason, and token.ErrFull if the sessions do not fit into the limits of cfg.Store.
 func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
 	s := &Store{log: cfg.Logger, minFree: cfg.MinFree, failure: newFailure(cfg.Fatal)}
 	if err := s.open(cfg); err != nil {
 		s.abandon()
-		return nil, fmt.Errorf("durable: %w", err)
+		return nil, fmt.Errorf("durable: %w", diskError(err))
 	}
 	s.failure.arm()
 	return s, nil
@@ -217,11 +218,6 @@ func (s *Store) Ready() error {
 		return err
 	}
 	return s.checkSpace()
-}
-
-// DiskBytes returns how much the folder takes on disk.
-func (s *Store) DiskBytes() int64 {
-	return int64(s.db.Metrics().DiskSpaceUsage())
 }
 
 func seconds(start time.Time) float64 { return time.Since(start).Round(time.Millisecond).Seconds() }

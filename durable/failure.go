@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -27,17 +28,34 @@ var (
 	errClosed = errors.New("durable: store is closed")
 )
 
+// diskErrors are errors of the disk itself, and not of a wrong name or mode.
+var diskErrors = []error{syscall.EIO, syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG}
+
+// diskError makes an error of the disk match ErrFailed.
+func diskError(err error) error {
+	if errors.Is(err, ErrFailed) || errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	for _, e := range diskErrors {
+		if errors.Is(err, e) {
+			return fmt.Errorf("%w: %w", ErrFailed, err)
+		}
+	}
+	return err
+}
+
 // failure is the first error of the disk, after which nothing is promised any more.
 type failure struct {
 	err      atomic.Pointer[error]
 	happened chan struct{} // closed once there is one
 	notify   func(error)
 	armed    atomic.Bool
-	once     sync.Once // of notify
+	once     sync.Once     // of notify
+	told     chan struct{} // closed when notify has returned
 }
 
 func newFailure(notify func(error)) *failure {
-	return &failure{happened: make(chan struct{}), notify: notify}
+	return &failure{happened: make(chan struct{}), told: make(chan struct{}), notify: notify}
 }
 
 // set keeps err if it is the first one, and returns the first one. The
@@ -80,8 +98,23 @@ func (f *failure) arm() {
 
 func (f *failure) tell() {
 	if f.armed.Load() {
-		f.once.Do(func() { go f.notify(f.get()) })
+		f.once.Do(func() {
+			go func() {
+				f.notify(f.get())
+				close(f.told)
+			}()
+		})
 	}
+}
+
+// hold keeps the error of a call back until the notification has returned: one
+// that ends the process is the only thing heard of a failure then, and not the
+// complaint of each request that was under way.
+func (f *failure) hold(err error) error {
+	if err != nil && f.get() != nil && f.armed.Load() {
+		<-f.told
+	}
+	return err
 }
 
 func (f *failure) get() error {

@@ -3,12 +3,15 @@ package durable
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -273,6 +276,54 @@ func TestWaitAfterAFailure(t *testing.T) {
 	} {
 		if got := w.Wait(); got != want {
 			t.Errorf("%s: Wait = error %v, want %v", name, got, want)
+		}
+	}
+}
+
+// TestNobodyIsAnsweredBeforeFatal: a process that ends in Fatal tells no
+// request of the failure.
+func TestNobodyIsAnsweredBeforeFatal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		returned := false
+		f := newFailure(func(error) {
+			time.Sleep(time.Second)
+			returned = true
+		})
+		if err := f.hold(errClosed); err != errClosed {
+			t.Errorf("hold before a failure = %v, want %v at once", err, errClosed)
+		}
+		first := f.set(errors.New("while Open runs"))
+		if err := f.hold(first); err != first || returned {
+			t.Errorf("hold while Open runs = %v, want %v at once", err, first)
+		}
+		f.arm()
+		if err := f.hold(nil); err != nil || returned {
+			t.Errorf("hold of a success = %v, want nil at once", err)
+		}
+		if err := (failed{f, first}).Wait(); err != first || !returned {
+			t.Errorf("Wait = %v, Fatal has returned: %v, want %v after Fatal", err, returned, first)
+		}
+	})
+}
+
+func TestDiskError(t *testing.T) {
+	tests := []struct {
+		err  error
+		want bool
+	}{
+		{&os.PathError{Op: "write", Path: "x", Err: syscall.EFBIG}, true},
+		{fmt.Errorf("reading: %w", syscall.EIO), true},
+		{&os.PathError{Op: "mkdir", Path: "x", Err: syscall.EACCES}, false},
+		{&os.PathError{Op: "open", Path: "x", Err: syscall.EROFS}, false},
+		{fmt.Errorf("%w: %w", ErrCorrupt, syscall.EIO), false},
+		{ErrNoSpace, false},
+		{ErrLocked, false},
+		{nil, false},
+	}
+	for _, tt := range tests {
+		got := diskError(tt.err)
+		if errors.Is(got, ErrFailed) != tt.want || !errors.Is(got, tt.err) {
+			t.Errorf("diskError(%v) = %v, want that it matches %v: %v", tt.err, got, ErrFailed, tt.want)
 		}
 	}
 }

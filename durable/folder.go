@@ -48,6 +48,9 @@ func openFolder(cfg *Config) (*folder, error) {
 	if err := makeDir(f.fs, f.dir); err != nil {
 		return nil, err
 	}
+	if err := f.checkOurs(); err != nil {
+		return nil, err // before anything is changed there
+	}
 	if err := f.tighten(cfg); err != nil {
 		return nil, err
 	}
@@ -103,8 +106,11 @@ func (f *folder) tighten(cfg *Config) error {
 	if err != nil || info.Mode().Perm()&^dirMode == 0 {
 		return err
 	}
+	if err := os.Chmod(f.dir, dirMode); err != nil {
+		return fmt.Errorf("folder %s is open to others, with mode %#o; one inside it would do: %w", f.dir, info.Mode().Perm(), err)
+	}
 	cfg.Logger.Warn("folder was open to others", "dir", f.dir, "mode", info.Mode().Perm().String())
-	return os.Chmod(f.dir, dirMode)
+	return nil
 }
 
 func (f *folder) lockError(err error) error {
@@ -128,10 +134,18 @@ func (f *folder) checkFormat() error {
 	return nil
 }
 
-// claim marks a folder as ours, if there is nothing in it.
+// claim marks a folder as ours.
 func (f *folder) claim() error {
+	if err := f.checkOurs(); err != nil {
+		return err
+	}
+	return f.write(formatFile, []byte(format))
+}
+
+// checkOurs refuses a folder without our mark, unless there is nothing in it.
+func (f *folder) checkOurs() error {
 	names, err := f.fs.List(f.dir)
-	if err != nil {
+	if err != nil || slices.Contains(names, formatFile) {
 		return err
 	}
 	names = slices.DeleteFunc(names, func(name string) bool {
@@ -140,7 +154,7 @@ func (f *folder) claim() error {
 	if len(names) > 0 {
 		return fmt.Errorf("%w: %s is not empty, but has no file %s", ErrVersion, f.dir, formatFile)
 	}
-	return f.write(formatFile, []byte(format))
+	return nil
 }
 
 func (f *folder) read(name string) ([]byte, error) {
@@ -167,20 +181,4 @@ func (f *folder) write(name string, data []byte) error {
 		return err
 	}
 	return syncDir(f.fs, f.dir)
-}
-
-// checkSpace returns an error if too little of the disk is free.
-func (s *Store) checkSpace() error {
-	usage, err := s.folder.fs.GetDiskUsage(s.folder.dir)
-	if errors.Is(err, vfs.ErrUnsupported) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("free space of %s: %w", s.folder.dir, err)
-	}
-	if usage.AvailBytes < uint64(s.minFree) {
-		return fmt.Errorf("%w: %d MiB in %s, %d MiB needed",
-			ErrNoSpace, usage.AvailBytes>>20, s.folder.dir, s.minFree>>20)
-	}
-	return nil
 }

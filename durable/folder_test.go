@@ -118,6 +118,35 @@ func TestForeignFolders(t *testing.T) {
 	}
 }
 
+// TestForeignFoldersAreLeftAlone: a slip in a path must not take a folder from
+// those who use it.
+func TestForeignFoldersAreLeftAlone(t *testing.T) {
+	cfg := diskConfig(t)
+	file := filepath.Join(cfg.Dir, "README")
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for path, mode := range map[string]os.FileMode{cfg.Dir: 0o755, file: 0o644} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		cfg := cfg
+		cfg.Dir = path
+		if _, err := Open(cfg); err == nil {
+			t.Errorf("Open(%s) = no error", path)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("after Open(%s) its mode is %v, want %#o", path, info.Mode(), mode)
+		}
+	}
+	if entries, err := os.ReadDir(cfg.Dir); err != nil || len(entries) != 1 {
+		t.Errorf("after Open there are %v, want the file that was there", entries)
+	}
+}
+
 func TestFolderIsAFile(t *testing.T) {
 	cfg := diskConfig(t)
 	cfg.Dir = filepath.Dir(filepath.Dir(cfg.Dir)) + "/file"

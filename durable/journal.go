@@ -79,7 +79,7 @@ func (j *journal) Expired(id token.ID) {
 func (j *journal) write(b *pebble.Batch) shard.Write {
 	always := j.fsync == Always
 	if err := j.enqueue(b, always); err != nil {
-		return failed{err}
+		return failed{j.failure, err}
 	}
 	j.expectTick() // only now: a tick that came before has not synced this write
 	if !always {
@@ -124,7 +124,9 @@ type write struct {
 }
 
 // Wait implements shard.Write.
-func (w *write) Wait() error {
+func (w *write) Wait() error { return w.journal.failure.hold(w.sync()) }
+
+func (w *write) sync() error {
 	b, j := w.batch, w.journal
 	if err := b.SyncWait(); err != nil {
 		return j.failure.set(fmt.Errorf("writing the log: %w", err))
@@ -135,10 +137,13 @@ func (w *write) Wait() error {
 }
 
 // failed is a change that could not be enqueued.
-type failed struct{ err error }
+type failed struct {
+	failure *failure
+	err     error
+}
 
 // Wait implements shard.Write.
-func (f failed) Wait() error { return f.err }
+func (f failed) Wait() error { return f.failure.hold(f.err) }
 
 // reached says that all writes before a sequence number are on disk.
 func (j *journal) reached(seq uint64) {
@@ -185,7 +190,7 @@ func (j *journal) tick() {
 	b := j.db.NewBatch()
 	b.LogData(appendMark(nil, j.synced.Load()), nil)
 	if err := j.enqueue(b, true); err == nil {
-		(&write{journal: j, batch: b}).Wait()
+		(&write{journal: j, batch: b}).sync()
 	}
 }
 

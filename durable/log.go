@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/wal"
 )
@@ -44,8 +45,11 @@ const (
 // on disk once.
 func (f *folder) checkLog() error {
 	logs, err := wal.Scan(wal.Dir{FS: f.fs, Dirname: f.dir})
-	if err != nil || len(logs) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(logs) == 0 {
+		return f.checkNoLog()
 	}
 	last := logs[len(logs)-1]
 	_, path := last.SegmentLocation(0)
@@ -64,6 +68,17 @@ func (f *folder) checkLog() error {
 		return fmt.Errorf("%w %s: it breaks off at byte %d", ErrCorrupt, path, good.size)
 	}
 	return nil
+}
+
+// checkNoLog refuses a folder whose log somebody has deleted, or left out of a
+// backup: Pebble would go on without it. It makes the file of its options after
+// the first log, and there is a log ever since.
+func (f *folder) checkNoLog() error {
+	desc, err := pebble.Peek(f.dir, f.fs)
+	if err == nil && desc.OptionsFilename != "" {
+		return fmt.Errorf("%w %s: its log is gone (files *.log)", ErrCorrupt, f.dir)
+	}
+	return err
 }
 
 // readable is the part of a log that can be read.

@@ -71,8 +71,12 @@ func defaultConfig() Config {
 	}
 }
 
-// commands are the flags that do something other than to run the server.
+// commands are the flags that do something other than to run the server. They
+// are given on the command line alone: TOKEN_SERVER_VERSION is what others call
+// the version that they install, and no environment should stop a server from starting.
 type commands struct{ help, version bool }
+
+func isCommand(f *pflag.Flag) bool { return f.Name == "help" || f.Name == "version" }
 
 // flagSet defines the flags over c, whose values are the defaults.
 func (c *Config) flagSet(cmd *commands) *pflag.FlagSet {
@@ -112,7 +116,9 @@ func completeUsage(f *pflag.Flag) {
 	} else {
 		f.Usage += "; " + f.Value.(flagValue).Allowed()
 	}
-	f.Usage += " [" + envName(f) + "]"
+	if !isCommand(f) {
+		f.Usage += " [" + envName(f) + "]"
+	}
 }
 
 // flagValue is what all our flags have.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -75,46 +77,106 @@ func TestReadyzTellsThatSpaceIsLow(t *testing.T) {
 	}
 }
 
-func (p *process) wantDiskFailure() {
+// wantDiskFailure checks that the process ends because of the disk, and that
+// one line says so, whatever was asked of it at that moment.
+func (p *process) wantDiskFailure(reason string) {
 	p.t.Helper()
 	if got := p.wait(); got != exitDisk {
-		p.t.Errorf("exit code on a full disk = %d, want %d", got, exitDisk)
+		p.t.Errorf("exit code when the disk fails = %d, want %d", got, exitDisk)
 	}
-	lines := linesWith("the disk has failed", p.log.String())
-	if len(lines) != 1 || !strings.Contains(lines[0], "no space left on device") {
-		p.t.Errorf("%d lines in the log tell of the end, want one with the reason:\n%.3000q", len(lines), lines)
+	lines := linesWith("level=ERROR", p.log.String())
+	if len(lines) != 1 || !strings.Contains(lines[0], "the disk has failed") || !strings.Contains(lines[0], reason) {
+		p.t.Errorf("%d errors in the log, want one, with %q:\n%.3000q", len(lines), reason, lines)
 	}
 	if rest := linesWith("goroutine ", p.log.String()); len(rest) > 0 {
 		p.t.Errorf("log has a stack, want none:\n%.3000s", p.log)
 	}
 }
 
+const diskIsFull = "no space left on device"
+
 // A disk that is full ends the server, and nothing is lost that it has told.
 func TestDiskFull(t *testing.T) {
 	for _, fsync := range []string{"always", "everysec"} {
 		t.Run(fsync, func(t *testing.T) {
 			d := mountDisk(t, 4*gib) // of which little is used
-			l := &ledger{t: t}
-			if fsync == "everysec" {
-				l.window = 1200 * time.Millisecond
-			}
-			tor := newTorture(t, l, uint64(time.Now().UnixNano()), []string{"--data-dir=" + d.dir, "--dump", "--fsync=" + fsync})
-			for _, w := range tor.workers {
-				w.pad = 40 * kib
-			}
+			tor := newDiskTorture(t, fsync, startProcess, "--data-dir="+d.dir)
 			time.AfterFunc(100*time.Millisecond, func() { d.shrink(2 * mib) })
 			tor.each((*worker).load)
-			tor.server.wantDiskFailure()
+			tor.server.wantDiskFailure(diskIsFull)
 			failed := time.Now()
 			d.resize(4 * gib)
-			tor.server = startProcess(t, tor.args...)
-			tor.recover(failed)
-			tor.each((*worker).check)
-			tor.ledger.compare(tor.server.dump())
-			if l.requests < 2*connections {
-				t.Errorf("%d requests, want more of them before the end", l.requests)
-			}
+			tor.restart(failed)
 		})
+	}
+}
+
+// A file that may not grow any more ends the server in the same way, and not
+// with the signal that the system sends.
+func TestFileSizeLimit(t *testing.T) {
+	for _, fsync := range []string{"always", "everysec"} {
+		t.Run(fsync, func(t *testing.T) {
+			tor := newDiskTorture(t, fsync, startWithSmallFiles, "--data-dir="+t.TempDir())
+			tor.each((*worker).load)
+			tor.server.wantDiskFailure("file too large")
+			tor.restart(time.Now())
+		})
+	}
+}
+
+// smallFiles runs a command that can't make a file of more than n blocks of 512 bytes.
+func smallFiles(cmd *exec.Cmd, n int) *exec.Cmd {
+	limited := exec.Command("/bin/sh", append([]string{"-c", fmt.Sprintf(`ulimit -f %d && exec "$@"`, n), "sh"}, cmd.Args...)...)
+	limited.Env = cmd.Env
+	return limited
+}
+
+func startWithSmallFiles(t *testing.T, args ...string) *process {
+	t.Helper()
+	return startCommand(t, smallFiles(command(t, append([]string{"--port=0", "--admin-address=off"}, args...)...), 10_000))
+}
+
+// newDiskTorture is newTorture with large metadata, of a server that start starts.
+func newDiskTorture(t *testing.T, fsync string, start func(*testing.T, ...string) *process, args ...string) *torture {
+	l := &ledger{t: t}
+	if fsync == "everysec" {
+		l.window = 1200 * time.Millisecond
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("-torture.seed=%d", seed)
+	tor := &torture{t: t, ledger: l, args: append(args, "--dump", "--fsync="+fsync)}
+	tor.addWorkers(seed)
+	for _, w := range tor.workers {
+		w.pad = 40 * kib
+	}
+	tor.server = start(t, tor.args...)
+	return tor
+}
+
+// restart starts the server again after the disk has failed, and checks all that it has told.
+func (tor *torture) restart(failed time.Time) {
+	tor.server = startProcess(tor.t, tor.args...)
+	tor.recover(failed)
+	tor.each((*worker).check)
+	tor.ledger.compare(tor.server.dump())
+	if n := tor.ledger.requests; n < 2*connections {
+		tor.t.Errorf("%d requests, want more of them before the end", n)
+	}
+}
+
+// A start that can't write ends like a server that can't.
+func TestStartWithoutRoomForAFile(t *testing.T) {
+	for _, blocks := range []int{0, 1} {
+		dir := t.TempDir()
+		var out bytes.Buffer
+		cmd := smallFiles(command(t, "--port=0", "--admin-address=off", "--data-dir="+dir), blocks)
+		cmd.Stderr = &out // a pipe
+		cmd.Run()
+		lines := linesWith("level=ERROR", out.String())
+		if got := cmd.ProcessState.ExitCode(); got != exitDisk || len(lines) != 1 || !strings.Contains(lines[0], "file too large") {
+			t.Errorf("with files of %d blocks: exit code %d, errors %q, want %d and one line", blocks, got, lines, exitDisk)
+		}
+		startProcess(t, "--data-dir="+dir)
 	}
 }
 
@@ -124,7 +186,7 @@ func TestDiskFullAtTheStop(t *testing.T) {
 	tok := create(t, "http://"+p.address)
 	d.resize(d.used())
 	p.signal(syscall.SIGTERM)
-	p.wantDiskFailure()
+	p.wantDiskFailure(diskIsFull)
 	d.resize(gib)
 	startProcess(t, "--data-dir="+d.dir).exchange(tok)
 }

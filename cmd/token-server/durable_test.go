@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -111,6 +112,20 @@ func TestDurableModeLog(t *testing.T) {
 	for _, unwanted := range []string{"memory mode", "level=WARN", "level=ERROR"} {
 		if strings.Contains(p.log.String(), unwanted) {
 			t.Errorf("log has %q, want none:\n%s", unwanted, p.log)
+		}
+	}
+}
+
+func TestDiskMetrics(t *testing.T) {
+	m, _ := run(t, "--data-dir="+t.TempDir())
+	create(t, m.url(""))
+	_, metrics := do(t, "GET", m.adminURL("/metrics"), "")
+	for _, want := range []string{
+		"store_disk_bytes [1-9]", "store_disk_free_bytes [1-9]",
+		"store_sync_duration_seconds_sum [0-9.e-]*[1-9]", "store_sync_duration_seconds_count [1-9]",
+	} {
+		if !regexp.MustCompile("\ntoken_server_" + want).MatchString(metrics) {
+			t.Errorf("no %q in the metrics:\n%s", want, metrics)
 		}
 	}
 }

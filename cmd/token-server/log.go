@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 
+	"tokenserver/durable"
 	"tokenserver/internal/duration"
 )
 
@@ -23,6 +24,9 @@ func (m *Main) warn() {
 	}
 	if m.Config.SecretFile != "" && m.Config.Grace == 0 {
 		m.logger.Warn("secret-file is not used: there is no grace")
+	}
+	if m.Config.DataDir == "" && m.Config.Fsync != durable.Always.String() {
+		m.logger.Warn("fsync is not used: there is no data-dir")
 	}
 	if most := m.Config.MaxLifetime; most != 0 && most < m.Config.TokenLifetime {
 		m.logger.Warn("max-lifetime is shorter than token-lifetime, which has no effect then")

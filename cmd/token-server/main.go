@@ -59,6 +59,7 @@ type Main struct {
 
 	secret  *token.Secret // from Config.SecretFile; nil for none
 	ignored []string      // environment variables that were not taken for a flag
+	logOut  *logWriter    // to Stderr
 	logger  *slog.Logger
 
 	listener      net.Listener
@@ -92,6 +93,7 @@ func (m *Main) Execute(ctx context.Context, args []string) int {
 	if err = m.Run(); err == nil {
 		err = errors.Join(m.Wait(ctx), m.Close())
 	}
+	m.logOut.hurry()
 	if isDiskFailure(err) {
 		m.diskFailed(err)
 	}

@@ -13,7 +13,7 @@ const usage = `Usage: token-server [flags]
 Hands out one-time access tokens for metadata over HTTP. Sessions are kept in
 memory and forgotten when the process ends, unless there is a --data-dir.
 
-Flags, each with the environment variable that stands for it unless it is given:
+Flags, with the environment variable that stands for one unless it is given:
 `
 
 const usageOfValues = `
@@ -96,7 +96,7 @@ func (m *Main) parseEnvironment(flags *pflag.FlagSet) error {
 	var errs []error
 	flags.VisitAll(func(f *pflag.Flag) {
 		text := m.Getenv(envName(f))
-		if f.Changed || text == "" || m.isServiceLink(f, text) {
+		if f.Changed || text == "" || isCommand(f) || m.isServiceLink(f, text) {
 			return
 		}
 		if err := f.Value.Set(text); err != nil {

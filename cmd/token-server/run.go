@@ -25,7 +25,8 @@ var errStopped = errors.New("server stopped by itself")
 
 // Run starts everything. If it returns nil, Close must be called.
 func (m *Main) Run() error {
-	m.logger = newLogger(m.Stderr, m.Config)
+	m.logOut = newLogWriter(m.Stderr)
+	m.logger = newLogger(m.logOut, m.Config)
 	if err := m.listen(); err != nil {
 		return err
 	}
@@ -112,7 +113,8 @@ func (m *Main) Wait(ctx context.Context) error {
 
 // Close drains and stops what Run has started. Requests in flight are answered.
 func (m *Main) Close() error {
-	m.server.Drain() // before all else: the log may block
+	m.logOut.hurry()
+	m.server.Drain() // before all else: the log may block for a while
 	m.logger.Info("stopping", "drain_delay", duration.Format(m.Config.DrainDelay))
 	select {
 	case <-time.After(m.Config.DrainDelay):

@@ -172,6 +172,9 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("no %q in the metrics:\n%s", want, metrics)
 		}
 	}
+	if strings.Contains(metrics, "store_disk") || strings.Contains(metrics, "store_sync") {
+		t.Errorf("metrics of memory mode tell of a disk:\n%s", metrics)
+	}
 	if status, _ := do(t, "GET", m.adminURL("/debug/pprof/"), ""); status != 200 {
 		t.Errorf("GET /debug/pprof/ = %d, want 200", status)
 	}
@@ -244,6 +247,24 @@ func TestAddressWarnings(t *testing.T) {
 				t.Errorf("warning of the admin address = %v, want %v:\n%s", got, tt.admin, log)
 			}
 			create(t, m.url(""))
+		})
+	}
+}
+
+func TestFsyncWarning(t *testing.T) {
+	const warning = "fsync is not used"
+	for _, tt := range []struct {
+		args []string
+		want bool
+	}{
+		{[]string{"--fsync=everysec"}, true},
+		{[]string{"--fsync=always"}, false},
+		{[]string{"--fsync=everysec", "--data-dir=" + t.TempDir()}, false},
+	} {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
+			if _, log := run(t, tt.args...); strings.Contains(log.String(), warning) != tt.want {
+				t.Errorf("log = %q, want that it has %q: %v", log, warning, tt.want)
+			}
 		})
 	}
 }

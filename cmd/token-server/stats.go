@@ -2,6 +2,7 @@ package main
 
 import (
 	"tokenserver/admin"
+	"tokenserver/durable"
 	"tokenserver/server"
 )
 
@@ -26,7 +27,22 @@ func storeStats(s store) admin.StoreStats {
 		LockWait:         st.LockWait,
 		Contended:        st.Contended,
 		LongestPurgeHold: s.LongestPurgeHold(),
+		Disk:             diskStats(s),
 	}
+}
+
+// diskStats returns nil for a store that keeps nothing on a disk.
+func diskStats(s store) *admin.DiskStats {
+	d, ok := s.(*durable.Store)
+	if !ok {
+		return nil
+	}
+	st := &admin.DiskStats{Bytes: d.DiskBytes(), Free: -1}
+	if free, ok := d.DiskFree(); ok {
+		st.Free = free
+	}
+	st.Syncs, st.SyncTime = d.Syncs()
+	return st
 }
 
 // requestStats translates the statistics of the server for the admin listener.

@@ -60,6 +60,7 @@ func (m *Main) ready() func() error {
 // not be answered any more.
 func (m *Main) diskFailed(err error) {
 	m.diskFailure.Do(func() {
+		m.logOut.hurry()
 		m.logger.Error("the disk has failed: no more answers can be kept", "error", err)
 		m.Exit(exitDisk)
 	})

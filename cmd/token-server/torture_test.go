@@ -75,11 +75,15 @@ const connections = 64 // two of each worker
 
 func newTorture(t *testing.T, l *ledger, seed uint64, args []string) *torture {
 	tor := &torture{t: t, ledger: l, args: args, rng: rand.New(rand.NewPCG(seed, 0))}
-	for i := range connections / 2 {
-		tor.workers = append(tor.workers, &worker{ledger: l, rng: rand.New(rand.NewPCG(seed, uint64(i+1)))})
-	}
+	tor.addWorkers(seed)
 	tor.server = startProcess(t, args...)
 	return tor
+}
+
+func (tor *torture) addWorkers(seed uint64) {
+	for i := range connections / 2 {
+		tor.workers = append(tor.workers, &worker{ledger: tor.ledger, rng: rand.New(rand.NewPCG(seed, uint64(i+1)))})
+	}
 }
 
 // round kills the server under load, starts it again, and checks everything.
