@@ -47,7 +47,15 @@ func rawHeader(h *fasthttp.RequestHeader, name string) (value []byte, ok bool) {
 // hasFolding reports whether a line of the raw headers goes on with the next.
 func hasFolding(h *fasthttp.RequestHeader) bool {
 	raw := h.RawHeaders()
-	return bytes.Contains(raw, []byte("\n ")) || bytes.Contains(raw, []byte("\n\t"))
+	for {
+		i := bytes.IndexByte(raw, '\n') + 1
+		if i == 0 || i == len(raw) {
+			return false
+		}
+		if raw = raw[i:]; raw[0] == ' ' || raw[0] == '\t' {
+			return true
+		}
+	}
 }
 
 // checkTarget refuses what fasthttp takes for a path of ours although it is

@@ -149,9 +149,10 @@ func (r *request) parseLifetime() (time.Duration, error) {
 	return d, nil
 }
 
-// checkMediaType checks that a body is said to be plain JSON.
+// checkMediaType checks that a body is said to be plain JSON. Of a coding the
+// header alone says too much, whatever its value.
 func checkMediaType(h *fasthttp.RequestHeader) error {
-	if len(h.ContentEncoding()) > 0 {
+	if len(h.PeekAll(fasthttp.HeaderContentEncoding)) > 0 {
 		return errMediaType
 	}
 	mediaType, _, _ := bytes.Cut(h.ContentType(), []byte{';'})

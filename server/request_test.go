@@ -23,6 +23,7 @@ func TestMediaTypes(t *testing.T) {
 		"Content-Type: application/json; charset=latin1",
 		"Content-Type: application/json\r\nAccept: text/html",
 		"Content-Type: application/json\r\nAccept-Encoding: gzip",
+		"Content-Type: application/json\r\nX-Content-Encoding: gzip",
 	}
 	for _, headers := range good {
 		if r := c.do("POST", "/token", `{"meta":{}}`, headers); r.status != 200 || !isToken(r.body) {
@@ -55,6 +56,11 @@ func TestMediaTypes(t *testing.T) {
 		"Content-Type: application/json\r\nContent-Encoding: identity",
 		"Content-Type: application/json\r\nContent-Encoding: br, gzip",
 		"Content-Type: application/json\r\nContent-Encoding: " + marker,
+		"Content-Type: application/json\r\nContent-Encoding:",
+		"Content-Type: application/json\r\nContent-Encoding: \t ",
+		"content-encoding: \r\nContent-Type: application/json",
+		"Content-Type: application/json\r\nContent-Encoding:\r\nContent-Encoding: gzip",
+		"Content-Type: application/json\r\nX-A: 1\r\nX-B: 2\r\nContent-Encoding:\r\nX-C:",
 	}
 	requests := []struct{ method, path, body string }{
 		{"POST", "/token", `{"meta":{}}`},

@@ -153,3 +153,25 @@ func TestSubjectSessionsLimit(t *testing.T) {
 		t.Errorf("%d sessions and %d subjects are left, %d are counted as ended", got.Sessions, got.Subjects, got.Ended)
 	}
 }
+
+// A list has 16 MiB of metadata at most, so that nobody makes the server build
+// one of gigabytes.
+func TestSubjectSessionsBytes(t *testing.T) {
+	const mebibyte, most = 1 << 20, 16
+	c := serve(t, Config{Store: newStore(t, shard.Config{MaxMeta: mebibyte}), MaxBody: 2 * mebibyte}).dial(t)
+	const frame = len(`{"n":10,"s":""}`)
+	fill := strings.Repeat("x", mebibyte-frame)
+	for i := range most + 2 {
+		c.createFor("ann", fmt.Sprintf(`{"n":%d,"s":"%s"}`, 10+i, fill))
+	}
+	r := c.do("POST", "/subject/sessions", subjectBody("ann"))
+	all, more := strings.CutSuffix(r.body, `],"more":true}}`)
+	r.body = all + "]}}"
+	if got := listed(t, r); len(got) != most || !more || !strings.HasPrefix(got[0], `{"n":27,`) {
+		t.Errorf("%d sessions are listed, more: %v, want the newest %d", len(got), more, most)
+	}
+	if over := len(r.body) - most*mebibyte; over > 100*(1+most) {
+		t.Errorf("the list has %d bytes beside metadata, want at most 100 a session", over)
+	}
+	c.wantEnded("ann", most+2)
+}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -44,7 +45,7 @@ func (s *Server) listSubject(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	buf := append(body(ctx), `{"Ok":{"sessions":[`...)
+	buf := append(slices.Grow(body(ctx), listedSize(sessions)), `{"Ok":{"sessions":[`...)
 	for i, session := range sessions {
 		if i > 0 {
 			buf = append(buf, ',')
@@ -58,6 +59,17 @@ func (s *Server) listSubject(ctx *fasthttp.RequestCtx) error {
 	setBody(ctx, append(buf, `}}`...))
 	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
 	return nil
+}
+
+// listedSize is enough for a list of sessions, so that one of many megabytes is
+// not moved while it grows.
+func listedSize(sessions []token.Session) int {
+	const frame = 100 // what is around the metadata of a session, and less than what is around all
+	size := frame * (1 + len(sessions))
+	for _, session := range sessions {
+		size += len(session.Meta)
+	}
+	return size
 }
 
 func appendSession(buf []byte, session token.Session) []byte {

@@ -31,6 +31,15 @@ func (e *extra) renewed(now, lifetime deadline) deadline {
 	return e.until
 }
 
+// limit holds a session that is restored to an absolute lifetime: from its
+// creation on, if it had none, and in any case from now on.
+func (e *extra) limit(now, maxLifetime deadline) {
+	if e.until == 0 {
+		e.until = e.created + maxLifetime
+	}
+	e.until = min(e.until, now+maxLifetime)
+}
+
 // spend remembers when the current token was spent.
 func (e *extra) spend(now deadline) {
 	e.spent[e.spends%maxSteps] = now

@@ -109,6 +109,15 @@ func (sh *shard) forgetLocked(id token.ID) *commit {
 	return sh.enqueuedLocked(id, sh.rules.journal.Forget(id))
 }
 
+// expireLocked removes a session that has expired, and tells the journal.
+func (sh *shard) expireLocked(r *record) {
+	if sh.rules.journal != nil {
+		sh.rules.journal.Expired(r.id)
+	}
+	sh.removeLocked(sh.heap.at(r.place).record)
+	sh.counters.Purged++
+}
+
 func (sh *shard) enqueuedLocked(id token.ID, w Write) *commit {
 	if w == nil {
 		return nil
@@ -152,15 +161,18 @@ func (sh *shard) stateLocked(r *record) State {
 // Restore stores a session as another process has left it. Its error is
 // token.ErrFull. After the last one, and before anything else is asked of the
 // Store, Restored must be called.
+//
+// Deadlines are kept on the wall clock, which may have been set in between. One
+// that was set back makes no session live for longer than its lifetime, and the
+// Store's MaxLifetime, from now on. One that was set forward ends sessions early:
+// it can't be told from time that has passed.
 func (s *Store) Restore(state *State) error {
 	meta := s.split(state.Meta)
 	defer s.members.Put(meta)
-	clock := &s.rules.clock
-	n := session{
-		id: state.ID, digest: state.Digest, deadline: clock.deadline(state.Expires),
-		meta: meta, size: meta.Len(),
-	}
-	n.extra, n.hasExtra = s.extraOf(state)
+	now := s.now()
+	n := session{id: state.ID, digest: state.Digest, meta: meta, size: meta.Len()}
+	n.extra, n.hasExtra = s.extraOf(state, now)
+	n.deadline = min(s.rules.clock.deadline(state.Expires), n.extra.renewed(now, s.rules.lifetime))
 	if !s.budget.takeSession(n.cost()) {
 		return token.ErrFull
 	}
@@ -188,9 +200,10 @@ func (sh *shard) restore(n *session) (added bool, err error) {
 }
 
 // extraOf returns the extra of a state, and whether it needs one. What a clock
-// that was set back has in the future is taken to be now.
-func (s *Store) extraOf(state *State) (e extra, ok bool) {
-	clock, now := &s.rules.clock, s.now()
+// that was set back has in the future is taken to be now, and so is a creation
+// that is not known.
+func (s *Store) extraOf(state *State, now deadline) (e extra, ok bool) {
+	clock := &s.rules.clock
 	e = extra{subject: state.Subject, lifetime: int64(state.Lifetime)}
 	if !state.Until.IsZero() {
 		e.until = clock.deadline(state.Until)
@@ -198,8 +211,15 @@ func (s *Store) extraOf(state *State) (e extra, ok bool) {
 	for _, t := range state.Spent {
 		e.spend(min(clock.deadline(t), now))
 	}
-	if ok = s.rules.grace != 0 || e != (extra{}); ok {
+	if s.rules.grace == 0 && s.rules.maxLifetime == 0 && e == (extra{}) {
+		return e, false
+	}
+	e.created = now
+	if !state.Created.IsZero() {
 		e.created = min(clock.deadline(state.Created), now)
 	}
-	return e, ok
+	if s.rules.maxLifetime != 0 {
+		e.limit(now, s.rules.maxLifetime)
+	}
+	return e, true
 }

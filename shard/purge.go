@@ -155,11 +155,7 @@ func (sh *shard) purgeBatch(now deadline) (purged int, next deadline) {
 		if purged == purgeBatch || first.deadline > now {
 			return purged, first.deadline
 		}
-		if sh.rules.journal != nil {
-			sh.rules.journal.Expired(sh.records.at(first.record).id)
-		}
-		sh.removeLocked(first.record)
-		sh.counters.Purged++
+		sh.expireLocked(sh.records.at(first.record))
 	}
 	return purged, math.MaxInt64
 }

@@ -233,7 +233,7 @@ func TestRestoreWithOtherPolicies(t *testing.T) {
 		}{
 			{"all to none", all, none, true, false, 2 * time.Hour},
 			{"grace to none", grace, none, false, false, 24 * time.Hour},
-			{"none to all", none, all, true, true, 24 * time.Hour},
+			{"none to all", none, all, true, true, 2 * time.Hour},
 			{"none to grace", none, grace, true, true, 24 * time.Hour},
 			{"none to none", none, none, false, false, 24 * time.Hour},
 		}
@@ -291,6 +291,78 @@ func TestRestoreAfterClockStep(t *testing.T) {
 		}
 		if _, _, err := s.Validate(t.Context(), tok, nil); !errors.Is(err, token.ErrInvalid) {
 			t.Errorf("Validate(ended) = error %v, want %v", err, token.ErrInvalid)
+		}
+	})
+}
+
+// TestRestoreLimits restores sessions whose deadlines are further away than they
+// can be by the store's rules.
+func TestRestoreLimits(t *testing.T) {
+	const hour = time.Hour
+	tests := []struct {
+		name                              string
+		cfg                               Config        // of the store; its lifetime is 2 hours
+		lifetime, expires, until, created time.Duration // of the session, from now on; 0 for none
+		want, wantUntil                   time.Duration
+	}{
+		{"as it was", Config{}, 0, 90 * time.Minute, 0, 0, 90 * time.Minute, 0},
+		{"just in time", Config{}, 0, 2 * hour, 0, 0, 2 * hour, 0},
+		{"clock set back", Config{}, 0, 2*hour + 1, 0, 0, 2 * hour, 0},
+		{"clock set back by years", Config{}, 0, 90_000 * hour, 0, 0, 2 * hour, 0},
+		{"own lifetime", Config{}, 3 * hour, 3 * hour, 0, -hour, 3 * hour, 0},
+		{"own lifetime, clock set back", Config{}, 3 * hour, 5 * hour, 0, 2 * hour, 3 * hour, 0},
+		{"own lifetime is shorter", Config{}, hour, 2 * hour, 0, 2 * hour, hour, 0},
+		{"grace, clock set back", Config{Grace: time.Minute}, 0, 3 * hour, 0, hour, 2 * hour, 0},
+		{"unknown creation", Config{MaxLifetime: 5 * hour}, 0, hour, 0, 0, hour, 5 * hour},
+		{"unknown creation, shorter than its lifetime", Config{MaxLifetime: hour}, 0, 2 * hour, 0, 0, hour, hour},
+		{"known creation", Config{MaxLifetime: 5 * hour}, hour, hour, 0, -hour, hour, 4 * hour},
+		{"known creation, nearly over", Config{MaxLifetime: 5 * hour}, hour, hour, 0, -5*hour + 1, 1, 1},
+		{"known creation, clock set back", Config{MaxLifetime: 5 * hour}, hour, 2 * hour, 0, hour, hour, 5 * hour},
+		{"absolute deadline", Config{MaxLifetime: 5 * hour}, 0, hour, 4 * hour, -hour, hour, 4 * hour},
+		{"absolute deadline, clock set back", Config{MaxLifetime: 5 * hour}, 0, 9 * hour, 9 * hour, 8 * hour, 2 * hour, 5 * hour},
+		{"absolute deadline of a longer rule", Config{MaxLifetime: 5 * hour}, 0, hour, 9 * hour, -hour, hour, 5 * hour},
+		{"absolute deadline of a shorter rule", Config{MaxLifetime: 5 * hour}, 0, hour, 3 * hour, -hour, hour, 3 * hour},
+		{"absolute deadline of no rule any more", Config{}, 0, hour, 3 * hour, -hour, hour, 3 * hour},
+	}
+	for _, test := range tests {
+		synctest.Test(t, func(t *testing.T) {
+			fromNow := func(d time.Duration) (at time.Time) {
+				if d != 0 {
+					at = onWall(time.Now().Add(d))
+				}
+				return at
+			}
+			j, tok := newJournal(), token.Generate()
+			j.states[tok.ID] = State{
+				ID: tok.ID, Digest: tok.Digest(), Meta: []byte(`{}`), Lifetime: test.lifetime,
+				Expires: fromNow(test.expires), Until: fromNow(test.until), Created: fromNow(test.created),
+			}
+			s := restored(t, test.cfg, j)
+			if _, expires, err := s.Validate(t.Context(), tok, nil); time.Until(expires) != test.want || err != nil {
+				t.Errorf("%s: expires in %v, error %v, want %v", test.name, time.Until(expires), err, test.want)
+			}
+			state := s.shard(tok.ID).stateLocked(s.shard(tok.ID).records.at(0))
+			if got := fromNow(test.wantUntil); !state.Until.Equal(got) {
+				t.Errorf("%s: ends at %v in any case, want %v", test.name, state.Until, got)
+			}
+		})
+	}
+}
+
+// TestRestoreOld restores a session that is older than the store lets it be: it
+// has ended.
+func TestRestoreOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJournal()
+		s := open(t, Config{Shards: 1, Lifetime: 4 * time.Hour, Journal: j})
+		tok := mustCreateNew(t, s, token.New{Meta: []byte(`{}`), Subject: []byte("ada")})
+		time.Sleep(3 * time.Hour)
+		s = restored(t, Config{Shards: 1, Lifetime: 4 * time.Hour, MaxLifetime: 2 * time.Hour, PurgeInterval: never}, j)
+		if _, err := s.Exchange(t.Context(), tok, nil, nil); !errors.Is(err, token.ErrInvalid) {
+			t.Errorf("Exchange = error %v, want %v", err, token.ErrInvalid)
+		}
+		if got := s.Purge(); got != 1 {
+			t.Errorf("Purge = %d, want 1", got)
 		}
 	})
 }

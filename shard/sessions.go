@@ -1,8 +1,10 @@
 package shard
 
 import (
+	"bytes"
 	"context"
 	"iter"
+	"time"
 
 	"tokenserver/token"
 )
@@ -84,5 +86,120 @@ func (b *listing) yield(s *Store, yield func(token.Session, error) bool) bool {
 		}
 		start = l.end
 	}
+	return true
+}
+
+// maxListed is how many bytes of metadata a listing of a subject has, unless one
+// session alone has more.
+const maxListed = 16 << 20
+
+// SubjectSessions returns the newest live sessions of a subject, the newest
+// first, and whether there are more: limit sessions at most, and 16 MiB of
+// metadata, but for a first session that alone has more. Its error is that of
+// the Journal.
+func (s *Store) SubjectSessions(_ context.Context, name []byte, limit int) (list []token.Session, more bool, err error) {
+	l := subjectListing{subject: NewSubject(name), now: s.now(), limit: limit}
+	sh := s.shardOf(l.subject)
+	var p pacer
+	defer p.close()
+	for goesOn := true; goesOn; {
+		start := time.Now()
+		goesOn = sh.listSubject(&l)
+		p.worked(time.Since(start))
+	}
+	if err := waitAll(l.underWay); err != nil {
+		return nil, false, err
+	}
+	return l.sessions, l.more, nil
+}
+
+// subjectListing is a listing of a subject's sessions that is under way.
+//
+// It remembers its place by the sessions that it has listed. The last one that
+// is still there is followed by the next to be looked at: what was between them
+// has ended. If none is there, that is the newest one.
+type subjectListing struct {
+	subject  Subject
+	now      deadline
+	limit    int
+	sessions []token.Session
+	size     int        // bytes of their metadata
+	trail    []token.ID // theirs, without those that were found to have ended
+	more     bool
+	underWay []*commit // changes that the listing rests on
+}
+
+// listSubject goes on with a listing under one hold of the lock. It returns
+// false if the listing is complete. It then rests on the changes that are still
+// under way: those that were so at an earlier hold, and are no more, last.
+func (sh *shard) listSubject(l *subjectListing) bool {
+	sh.lock()
+	defer sh.mu.Unlock()
+	end := l.size + listBytes
+	for steps := 0; steps < subjectBatch && l.size < end; steps++ {
+		if !sh.listNextLocked(l) {
+			l.underWay = sh.underWayLocked()
+			return false
+		}
+	}
+	return true
+}
+
+// listNextLocked makes one step of a listing: it lists a session, takes one away
+// that has expired, so that none is stepped over twice, or finds that the last
+// one of the trail has ended. It returns false if the listing is complete.
+func (sh *shard) listNextLocked(l *subjectListing) bool {
+	i := sh.subjects[l.subject]
+	if n := len(l.trail); n > 0 {
+		last := sh.ofSubjectLocked(l.trail[n-1], l.subject)
+		if last == 0 {
+			l.trail = l.trail[:n-1]
+			return true
+		}
+		newest := i
+		if i = sh.extras.at(last).next; i == newest {
+			return false
+		}
+	}
+	if i == 0 {
+		return false
+	}
+	r := sh.records.at(sh.extras.at(i).record)
+	if sh.heap.at(r.place).deadline <= l.now {
+		sh.expireLocked(r)
+		return true
+	}
+	return sh.listLocked(l, r, i)
+}
+
+// ofSubjectLocked returns the extra of a session, or 0 if it is not there or not
+// the subject's.
+func (sh *shard) ofSubjectLocked(id token.ID, subject Subject) extraIndex {
+	i, ok := sh.sessions[id]
+	if !ok {
+		return 0
+	}
+	_, e := sh.contentLocked(sh.records.at(i))
+	if e == 0 || sh.extras.at(e).subject != subject {
+		return 0
+	}
+	return e
+}
+
+// listLocked lists a session, or returns false if there is no room for it.
+func (sh *shard) listLocked(l *subjectListing, r *record, i extraIndex) bool {
+	meta, _ := sh.contentLocked(r)
+	n := len(l.sessions)
+	if n >= l.limit || n > 0 && l.size+len(meta) > maxListed {
+		l.more = true
+		return false
+	}
+	l.sessions = append(l.sessions, token.Session{
+		Created: sh.rules.clock.time(sh.extras.at(i).created),
+		Expires: sh.rules.clock.time(sh.heap.at(r.place).deadline),
+		Meta:    bytes.Clone(meta),
+	})
+	l.size += len(meta)
+	l.trail = append(l.trail, r.id)
 	return true
 }

@@ -3,6 +3,8 @@ package shard
 import (
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -10,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tokenserver/internal/storetest"
 	"tokenserver/token"
 )
 
@@ -132,4 +135,241 @@ func TestListingWhileExpiring(t *testing.T) {
 			t.Errorf("%d sessions listed, want the %d of the batch that was read before they expired", n, listRecords)
 		}
 	})
+}
+
+// subjectMetas returns the metadata of a listing's sessions.
+func subjectMetas(l *subjectListing) (metas []string) {
+	for _, session := range l.sessions {
+		metas = append(metas, string(session.Meta))
+	}
+	return metas
+}
+
+// createNumbered creates sessions of ada with the numbers first … last, and
+// returns the token of each.
+func createNumbered(t testing.TB, s *Store, first, last int) map[int]token.Token {
+	t.Helper()
+	tokens := make(map[int]token.Token)
+	for n := first; n <= last; n++ {
+		tokens[n] = mustCreateNew(t, s, token.New{Meta: fmt.Appendf(nil, `{"n":%d}`, n), Subject: []byte("ada")})
+	}
+	return tokens
+}
+
+// numbered returns the metadata of sessions with the numbers newest … oldest.
+func numbered(newest, oldest int) (metas []string) {
+	for n := newest; n >= oldest; n-- {
+		metas = append(metas, fmt.Sprintf(`{"n":%d}`, n))
+	}
+	return metas
+}
+
+// TestSubjectListingBatches lists a subject hold by hold of the lock.
+func TestSubjectListingBatches(t *testing.T) {
+	tests := []struct {
+		name                 string
+		sessions, meta       int // how many, and bytes of metadata of each
+		expired              int // that are newer
+		holds, first, atMost int // holds, sessions listed in the first one and at most
+	}{
+		{"none", 0, 0, 0, 1, 0, 0},
+		{"one", 1, 20, 0, 1, 1, 1},
+		{"a whole batch", subjectBatch, 20, 0, 2, subjectBatch, subjectBatch}, // the second finds the end
+		{"several", 3*subjectBatch + 1, 20, 0, 4, subjectBatch, subjectBatch},
+		{"large", 9, listBytes / 2, 0, 5, 2, 2},
+		{"too large", 3, 2 * listBytes, 0, 4, 1, 1},
+		{"over expired ones", 2, 20, 10 * subjectBatch, 11, 0, 2},
+		{"only expired ones", 0, 20, 2*subjectBatch - 1, 2, 0, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := open(t, Config{Shards: 1, Lifetime: time.Hour, MaxMeta: 4 * listBytes, PurgeInterval: never})
+				for range test.sessions {
+					meta := `{"a":"` + strings.Repeat("x", test.meta-len(`{"a":""}`)) + `"}`
+					mustCreateNew(t, s, token.New{Meta: []byte(meta), Subject: []byte("ada"), Lifetime: 2 * time.Hour})
+				}
+				createFor(t, s, "ada", test.expired)
+				time.Sleep(time.Hour)
+				l := subjectListing{subject: NewSubject([]byte("ada")), now: s.now(), limit: 1000}
+				holds, goesOn := 0, true
+				for ; goesOn; holds++ {
+					before, purged := len(l.sessions), s.Stats().Purged
+					goesOn = s.shards[0].listSubject(&l)
+					if n := len(l.sessions) - before; n > test.atMost || holds == 0 && n != test.first {
+						t.Errorf("hold %d lists %d sessions, want %d in the first and at most %d", holds, n, test.first, test.atMost)
+					}
+					if n := s.Stats().Purged - purged; n > subjectBatch {
+						t.Errorf("hold %d purges %d sessions, want at most %d", holds, n, subjectBatch)
+					}
+					if !s.shards[0].mu.TryLock() {
+						t.Fatal("listSubject kept the lock")
+					}
+					s.shards[0].mu.Unlock()
+				}
+				if holds != test.holds || len(l.sessions) != test.sessions || l.more {
+					t.Errorf("%d sessions in %d holds, more: %v, want %d in %d", len(l.sessions), holds, l.more, test.sessions, test.holds)
+				}
+			})
+		})
+	}
+}
+
+// TestSubjectListingKeepsItsPlace changes a subject's sessions between two holds
+// of the lock: what was there throughout is listed once.
+func TestSubjectListingKeepsItsPlace(t *testing.T) {
+	const n = 3 * subjectBatch // sessions 1 … n, and last is the last one that the first hold lists
+	const last = n - subjectBatch + 1
+	type tokens = map[int]token.Token
+	end := func(t *testing.T, s *Store, all tokens, first, last int) {
+		for i := first; i <= last; i++ {
+			if err := s.Delete(t.Context(), all[i]); err != nil {
+				t.Errorf("Delete = error %v", err)
+			}
+		}
+	}
+	tests := []struct {
+		name   string
+		change func(*testing.T, *Store, tokens)
+		want   []string // listed after the first hold
+	}{
+		{"nothing", func(*testing.T, *Store, tokens) {}, numbered(last-1, 1)},
+		{"the last one listed ends", func(t *testing.T, s *Store, all tokens) { end(t, s, all, last, last) }, numbered(last-1, 1)},
+		{"all listed but one end", func(t *testing.T, s *Store, all tokens) { end(t, s, all, last, n-1) }, numbered(last-1, 1)},
+		{"all listed end", func(t *testing.T, s *Store, all tokens) { end(t, s, all, last, n) }, numbered(last-1, 1)},
+		{"more end than were listed", func(t *testing.T, s *Store, all tokens) { end(t, s, all, last-5, n) }, numbered(last-6, 1)},
+		{"the next ones end", func(t *testing.T, s *Store, all tokens) { end(t, s, all, last-5, last-1) }, numbered(last-6, 1)},
+		{"the oldest end", func(t *testing.T, s *Store, all tokens) { end(t, s, all, 1, 5) }, numbered(last-1, 6)},
+		{"all that are left end", func(t *testing.T, s *Store, all tokens) { end(t, s, all, 1, last-1) }, nil},
+		{"all end", func(t *testing.T, s *Store, all tokens) { end(t, s, all, 1, n) }, nil},
+		{"newer ones begin", func(t *testing.T, s *Store, _ tokens) { createNumbered(t, s, n+1, 2*n) }, numbered(last-1, 1)},
+		{"extras are used again", func(t *testing.T, s *Store, all tokens) {
+			end(t, s, all, last, n)
+			createFor(t, s, "bob", subjectBatch)
+		}, numbered(last-1, 1)},
+		{"an exchange", func(t *testing.T, s *Store, all tokens) {
+			mustExchange(t, s, all[last], []byte(`{"n":0}`))
+			mustExchange(t, s, all[last-1], []byte(`{"m":1}`))
+		}, append([]string{fmt.Sprintf(`{"n":%d,"m":1}`, last-1)}, numbered(last-2, 1)...)},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := open(t, Config{Shards: 1, PurgeInterval: never})
+			all := createNumbered(t, s, 1, n)
+			createFor(t, s, "bob", 1)
+			l := subjectListing{subject: NewSubject([]byte("ada")), now: s.now(), limit: 1000}
+			s.shards[0].listSubject(&l)
+			test.change(t, s, all)
+			for s.shards[0].listSubject(&l) {
+			}
+			if got, want := subjectMetas(&l), append(numbered(n, last), test.want...); !slices.Equal(got, want) || l.more {
+				t.Errorf("listed %q, more: %v, want %q", got, l.more, want)
+			}
+		})
+	}
+}
+
+// TestSubjectListingAmongOthers makes random changes between all holds of a
+// listing's lock: what is there throughout is listed once, what had expired is
+// not listed, and all is in the order of creation.
+func TestSubjectListingAmongOthers(t *testing.T) {
+	rng := storetest.NewRand(storetest.Seed(t))
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			s := open(t, Config{Shards: 1, Lifetime: time.Hour, PurgeInterval: never})
+			all := make(map[int]token.Token)
+			n := 0
+			create := func() {
+				n++
+				lifetime := time.Duration(1+rng.IntN(2)) * time.Hour
+				meta := fmt.Appendf(nil, `{"n":%d}`, n)
+				all[n] = mustCreateNew(t, s, token.New{Meta: meta, Subject: []byte("ada"), Lifetime: lifetime})
+				if lifetime == time.Hour {
+					delete(all, n)
+				}
+			}
+			for range rng.IntN(20 * subjectBatch) {
+				create()
+			}
+			time.Sleep(time.Hour)
+			l := subjectListing{subject: NewSubject([]byte("ada")), now: s.now(), limit: 10_000}
+			existed, lived := n, maps.Clone(all)
+			for s.shards[0].listSubject(&l) {
+				if rng.IntN(4) == 0 {
+					s.Purge()
+				}
+				for number := range n {
+					if tok, lives := all[number]; lives && rng.IntN(10) == 0 {
+						s.Delete(t.Context(), tok)
+						delete(all, number)
+					}
+				}
+				create()
+			}
+			seen, before := make(map[int]bool), n+1
+			for _, meta := range subjectMetas(&l) {
+				var number int
+				fmt.Sscanf(meta, `{"n":%d}`, &number)
+				if number >= before {
+					t.Errorf("session %d is listed after session %d", number, before)
+				}
+				if _, ok := lived[number]; number <= existed && !ok {
+					t.Errorf("session %d is listed, and had expired", number)
+				}
+				seen[number], before = true, number
+			}
+			for number := range all {
+				if number <= existed && !seen[number] {
+					t.Errorf("session %d of %d is not listed", number, existed)
+				}
+			}
+		})
+	}
+}
+
+// TestSubjectListingRestsOnChanges has a session change between two holds of a
+// listing's lock.
+func TestSubjectListingRestsOnChanges(t *testing.T) {
+	j := newJournal()
+	w := newWaiting(t, j, time.Minute)
+	createFor(t, w.s, "ada", subjectBatch)
+	l := subjectListing{subject: NewSubject([]byte("ada")), now: w.s.now(), limit: 1000}
+	sh := &w.s.shards[0]
+	if !sh.listSubject(&l) {
+		t.Fatal("the listing is complete after one hold, want two")
+	}
+	held := j.hold(w.tok.ID)
+	change := w.start(func() error { return w.exchange(w.tok, `{"a":2}`) })
+	w.mustWait(1, change)
+	if sh.listSubject(&l) || len(l.underWay) != 1 || l.underWay[0].id != w.tok.ID {
+		t.Errorf("the listing rests on %d changes, want that of its last session", len(l.underWay))
+	}
+	if got := subjectMetas(&l); got[len(got)-1] != `{"a":2}` {
+		t.Errorf("the last session is %s, want %s", got[len(got)-1], `{"a":2}`)
+	}
+	held.release(nil)
+	<-change
+}
+
+func TestOfSubject(t *testing.T) {
+	s := open(t, Config{Shards: 1, PurgeInterval: never})
+	sh := &s.shards[0]
+	mine := createFor(t, s, "ada", 2)
+	s.Delete(t.Context(), mine[1])
+	tests := map[string]struct {
+		id   token.ID
+		want bool
+	}{
+		"its own":                      {mine[0].ID, true},
+		"one that has ended":           {mine[1].ID, false},
+		"another subject's":            {createFor(t, s, "bob", 1)[0].ID, false},
+		"nobody's":                     {mustCreate(t, s, `{}`).ID, false},
+		"nobody's, with its own extra": {mustCreateNew(t, s, token.New{Meta: []byte(`{}`), Lifetime: time.Hour}).ID, false},
+		"unknown":                      {token.Generate().ID, false},
+	}
+	for name, test := range tests {
+		if got := sh.ofSubjectLocked(test.id, NewSubject([]byte("ada"))); (got != 0) != test.want {
+			t.Errorf("%s: ofSubjectLocked = extra %d, want one: %v", name, got, test.want)
+		}
+	}
 }

@@ -242,7 +242,9 @@ func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 	meta, steps, c, err := s.exchange(t, &x, dst)
 	if err == token.ErrFull {
 		s.makeRoom(x.now)
-		x.now = s.now() // a grace begins when the token is spent, not before the purge
+		if x.lineage == nil {
+			x.now = s.now() // a grace begins when the token is spent, not before the purge
+		}
 		meta, steps, c, err = s.exchange(t, &x, dst)
 	}
 	if failed := c.wait(); failed != nil {

@@ -118,15 +118,19 @@ func (subject Subject) hash() uint64 {
 	return binary.LittleEndian.Uint64(subject[:]) >> (64 - subjectBits) << (64 - subjectBits)
 }
 
-// endBatch is how many sessions of a subject are ended under one hold of a lock.
-const endBatch = 32
+// shardOf returns the shard that has all sessions of a subject.
+func (s *Store) shardOf(subject Subject) *shard { return &s.shards[subject.hash()>>s.shift] }
+
+// subjectBatch is how many sessions of a subject are ended, or looked at for a
+// listing, under one hold of a lock.
+const subjectBatch = 32
 
 // EndSubject ends each session of a subject that exists at the call and returns
 // how many lived. An exchange of one of them that comes in between is no way
 // out: its session ends all the same.
 func (s *Store) EndSubject(_ context.Context, name []byte) (ended int, err error) {
 	subject, now := NewSubject(name), s.now()
-	sh := &s.shards[subject.hash()>>s.shift]
+	sh := s.shardOf(subject)
 	var p pacer
 	defer p.close()
 	for more := true; more; {
@@ -153,7 +157,7 @@ func (sh *shard) endSubject(subject Subject, now deadline) (batch endedSessions,
 	sh.lock()
 	defer sh.mu.Unlock()
 	batch.commits = sh.underWayLocked()
-	for range endBatch {
+	for range subjectBatch {
 		newest, ok := sh.subjects[subject]
 		if !ok {
 			return batch, false
@@ -174,75 +178,4 @@ func (sh *shard) endSubject(subject Subject, now deadline) (batch endedSessions,
 		}
 	}
 	return batch, true
-}
-
-// maxExpired is over how many expired sessions a listing of a subject steps
-// under one hold of a lock: the purge is about to take them away.
-const maxExpired = 1000
-
-// SubjectSessions returns the newest live sessions of a subject, limit at most,
-// and whether there are more.
-func (s *Store) SubjectSessions(_ context.Context, name []byte, limit int) (list []token.Session, more bool, err error) {
-	subject, now := NewSubject(name), s.now()
-	sh := &s.shards[subject.hash()>>s.shift]
-	ids, more, under := sh.subjectIDs(subject, now, limit)
-	if err := waitAll(under); err != nil {
-		return nil, false, err
-	}
-	for _, id := range ids {
-		session, c, ok := s.listed(sh, id, subject, now)
-		if err := c.wait(); err != nil {
-			return nil, false, err
-		}
-		if ok {
-			list = append(list, session)
-		}
-	}
-	return list, more, nil
-}
-
-// subjectIDs returns the ids of a subject's newest live sessions, limit at most,
-// and whether there are more, or may be behind maxExpired expired ones.
-func (sh *shard) subjectIDs(subject Subject, now deadline, limit int) (ids []token.ID, more bool, under []*commit) {
-	sh.rlock()
-	defer sh.mu.RUnlock()
-	newest, ok := sh.subjects[subject]
-	if !ok {
-		return nil, false, sh.underWayLocked()
-	}
-	i := newest
-	for range limit + maxExpired {
-		e := sh.extras.at(i)
-		if r := sh.records.at(e.record); sh.heap.at(r.place).deadline > now {
-			if len(ids) == limit {
-				return ids, true, sh.underWayLocked()
-			}
-			ids = append(ids, r.id)
-		}
-		if i = e.next; i == newest {
-			return ids, false, sh.underWayLocked()
-		}
-	}
-	return ids, true, sh.underWayLocked()
-}
-
-// listed returns what a listing tells of a session, if it is still there, and
-// the change that this rests on.
-func (s *Store) listed(sh *shard, id token.ID, subject Subject, now deadline) (token.Session, *commit, bool) {
-	sh.rlock()
-	defer sh.mu.RUnlock()
-	c := sh.pending[id]
-	r := sh.liveLocked(id, now)
-	if r == nil {
-		return token.Session{}, c, false
-	}
-	meta, i := sh.contentLocked(r)
-	if i == 0 || sh.extras.at(i).subject != subject {
-		return token.Session{}, c, false
-	}
-	return token.Session{
-		Created: s.rules.clock.time(sh.extras.at(i).created),
-		Expires: s.rules.clock.time(sh.heap.at(r.place).deadline),
-		Meta:    append([]byte(nil), meta...),
-	}, c, true
 }

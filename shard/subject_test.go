@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -86,7 +85,7 @@ func TestSubjectStats(t *testing.T) {
 
 // TestEndSubjectInBatches ends a subject's sessions hold by hold of the lock.
 func TestEndSubjectInBatches(t *testing.T) {
-	for _, n := range []int{0, 1, endBatch - 1, endBatch, endBatch + 1, 10*endBatch + 3} {
+	for _, n := range []int{0, 1, subjectBatch - 1, subjectBatch, subjectBatch + 1, 10*subjectBatch + 3} {
 		s := open(t, Config{Shards: 1, PurgeInterval: never})
 		createFor(t, s, "ada", n)
 		createFor(t, s, "bob", 1)
@@ -94,8 +93,8 @@ func TestEndSubjectInBatches(t *testing.T) {
 		for more := true; more; {
 			var batch endedSessions
 			batch, more = sh.endSubject(NewSubject([]byte("ada")), s.now())
-			if want := min(left, endBatch); batch.live != want || more != (left >= endBatch) || len(batch.commits) != 0 {
-				t.Errorf("%d left: a batch of %d, more: %v, want %d, %v", left, batch.live, more, want, left >= endBatch)
+			if want := min(left, subjectBatch); batch.live != want || more != (left >= subjectBatch) || len(batch.commits) != 0 {
+				t.Errorf("%d left: a batch of %d, more: %v, want %d, %v", left, batch.live, more, want, left >= subjectBatch)
 			}
 			left -= batch.live
 			if !sh.mu.TryLock() {
@@ -190,83 +189,4 @@ func TestEndSubjectSparesNewer(t *testing.T) {
 			mustExchange(t, s, tok, nil)
 		}
 	})
-}
-
-// TestSubjectSessionsAreBounded lists a subject most of whose sessions have
-// expired: over so many, and no more, a listing steps.
-func TestSubjectSessionsAreBounded(t *testing.T) {
-	tests := []struct {
-		expired, limit int
-		list           int
-		more           bool
-	}{
-		{0, 1, 1, true}, {0, 2, 2, false}, {maxExpired - 2, 2, 2, false}, {maxExpired, 2, 2, false},
-		{maxExpired, 1, 1, true}, {maxExpired + 1, 2, 1, true}, {maxExpired + 3, 2, 0, true},
-	}
-	for _, test := range tests {
-		synctest.Test(t, func(t *testing.T) {
-			s := open(t, Config{Shards: 1, Lifetime: time.Hour, PurgeInterval: never})
-			for range 2 {
-				mustCreateNew(t, s, token.New{Meta: []byte(`{}`), Subject: []byte("ada"), Lifetime: 2 * time.Hour})
-			}
-			createFor(t, s, "ada", test.expired)
-			time.Sleep(time.Hour)
-			list, more, err := s.SubjectSessions(t.Context(), []byte("ada"), test.limit)
-			if len(list) != test.list || more != test.more || err != nil {
-				t.Errorf("%d expired: SubjectSessions(limit %d) = %d sessions, more: %v, error %v, want %d, %v",
-					test.expired, test.limit, len(list), more, err, test.list, test.more)
-			}
-			s.Purge()
-			list, more, err = s.SubjectSessions(t.Context(), []byte("ada"), test.limit)
-			if len(list) != test.limit || more != (test.limit < 2) || err != nil {
-				t.Errorf("purged: SubjectSessions(limit %d) = %d sessions, more: %v, error %v, want %d",
-					test.limit, len(list), more, err, test.limit)
-			}
-		})
-	}
-}
-
-// TestListedLooksAgain has sessions change between the two looks of a listing.
-func TestListedLooksAgain(t *testing.T) {
-	s := open(t, Config{Shards: 1, PurgeInterval: never})
-	subject, sh := NewSubject([]byte("ada")), &s.shards[0]
-	tokens := createFor(t, s, "ada", 2)
-	other := mustCreateNew(t, s, token.New{Meta: []byte(`{}`), Subject: []byte("bob")})
-	plain := mustCreate(t, s, `{}`)
-	ids, _, _ := sh.subjectIDs(subject, s.now(), 10)
-	if len(ids) != 2 || ids[0] != tokens[1].ID || ids[1] != tokens[0].ID {
-		t.Fatalf("subjectIDs = %d ids, want those of the 2 sessions, the newest first", len(ids))
-	}
-	mustExchange(t, s, tokens[0], []byte(`{"a":2}`))
-	s.Delete(t.Context(), tokens[1])
-	tests := []struct {
-		id   token.ID
-		want string // empty for not listed
-	}{
-		{tokens[0].ID, `{"a":2}`}, {tokens[1].ID, ""}, {other.ID, ""}, {plain.ID, ""}, {token.Generate().ID, ""},
-	}
-	for i, test := range tests {
-		got, _, ok := s.listed(sh, test.id, subject, s.now())
-		if !bytes.Equal(got.Meta, []byte(test.want)) || ok != (test.want != "") {
-			t.Errorf("session %d: listed = %q, %v, want %q", i, got.Meta, ok, test.want)
-		}
-	}
-}
-
-// TestListedRestsOnChanges has the second look of a listing meet a change under way.
-func TestListedRestsOnChanges(t *testing.T) {
-	j := newJournal()
-	w := newWaiting(t, j, time.Minute)
-	held := j.hold(w.tok.ID)
-	change := w.start(func() error { return w.exchange(w.tok, "") })
-	w.mustWait(1, change)
-	subject, sh := NewSubject([]byte("ada")), &w.s.shards[0]
-	if _, c, ok := w.s.listed(sh, w.tok.ID, subject, w.s.now()); c == nil || !ok {
-		t.Errorf("listed = rests on a change: %v, %v, want true, true", c != nil, ok)
-	}
-	held.release(nil)
-	<-change
-	if _, c, ok := w.s.listed(sh, w.tok.ID, subject, w.s.now()); c != nil || !ok {
-		t.Errorf("listed = rests on a change: %v, %v, want false, true", c != nil, ok)
-	}
 }

@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"context"
-	"iter"
 	"runtime"
 	"slices"
 	"sync"
@@ -322,53 +321,6 @@ func (n *naive) endUnchangedLocked(name string) (ended int) {
 		}
 	}
 	return ended
-}
-
-func (n *naive) SubjectSessions(_ context.Context, name []byte, limit int) ([]token.Session, bool, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var all []*naiveSession
-	for _, s := range n.sessions {
-		if s.subject == string(name) && s.subject != "" && (n.liveLocked(s) || n.defect == "expired are the subject's") {
-			all = append(all, s)
-		}
-	}
-	slices.SortFunc(all, func(a, b *naiveSession) int {
-		if n.defect == "oldest first" {
-			return a.number - b.number
-		}
-		if n.defect == "exchange makes newer" {
-			return b.expires.Compare(a.expires)
-		}
-		return b.number - a.number
-	})
-	var list []token.Session
-	for _, s := range all[:min(limit, len(all))] {
-		list = append(list, token.Session{Created: s.created, Expires: s.expires, Meta: []byte(s.meta)})
-	}
-	return list, len(all) > limit || len(all) == limit && n.defect == "more without more", nil
-}
-
-func (n *naive) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var all []naiveSession
-	for _, s := range n.sessions {
-		if n.liveLocked(s) || n.defect == "expired are listed" {
-			all = append(all, *s)
-		}
-	}
-	return func(yield func(token.Session, error) bool) {
-		for _, s := range all {
-			if err := ctx.Err(); err != nil {
-				yield(token.Session{}, err)
-				return
-			}
-			if !yield(token.Session{Expires: s.expires, Meta: []byte(s.meta)}, nil) {
-				return
-			}
-		}
-	}
 }
 
 func (n *naive) liveLocked(s *naiveSession) bool {

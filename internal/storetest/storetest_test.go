@@ -112,6 +112,9 @@ func TestSuiteNotices(t *testing.T) {
 		{"exchange makes newer", "Subjects"},
 		{"more without more", "Subjects"},
 		{"more without more", "RandomWalk"},
+		{"expired hide others", "Subjects"},
+		{"listed without bound", "Subjects"},
+		{"large one not listed", "Subjects"},
 		{"nobody is a subject", "Subjects"},
 		{"nobody is a subject", "RandomWalk"},
 	}

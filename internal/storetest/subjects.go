@@ -15,6 +15,7 @@ func (h Harness) subjectTests() []test {
 	lifetime, _, _ := h.phases()
 	plain := Config{Lifetime: time.Hour}
 	expiring := Config{Lifetime: lifetime}
+	large := Config{Lifetime: time.Hour, MaxMeta: maxListed + 1}
 	grace := Config{Lifetime: time.Hour, Grace: time.Minute}
 	revoke := Config{Lifetime: time.Hour, Grace: time.Minute, RevokeOnReuse: true}
 	return []test{
@@ -29,6 +30,8 @@ func (h Harness) subjectTests() []test {
 		{name: "ListLive", cfg: expiring, run: testSubjectSessionsLive},
 		{name: "ListRevoked", cfg: revoke, run: testSubjectSessionsRevoked},
 		{name: "ListIsACopy", cfg: plain, run: testSubjectSessionsCopy},
+		{name: "ListOverExpired", cfg: expiring, run: testSubjectSessionsOverExpired},
+		{name: "ListBytes", cfg: large, run: testSubjectSessionsBytes},
 		{name: "EndRacesExchanges", cfg: plain, run: testEndRacesExchanges},
 		{name: "EndRacesExchangesInGrace", cfg: revoke, run: testEndRacesExchanges},
 		{name: "EndRacesCreates", cfg: plain, run: testEndRacesCreates},
@@ -153,93 +156,6 @@ func testSubjectNobody(t *tester) {
 	t.endSubject("", 0)
 	t.wantListed([]string{`{"a":1}`, `{"b":1}`})
 	t.exchange(tok, "", `{"a":1}`)
-}
-
-// testSubjectSessions lists sessions with all that is told of them, which an
-// exchange does not make newer.
-func testSubjectSessions(t *tester) {
-	lifetime, _, _ := t.phases()
-	const gap = 20 * time.Millisecond
-	t.subjectSessions("ada", 10, false)
-	start := time.Now()
-	first := t.createFor("ada", `{"n":1}`)
-	time.Sleep(gap)
-	t.createFor("ada", `{"n":2}`)
-	t.createFor("bob", `{"n":3}`)
-	time.Sleep(gap)
-	t.createNew(token.New{Subject: []byte("ada"), Meta: []byte(`{"n":4}`), Lifetime: 2 * lifetime})
-	time.Sleep(gap)
-	first = t.exchange(first, `{"m":1}`, `{"n":1,"m":1}`)
-	got := t.subjectSessions("ada", 10, false, `{"n":4}`, `{"n":2}`, `{"n":1,"m":1}`)
-	want := []struct{ created, expires time.Duration }{
-		{2 * gap, 2*gap + 2*lifetime}, {gap, gap + lifetime}, {0, 3*gap + lifetime},
-	}
-	for i, s := range got {
-		t.expiresIn(s.Created, time.Until(start.Add(want[i].created)))
-		t.expiresIn(s.Expires, time.Until(start.Add(want[i].expires)))
-	}
-	t.exchange(first, "", `{"n":1,"m":1}`)
-	t.subjectSessions("bob", 10, false, `{"n":3}`)
-}
-
-func testSubjectSessionsLimit(t *tester) {
-	const n = 20
-	tokens, metas := t.createManyFor("ada", n)
-	t.createManyFor("bob", 3)
-	newestFirst := slices.Clone(metas)
-	slices.Reverse(newestFirst)
-	for _, limit := range []int{1, 2, n - 1, n, n + 1, 1000} {
-		t.subjectSessions("ada", limit, limit < n, newestFirst[:min(limit, n)]...)
-	}
-	// Sessions leave the ends of the list, and its middle.
-	for i, gone := range []int{n - 1, 0, n / 2} {
-		t.delete(tokens[gone])
-		newestFirst = slices.DeleteFunc(newestFirst, func(meta string) bool { return meta == metas[gone] })
-		rest := n - 1 - i
-		t.subjectSessions("ada", rest, false, newestFirst...)
-		t.subjectSessions("ada", rest-1, true, newestFirst[:rest-1]...)
-	}
-}
-
-func testSubjectSessionsLive(t *tester) {
-	lifetime, _, _ := t.phases()
-	long := func(meta string) token.Token {
-		return t.createNew(token.New{Subject: []byte("ada"), Meta: []byte(meta), Lifetime: 4 * lifetime})
-	}
-	long(`{"n":1}`)
-	time.Sleep(2 * time.Millisecond)
-	deleted := long(`{"n":2}`)
-	for i := range 5 {
-		t.createFor("ada", fmt.Sprintf(`{"expires":%d}`, i))
-	}
-	t.delete(deleted)
-	t.sleepUntil(time.Now().Add(lifetime))
-	t.subjectSessions("ada", 1, false, `{"n":1}`)
-	last := long(`{"n":3}`)
-	t.subjectSessions("ada", 1, true, `{"n":3}`)
-	t.subjectSessions("ada", 2, false, `{"n":3}`, `{"n":1}`)
-	t.delete(last)
-	t.subjectSessions("ada", 2, false, `{"n":1}`)
-	t.wantListed([]string{`{"n":1}`})
-}
-
-func testSubjectSessionsRevoked(t *tester) {
-	_, metas := t.createManyFor("ada", 2)
-	chain := t.exchangeTimes(graceSteps+1, t.createFor("ada", `{"stolen":1}`), `{"stolen":1}`)
-	t.subjectSessions("ada", 10, false, `{"stolen":1}`, metas[1], metas[0])
-	t.exchangeError(chain[0], "", token.ErrInvalid)
-	t.subjectSessions("ada", 10, false, metas[1], metas[0])
-	t.endSubject("ada", 2)
-}
-
-func testSubjectSessionsCopy(t *tester) {
-	tokens, metas := t.createManyFor("ada", 3)
-	for _, s := range t.subjectSessions("ada", 10, false, metas[2], metas[1], metas[0]) {
-		spoil(s.Meta)
-	}
-	for i, tok := range tokens {
-		t.exchange(tok, "", metas[i])
-	}
 }
 
 // testEndRacesExchanges ends sessions that are being exchanged all the time:

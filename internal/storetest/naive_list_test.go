@@ -1,0 +1,72 @@
+package storetest
+
+import (
+	"context"
+	"iter"
+	"slices"
+
+	"tokenserver/token"
+)
+
+func (n *naive) SubjectSessions(_ context.Context, name []byte, limit int) ([]token.Session, bool, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var all []*naiveSession
+	for _, s := range n.sessions {
+		if s.subject == string(name) && s.subject != "" && (n.liveLocked(s) || n.defect == "expired are the subject's" || n.defect == "expired hide others") {
+			all = append(all, s)
+		}
+	}
+	slices.SortFunc(all, func(a, b *naiveSession) int {
+		if n.defect == "oldest first" {
+			return a.number - b.number
+		}
+		if n.defect == "exchange makes newer" {
+			return b.expires.Compare(a.expires)
+		}
+		return b.number - a.number
+	})
+	if n.defect == "expired hide others" {
+		limit = min(limit, 1000)
+		all = slices.DeleteFunc(all[:min(2*limit, len(all))], func(s *naiveSession) bool { return !n.liveLocked(s) })
+	}
+	list := n.firstLocked(all, limit)
+	return list, len(all) > len(list) || len(all) == limit && n.defect == "more without more", nil
+}
+
+// firstLocked returns as many sessions as a listing has.
+func (n *naive) firstLocked(all []*naiveSession, limit int) (list []token.Session) {
+	size := 0
+	for _, s := range all[:min(limit, len(all))] {
+		size += len(s.meta)
+		switch {
+		case size <= maxListed || n.defect == "listed without bound":
+		case len(list) > 0 || n.defect == "large one not listed":
+			return list
+		}
+		list = append(list, token.Session{Created: s.created, Expires: s.expires, Meta: []byte(s.meta)})
+	}
+	return list
+}
+
+func (n *naive) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var all []naiveSession
+	for _, s := range n.sessions {
+		if n.liveLocked(s) || n.defect == "expired are listed" {
+			all = append(all, *s)
+		}
+	}
+	return func(yield func(token.Session, error) bool) {
+		for _, s := range all {
+			if err := ctx.Err(); err != nil {
+				yield(token.Session{}, err)
+				return
+			}
+			if !yield(token.Session{Expires: s.expires, Meta: []byte(s.meta)}, nil) {
+				return
+			}
+		}
+	}
+}
