@@ -22,7 +22,7 @@ var meta = []byte(`{"user":"user-123456","name":"Grace Hopper","roles":["admin",
 var patch = []byte(`{"theme":"light"}`)
 
 func init() {
-	if len(meta) != 115 || strings.ContainsAny(string(meta), "\n\t") {
+	if len(meta) != 115 || len(metaOf(0)) != len(meta) || strings.ContainsAny(string(meta), "\n\t") {
 		panic("bench: the metadata is not the 115 bytes that the figures are for")
 	}
 }
@@ -92,11 +92,14 @@ func each(ws []*worker, n int, op func(w *worker)) {
 }
 
 // fill calls create for each of n sessions, on all processors.
-func fill(n int, create func(i int)) {
+func fill(n int, create func(i int)) { fillBy(runtime.GOMAXPROCS(0), n, create) }
+
+// fillBy is fill by as many goroutines as given, for a create that waits.
+func fillBy(goroutines, n int, create func(i int)) {
 	var wg sync.WaitGroup
-	for p := range runtime.GOMAXPROCS(0) {
+	for g := range goroutines {
 		wg.Go(func() {
-			for i := p; i < n; i += runtime.GOMAXPROCS(0) {
+			for i := g; i < n; i += goroutines {
 				create(i)
 			}
 		})

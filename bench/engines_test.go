@@ -30,12 +30,15 @@ type ours struct {
 }
 
 func newOurs(n, shards int) *ours {
-	return &ours{shard.New(shard.Config{Shards: shards, Lifetime: lifetime}), make([]token.Token, n)}
+	return newOursOf(n, shard.Config{Shards: shards, Lifetime: lifetime})
 }
 
 // newOursWith leaves the purge to the benchmark.
 func newOursWith(n int, lifetime time.Duration) *ours {
-	config := shard.Config{Lifetime: lifetime, PurgeInterval: time.Hour}
+	return newOursOf(n, shard.Config{Lifetime: lifetime, PurgeInterval: time.Hour})
+}
+
+func newOursOf(n int, config shard.Config) *ours {
 	return &ours{shard.New(config), make([]token.Token, n)}
 }
 

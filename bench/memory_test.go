@@ -44,6 +44,8 @@ func tokensBytes(e engine) uint64 {
 	switch e := e.(type) {
 	case *ours:
 		return uint64(len(e.tokens)) * 24
+	case withSubjects:
+		return tokensBytes(e.ours)
 	case *mapStore:
 		return uint64(len(e.tokens)) * 16
 	case *otterStore:

@@ -50,7 +50,7 @@ func halfRateName(name string) string { return "HalfRate/case=" + name }
 
 func (b *bench) topShape() shape {
 	// It has to wait until all sessions are there.
-	return shape{pipeline: 1, sessions: b.plan.sessions, warmUp: b.plan.expirySpread + time.Second, duration: b.plan.duration}
+	return shape{connections: connections, pipeline: 1, sessions: b.plan.sessions, warmUp: b.plan.expirySpread + time.Second, duration: b.plan.duration}
 }
 
 // halfShape begins to measure when the first session expires, and ends when the last one has
@@ -59,7 +59,7 @@ func (b *bench) topShape() shape {
 func (b *bench) halfShape(name string, rate int) shape {
 	p := b.plan
 	s := shape{
-		pipeline: 1, rate: rate, sessions: min(max(rate/10, connections), p.sessions),
+		connections: connections, pipeline: 1, rate: rate, sessions: min(max(rate/10, connections), p.sessions),
 		warmUp: p.expiryLifetime, duration: p.expirySpread + 2*purgeInterval,
 	}
 	if name == caseFloor {
@@ -96,7 +96,7 @@ func (b *bench) startExpiringServer(ctx context.Context, name string) (*process,
 	if err != nil {
 		return nil, err
 	}
-	return startServer(ctx, self, func(host, port string) []string { return b.expiringArgs(host, port, name) })
+	return startServer(ctx, serverCPU, self, func(host, port string) []string { return b.expiringArgs(host, port, name) })
 }
 
 // expiringArgs returns the arguments of the server for a case.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -24,15 +25,13 @@ type contender struct {
 var contenders = []contender{
 	{
 		name: "token-server", program: "token-server",
-		args: func(host, port string) []string {
-			return []string{"--address", host, "--port", port, "--admin-address", "off"}
-		},
-		load: "token-load", loadFlags: []string{"--mix", "exchange=1", "--seed", "1"},
+		args: tokenServerArgs,
+		load: "token-load", loadFlags: exchangesOnly,
 	},
 	{
 		name: "redis-server", program: "redis-server",
 		args: func(host, port string) []string {
-			return []string{"--bind", host, "--port", port, "--save", "", "--appendonly", "no"}
+			return append(redisArgs(host, port), "--appendonly", "no")
 		},
 		load: "redisload",
 	},
@@ -41,12 +40,23 @@ var contenders = []contender{
 		args: func(host, port string) []string {
 			return []string{"--address", host + ":" + port, "--meta-size", strconv.Itoa(metaSize)}
 		},
-		load: "token-load", loadFlags: []string{"--mix", "exchange=1", "--seed", "1", "--unchecked"},
+		load: "token-load", loadFlags: append(slices.Clone(exchangesOnly), "--unchecked"),
 	},
 }
 
+func tokenServerArgs(host, port string) []string {
+	return []string{"--address", host, "--port", port, "--admin-address", "off"}
+}
+
+func redisArgs(host, port string) []string {
+	return []string{"--bind", host, "--port", port, "--save", ""}
+}
+
+var exchangesOnly = []string{"--mix", "exchange=1", "--seed", "1"} // of token-load
+
 // shape is what a load's flags say.
 type shape struct {
+	connections      int
 	pipeline         int
 	sessions         int
 	warmUp, duration time.Duration
@@ -56,7 +66,7 @@ type shape struct {
 // loadArgs returns the arguments of a load, as its program takes them.
 func (c *contender) loadArgs(address string, s shape) []string {
 	args := []string{
-		"--address", address, "--connections", strconv.Itoa(connections), "--pipeline", strconv.Itoa(s.pipeline),
+		"--address", address, "--connections", strconv.Itoa(s.connections), "--pipeline", strconv.Itoa(s.pipeline),
 		"--sessions", strconv.Itoa(s.sessions), "--meta-size", strconv.Itoa(metaSize),
 		"--warm-up", s.warmUp.String(), "--duration", s.duration.String(), "--json",
 	}
@@ -68,7 +78,7 @@ func (c *contender) loadArgs(address string, s shape) []string {
 
 // start starts the contender.
 func (b *bench) start(ctx context.Context, c *contender) (*process, error) {
-	return startServer(ctx, b.programPath(c.program), c.args)
+	return startServer(ctx, serverCPU, b.programPath(c.program), c.args)
 }
 
 // programPath returns the path of a program that was built, or the name of one of the system's.
@@ -102,18 +112,26 @@ func (b *bench) measureContender(ctx context.Context, c *contender, pipeline int
 		return err
 	}
 	defer s.stop()
-	p := b.plan
-	m, err := b.runLoad(ctx, s, c, shape{pipeline: pipeline, sessions: p.sessions, warmUp: p.warmUp, duration: p.duration})
+	m, err := b.runLoad(ctx, s, c, b.plan.fullLoad(connections, pipeline))
 	if err != nil {
 		return err
 	}
+	return b.writeFullLoad(loadName(c.name, pipeline), m)
+}
+
+// fullLoad is as many requests as there can be.
+func (p *plan) fullLoad(connections, pipeline int) shape {
+	return shape{connections: connections, pipeline: pipeline, sessions: p.sessions, warmUp: p.warmUp, duration: p.duration}
+}
+
+func (b *bench) writeFullLoad(name string, m *measured, more ...value) error {
 	if !isMeasured(m.cpuPerRequest()) {
 		return errors.New("the measurement is too short for the account of processor time")
 	}
 	values := []value{
 		{m.Throughput, "req/s"}, {m.cpuPerRequest(), "cpu-us/req"}, {100 * m.busy, "busy-%"},
 	}
-	return b.write(loadName(c.name, pipeline), m.Requests, append(values, m.percentiles()...))
+	return b.write(name, m.Requests, slices.Concat(values, m.percentiles(), more))
 }
 
 func loadName(server string, pipeline int) string {
@@ -157,9 +175,13 @@ func (m *measured) window(start time.Time) (from, to time.Time) {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// runLoad runs a load against s. Any wrong answer is an error.
+// runLoad runs a load against s, on the loads' processor. Any wrong answer is an error.
 func (b *bench) runLoad(ctx context.Context, s *process, c *contender, sh shape) (*measured, error) {
-	cmd := pinned(ctx, loadCPU, b.programPath(c.load), c.loadArgs(s.address, sh)...)
+	return b.runLoadOn(ctx, loadCPU, s, c, sh)
+}
+
+func (b *bench) runLoadOn(ctx context.Context, cpu int, s *process, c *contender, sh shape) (*measured, error) {
+	cmd := command(ctx, cpu, b.programPath(c.load), c.loadArgs(s.address, sh)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	start := time.Now()
@@ -208,7 +230,7 @@ func (b *bench) measureResidentOf(ctx context.Context, c *contender) error {
 		return err
 	}
 	n := b.plan.residentSessions
-	if _, err := b.runLoad(ctx, s, c, shape{pipeline: 1, sessions: n, duration: 100 * time.Millisecond}); err != nil {
+	if _, err := b.runLoad(ctx, s, c, shape{connections: connections, pipeline: 1, sessions: n, duration: 100 * time.Millisecond}); err != nil {
 		return err
 	}
 	after, err := s.resident()

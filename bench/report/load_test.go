@@ -8,7 +8,7 @@ import (
 )
 
 func TestLoadArgs(t *testing.T) {
-	sh := shape{pipeline: 16, sessions: 1000, warmUp: time.Second, duration: 2 * time.Second}
+	sh := shape{connections: 64, pipeline: 16, sessions: 1000, warmUp: time.Second, duration: 2 * time.Second}
 	const common = "--address h:1 --connections 64 --pipeline 16 --sessions 1000 --meta-size 115 --warm-up 1s --duration 2s --json"
 	wants := map[string]string{
 		"token-server": common + " --mix exchange=1 --seed 1",
@@ -52,7 +52,7 @@ func TestMeasured(t *testing.T) {
 }
 
 func TestHalfShape(t *testing.T) {
-	b := &bench{plan: fullPlan(memoryForMost)}
+	b := &bench{plan: fullPlan(memoryForMost, diskForMost)}
 	cases := []struct {
 		name         string
 		rate         int

@@ -23,14 +23,18 @@ type machine struct {
 	kernel    string
 	hugePages string  // when transparent huge pages are used
 	load      float64 // average of the last minute, before the run
-	versions  []version
+
+	fileSystem string // of temporary files
+	disk       int64  // bytes free there
+
+	versions []version
 }
 
 type version struct{ name, version string }
 
 // modules are those whose speed matters to a figure.
 var modules = []string{
-	"github.com/valyala/fasthttp", "github.com/maypok86/otter/v2", "github.com/allegro/bigcache/v3",
+	"github.com/valyala/fasthttp", "github.com/cockroachdb/pebble/v2", "github.com/maypok86/otter/v2", "github.com/allegro/bigcache/v3",
 }
 
 // checkMachine tells what a run needs and this machine has not.
@@ -74,7 +78,32 @@ func readMachine(ctx context.Context) (*machine, error) {
 	if m.load, err = strconv.ParseFloat(firstWord("/proc/loadavg"), 64); err != nil {
 		return nil, err
 	}
+	if err := m.readDisk(ctx); err != nil {
+		return nil, err
+	}
 	return m, m.readVersions(ctx)
+}
+
+func (m *machine) readDisk(ctx context.Context) error {
+	out, err := outputOf(ctx, "df", "--block-size=1", "--output=fstype,avail", os.TempDir())
+	if err != nil {
+		return err
+	}
+	m.fileSystem, m.disk, err = parseDisk(out)
+	return err
+}
+
+// parseDisk reads the type and the free bytes of a file system from what df says. One that is
+// in memory is an error: a sync would cost nothing there.
+func parseDisk(df string) (fileSystem string, free int64, err error) {
+	_, line, _ := strings.Cut(df, "\n")
+	if _, err := fmt.Sscan(line, &fileSystem, &free); err != nil {
+		return "", 0, fmt.Errorf("df: %w", err)
+	}
+	if fileSystem == "tmpfs" || fileSystem == "ramfs" {
+		return "", 0, fmt.Errorf("the folder for temporary files is in memory (%s): set TMPDIR to one on a disk", fileSystem)
+	}
+	return fileSystem, free, nil
 }
 
 func (m *machine) readVersions(ctx context.Context) error {

@@ -3,11 +3,14 @@
 //   - go test -bench on ./bench: the store and the handlers beside other engines;
 //   - the server beside redis-server and bare fasthttp, under the same load;
 //   - the memory that a session takes in a running server;
-//   - latency while very many sessions expire.
+//   - latency while very many sessions expire;
+//   - the durable mode beside redis-server that syncs as often, and beside the memory mode;
+//   - what connections, pipelining, shards and the garbage collector's settings change.
 //
 // Everything comes out as lines of go test -bench, in one file that benchstat reads, and as a
 // report with medians, ratios, targets and plots. It takes about 25 minutes on two processors,
-// and needs Linux, two processors that do nothing else, taskset and redis-server.
+// and needs Linux, two processors that do nothing else, taskset and redis-server. Data goes to
+// the folder for temporary files ($TMPDIR), which has to be on a disk.
 package main
 
 import (
@@ -49,7 +52,7 @@ type bench struct {
 
 func runReport(ctx context.Context, args []string) error {
 	flags := pflag.NewFlagSet("report", pflag.ContinueOnError)
-	quick := flags.Bool("quick", false, "try everything in about two minutes; the figures are worth nothing")
+	quick := flags.Bool("quick", false, "try everything in about three minutes; the figures are worth nothing")
 	out := flags.String("out", "bench/results", "folder for the report")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -67,7 +70,7 @@ func runReport(ctx context.Context, args []string) error {
 	if machine.load >= busyMachine {
 		log.Printf("the load average is %.2f: other programs are running, and the figures will be poor", machine.load)
 	}
-	p := fullPlan(machine.memory)
+	p := fullPlan(machine.memory, machine.disk)
 	if *quick {
 		p = quickPlan()
 	}
@@ -123,6 +126,8 @@ func (b *bench) measureAll(ctx context.Context) error {
 		{"load", b.measureLoad},
 		{"memory", b.measureResident},
 		{"expiry", b.measureExpiry},
+		{"durable mode", b.measureDurable},
+		{"tuning", b.measureTuning},
 		{"go test -bench", b.runBenchmarks},
 	}
 	for _, step := range steps {

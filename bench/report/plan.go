@@ -7,7 +7,7 @@ type plan struct {
 	quick      bool
 	benchmarks []benchmarks
 
-	rounds   int // of the load and of the latency at half the top rate
+	rounds   int // of the loads and of the latency at half the top rate
 	sessions int // of the load
 	warmUp   time.Duration
 	duration time.Duration // of a measurement
@@ -18,6 +18,10 @@ type plan struct {
 	expiring       int           // sessions that expire during a measurement
 	expiryLifetime time.Duration // of these
 	expirySpread   time.Duration // from the first one's expiry to the last one's
+
+	tunings           []tuning
+	tuningDuration    time.Duration // of each one's measurement
+	collectorSessions int           // with which the garbage collector is tuned
 }
 
 // benchmarks are some of those in ./bench.
@@ -39,11 +43,18 @@ var pipelines = []int{1, 16}
 // memoryForMost is what ten million sessions take in the hungriest engine, with room to grow.
 const memoryForMost = 16 << 30
 
-// fullPlan leaves out ten million sessions on a machine with too little memory for them.
-func fullPlan(memory int64) plan {
-	sessions := "^sessions=10{4,7}$"
+// diskForMost is what they take of the disk while they are written, with room to spare.
+const diskForMost = 4 << 30
+
+// fullPlan leaves out ten million sessions on a machine with too little memory for them, and
+// their start-up where there is too little disk.
+func fullPlan(memory, disk int64) plan {
+	sessions, onDisk := "^sessions=10{4,7}$", "^sessions=10{6,7}$"
 	if memory < memoryForMost {
 		sessions = "^sessions=10{4,6}$"
+	}
+	if memory < memoryForMost || disk < diskForMost {
+		onDisk = "^sessions=10{6}$"
 	}
 	return plan{
 		benchmarks: []benchmarks{
@@ -53,10 +64,16 @@ func fullPlan(memory int64) plan {
 			{"^BenchmarkShards$", "2000000x", 3},
 			{"^BenchmarkHandler$", "1s", 3},
 			{"^BenchmarkStore$/^op=/^sessions=1000000$/^shards=64$", "500ms", 3},
+			{"^BenchmarkPolicy$", "2000000x", 3},
+			{"^BenchmarkPolicyMemory$", "1x", 1},
+			{"^BenchmarkSync$", "1s", 3},
+			{"^BenchmarkDurable$", "2s", 3},
+			{"^BenchmarkStartUp$/" + onDisk, "1x", 1},
 		},
 		rounds: 5, sessions: 1e5, warmUp: time.Second, duration: 4 * time.Second,
 		residentSessions: 1e6, residentRounds: 1,
 		expiring: 1e6, expiryLifetime: 7 * time.Second, expirySpread: 5 * time.Second,
+		tunings: tunings, tuningDuration: 3 * time.Second, collectorSessions: 1e6,
 	}
 }
 
@@ -71,9 +88,15 @@ func quickPlan() plan {
 			{"^BenchmarkShards$/^shards=(1|16|256)$", "100ms", 1},
 			{"^BenchmarkHandler$", "100ms", 1},
 			{"^BenchmarkStore$/^op=/^sessions=1000000$/^shards=64$", "100ms", 1},
+			{"^BenchmarkPolicy$", "100ms", 1},
+			{"^BenchmarkPolicyMemory$", "1x", 1},
+			{"^BenchmarkSync$", "100ms", 1},
+			{"^BenchmarkDurable$", "300ms", 1},
+			{"^BenchmarkStartUp$/^sessions=1000000$", "1x", 1},
 		},
 		rounds: 1, sessions: 1e5, warmUp: 300 * time.Millisecond, duration: time.Second,
 		residentSessions: 1e6, residentRounds: 1,
 		expiring: 1e6, expiryLifetime: 5 * time.Second, expirySpread: 2 * time.Second,
+		tunings: firstTunings(), tuningDuration: time.Second, collectorSessions: 1e5,
 	}
 }

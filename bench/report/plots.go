@@ -26,6 +26,7 @@ var plots = []plotted{
 	{"memory", plotMemory},
 	{"latency-full", plotFullLoad},
 	{"latency-half", plotHalfRate},
+	{"durable", plotDurable},
 }
 
 // draw writes the plot as an SVG.
@@ -141,22 +142,42 @@ func plotMemory(rs results) (*plot.Plot, error) {
 		add(c.name+",\nresident", rs.median(residentName(c.name, 1e6), "B/session"))
 	}
 	p := newPlot("Memory a session, metadata of 115 bytes included", "", "bytes")
+	return p, addBars(p, names, heights)
+}
+
+// plotDurable has the throughput of the keepers.
+func plotDurable(rs results) (*plot.Plot, error) {
+	const connections = 64
+	var names []string
+	var heights plotter.Values
+	for _, k := range keepers {
+		perSecond := rs.median(keeperName(k.name, k.keeps, connections), "req/s")
+		if isMeasured(perSecond) {
+			names, heights = append(names, k.name+",\n"+k.keeps), append(heights, perSecond)
+		}
+	}
+	p := newPlot(fmt.Sprintf("Exchanges by when they are on disk, %d connections", connections), "", "requests/s")
+	return p, addBars(p, names, heights)
+}
+
+// addBars adds bars with their heights above and their names below.
+func addBars(p *plot.Plot, names []string, heights plotter.Values) error {
 	if len(heights) == 0 {
-		return p, nil
+		return nil
 	}
 	bars, err := plotter.NewBarChart(heights, vg.Points(40))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	bars.Color, bars.LineStyle.Width = lineColor(0), 0
 	labels, err := barLabels(heights)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p.Add(bars, labels)
 	p.NominalX(names...)
 	p.Y.Max *= 1.1
-	return p, nil
+	return nil
 }
 
 // barLabels writes each bar's height above it.

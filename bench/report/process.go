@@ -15,23 +15,34 @@ import (
 	"time"
 )
 
-// The servers have one processor for themselves, and the loads the other.
+// The servers have one processor for themselves, and the loads the other, or both may use all.
 const (
 	serverCPU = 0
 	loadCPU   = 1
+	anyCPU    = -1
 )
 
 // stopTimeout is how long a program may take to end when told to, and a server to listen.
 const stopTimeout = 10 * time.Second
 
-// pinned makes a command on one processor, with nothing of this one's environment that could
+// command makes a command on a processor, with nothing of this one's environment that could
 // change its settings.
-func pinned(ctx context.Context, cpu int, program string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "taskset", append([]string{"--cpu-list", strconv.Itoa(cpu), program}, args...)...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GOMAXPROCS=1"}
+func command(ctx context.Context, cpu int, program string, args ...string) *exec.Cmd {
+	env, words := commandOn(cpu, program, args)
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	cmd.Env = append(env, "PATH="+os.Getenv("PATH"))
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopTimeout
 	return cmd
+}
+
+// commandOn returns what runs a program on a processor: environment and words.
+func commandOn(cpu int, program string, args []string) (env, words []string) {
+	words = append([]string{program}, args...)
+	if cpu == anyCPU {
+		return nil, words
+	}
+	return []string{"GOMAXPROCS=1"}, append([]string{"taskset", "--cpu-list", strconv.Itoa(cpu)}, words...)
 }
 
 // process is a running server. taskset turns into it, so that they are one process.
@@ -43,15 +54,15 @@ type process struct {
 	exited  chan struct{}
 }
 
-// startServer starts a server on a free port of the loopback interface and waits until it
-// listens. args makes its arguments.
-func startServer(ctx context.Context, program string, args func(host, port string) []string) (*process, error) {
+// startServer starts a server on a processor and a free port of the loopback interface, and
+// waits until it listens. args makes its arguments.
+func startServer(ctx context.Context, cpu int, program string, args func(host, port string) []string) (*process, error) {
 	host, port, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
 	s := &process{
-		cmd:     pinned(ctx, serverCPU, program, args(host, port)...),
+		cmd:     command(ctx, cpu, program, args(host, port)...),
 		address: net.JoinHostPort(host, port),
 		exited:  make(chan struct{}),
 	}

@@ -51,12 +51,16 @@ func (r *report) writeText(w io.Writer, out output) {
 	plot("shards")
 	r.writeMemory(w)
 	plot("memory")
+	r.writePolicies(w)
 	r.writePurge(w)
 	r.writeHandler(w)
 	r.writeLoad(w)
 	plot("latency-full")
 	r.writeHalfRate(w)
 	plot("latency-half")
+	r.writeDurable(w)
+	plot("durable")
+	r.writeTuning(w)
 	r.writeCommands(w)
 }
 
@@ -97,6 +101,7 @@ func (r *report) writeMachine(w io.Writer) {
 		{"memory", fmt.Sprintf("%.1f GiB", float64(m.memory)/(1<<30))},
 		{"kernel", m.kernel},
 		{"transparent huge pages", m.hugePages},
+		{"file system of the data", m.fileSystem},
 		{"load average before", fmt.Sprintf("%.2f", m.load)},
 	}
 	for _, v := range m.versions {
@@ -318,21 +323,18 @@ func (r *report) writeHalfRate(w io.Writer) {
 
 // writeCommands writes what was run, for a host and port.
 func (r *report) writeCommands(w io.Writer) {
-	fmt.Fprint(w, "## Commands\n\n`make bench` does it all. This is what it runs, with PORT for a free port:\n\n```sh\n")
+	fmt.Fprint(w, "## Commands\n\n`make bench` does it all. This is what it runs, with PORT for a free port and DIR for a new folder:\n\n```sh\n")
 	for _, g := range r.plan.benchmarks {
 		fmt.Fprintln(w, shellLine("go test", append(g.args(""), "./bench")))
 	}
-	p := r.plan
 	for _, c := range contenders {
-		pinned := func(cpu int, program string, args []string) {
-			fmt.Fprintln(w, shellLine("GOMAXPROCS=1", append([]string{"taskset", "--cpu-list", strconv.Itoa(cpu), program}, args...)))
-		}
-		pinned(serverCPU, c.program, c.args("127.0.0.1", "PORT"))
+		writeCommand(w, serverCPU, c.program, c.args("127.0.0.1", "PORT"))
 		for _, pipeline := range pipelines {
-			sh := shape{pipeline: pipeline, sessions: p.sessions, warmUp: p.warmUp, duration: p.duration}
-			pinned(loadCPU, c.load, c.loadArgs("127.0.0.1:PORT", sh))
+			writeCommand(w, loadCPU, c.load, c.loadArgs("127.0.0.1:PORT", r.plan.fullLoad(connections, pipeline)))
 		}
 	}
+	r.writeKeeperCommands(w)
+	r.writeTuningCommands(w)
 	fmt.Fprint(w, "```\n")
 }
 

@@ -15,7 +15,7 @@ func testReport(t *testing.T, text string) *report {
 	return &report{
 		results: parsed(t, text),
 		machine: &machine{
-			cpu: "AMD EPYC", cores: 2, virtual: true, memory: 24 << 30, kernel: "Linux 6.1.0", hugePages: "madvise", load: 0.02,
+			cpu: "AMD EPYC", cores: 2, virtual: true, memory: 24 << 30, kernel: "Linux 6.1.0", hugePages: "madvise", load: 0.02, fileSystem: "ext4",
 			versions: []version{{"Go", "go1.26"}, {"redis-server", "7.0.15, jemalloc-5.3.0"}},
 		},
 		plan: quickPlan(),
@@ -103,6 +103,7 @@ func TestPlotsAreSVG(t *testing.T) {
 		"results": sample + `BenchmarkShards/shards=1/goroutines=64-2 10 100 ns/op
 BenchmarkShards/shards=16/goroutines=64-2 10 50 ns/op
 BenchmarkResident/server=redis-server/sessions=1000000 1 290 B/session
+BenchmarkKeep/server=redis-server/keeps=always/connections=64 1 10000 req/s
 BenchmarkHalfRate/case=live 1 100 p50-us 200 p99-us 500 p99.9-us 900 p99.99-us
 BenchmarkLoad/server=redis-server/pipeline=1 1 100 p50-us 200 p99-us 500 p99.9-us 900 p99.99-us
 `,

@@ -49,7 +49,8 @@ func (rs results) targets() []target {
 	ts = append(ts, rs.exchangeTargets()...)
 	ts = append(ts, rs.memoryTargets()...)
 	ts = append(ts, rs.purgeTargets()...)
-	return append(ts, rs.loadTargets()...)
+	ts = append(ts, rs.loadTargets()...)
+	return append(ts, rs.durableTargets()...)
 }
 
 func (rs results) exchangeTargets() []target {
@@ -103,4 +104,30 @@ func (rs results) loadTargets() []target {
 		{what: "the same, 16 pipelined", value: cpu("redis-server", 16), limit: 0.5, unit: " ×", atMost: true},
 		{what: "p99.9 at half the top rate while 10⁶ sessions expire, against without", value: expiry, limit: 1.5, unit: " ×", atMost: true},
 	}
+}
+
+func (rs results) durableTargets() []target {
+	var ts []target
+	for i, pair := range keeperPairs {
+		for _, connections := range keeperConnections {
+			what := fmt.Sprintf("requests/s, %s, %d connections", pair.what, connections)
+			if pair.aim != "" {
+				what += " (" + pair.aim + ")"
+			}
+			ts = append(ts, target{what: what, value: median(rs.keeperRatios(i, connections)), limit: pair.limit, unit: " ×"})
+		}
+	}
+	for _, fsync := range fsyncs {
+		for _, goroutines := range goroutineCounts {
+			ts = append(ts, target{
+				what:  fmt.Sprintf("durable store alone against bare Pebble, --fsync %s, %d goroutines", fsync, goroutines),
+				value: median(rs.storeRatios(fsync, goroutines)), limit: 0.7, unit: " ×",
+			})
+		}
+	}
+	startUp := func(sessions int) float64 { return rs.median(startUpName(sessions), "ns/op") / 1e9 }
+	return append(ts,
+		target{what: "start-up with 10⁶ sessions", value: startUp(1e6), limit: 5, unit: " s", atMost: true},
+		target{what: "start-up with 10⁷ sessions", value: startUp(most), limit: 60, unit: " s", atMost: true},
+	)
 }

@@ -56,8 +56,22 @@ func TestTargetsFindTheirResults(t *testing.T) {
 	set(loadName("redis-server", 16), "cpu-us/req", 4)
 	set(halfRateName(caseLive), "p99.9-us", 100, 2, 4)
 	set(halfRateName(caseExpiring), "p99.9-us", 100, 3, 8)
+	for _, connections := range keeperConnections {
+		set(keeperName("token-server", keepsAlways, connections), "req/s", 10, 700, 30)
+		set(keeperName("redis-server", keepsAlways, connections), "req/s", 11, 700, 20)
+		set(keeperName("token-server", keepsEverySec, connections), "req/s", 70)
+		set(keeperName("token-server", keepsMemory, connections), "req/s", 100)
+	}
+	for _, goroutines := range goroutineCounts {
+		for _, fsync := range fsyncs {
+			set(durableName("ours", fsync, goroutines), "ns/op", 100)
+			set(durableName("pebble", fsync, goroutines), "ns/op", 70)
+		}
+	}
+	set(startUpName(1e6), "ns/op", 5e9)
+	set(startUpName(most), "ns/op", 60e9)
 	ts := rs.targets()
-	if got, want := len(ts), 20; got != want {
+	if got, want := len(ts), 30; got != want {
 		t.Errorf("%d targets, want %d", got, want)
 	}
 	for _, target := range ts {

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+)
+
+// How a server keeps its sessions.
+const (
+	keepsAlways   = "always"   // on disk before it answers
+	keepsEverySec = "everysec" // on disk within a second
+	keepsMemory   = "memory"   // not on disk
+)
+
+// keeper is a server that keeps its sessions in some way.
+type keeper struct {
+	contender
+	keeps string
+	flags func(dir string) []string // besides the contender's, for a folder of its own
+}
+
+func (k *keeper) String() string { return k.name + ", " + k.keeps }
+
+// keepers are in the order of the report.
+var keepers = []keeper{
+	{tokenServer, keepsAlways, dataDir(keepsAlways)},
+	{redisKeeper, keepsAlways, func(dir string) []string {
+		return []string{"--dir", dir, "--appendonly", "yes", "--appendfsync", "always"}
+	}},
+	{tokenServer, keepsEverySec, dataDir(keepsEverySec)},
+	{tokenServer, keepsMemory, func(string) []string { return nil }},
+}
+
+var (
+	tokenServer = contenders[0]
+	redisKeeper = contender{name: "redis-server", program: "redis-server", args: redisArgs, load: "redisload"}
+)
+
+func dataDir(fsync string) func(dir string) []string {
+	return func(dir string) []string { return []string{"--data-dir", dir, "--fsync", fsync} }
+}
+
+// allArgs returns the arguments of the server.
+func (k *keeper) allArgs(host, port, dir string) []string {
+	return append(k.args(host, port), k.flags(dir)...)
+}
+
+// keeperConnections are the numbers of connections at which the keepers are compared.
+var keeperConnections = []int{64, 256}
+
+// measureDurable compares the keepers, in turn. They and their loads use all processors: a
+// server that waits for the disk leaves them to others.
+func (b *bench) measureDurable(ctx context.Context) error {
+	for round := range b.plan.rounds {
+		for _, connections := range keeperConnections {
+			for i := range keepers {
+				k := &keepers[(round+i)%len(keepers)]
+				if err := b.measureKeeper(ctx, k, connections); err != nil {
+					return fmt.Errorf("%v: %w", k, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// measureKeeper gives the server a new folder, on the disk of temporary files as all of them.
+func (b *bench) measureKeeper(ctx context.Context, k *keeper, connections int) error {
+	dir, err := os.MkdirTemp(b.programs, "data")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	s, err := startServer(ctx, anyCPU, b.programPath(k.program), func(host, port string) []string {
+		return k.allArgs(host, port, dir)
+	})
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	m, err := b.runLoadOn(ctx, anyCPU, s, &k.contender, b.plan.fullLoad(connections, 1))
+	if err != nil {
+		return err
+	}
+	return b.writeFullLoad(keeperName(k.name, k.keeps, connections), m)
+}
+
+func keeperName(server, keeps string, connections int) string {
+	return fmt.Sprintf("Keep/server=%s/keeps=%s/connections=%d", server, keeps, connections)
+}
