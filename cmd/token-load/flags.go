@@ -33,7 +33,7 @@ type Config struct {
 	PlotTitle   string
 }
 
-const maxSeed = math.MaxUint32
+const maxSeed = math.MaxInt32
 
 const usage = `Usage: token-load [flags]
 
@@ -44,7 +44,12 @@ that a server that stalls can't hide it.
 
 A session that was idle for longer than the server's token lifetime is gone, which
 counts as an error: keep a run shorter. Against a server with a grace for spent
-tokens, leave replay out of the mix.
+tokens, leave replay out of the mix. Where no session is left, a create takes the
+place of any operation, and an exchange that of a replay as long as no token is spent.
+
+An interrupt ends the run early, with a report of what was done, as soon as the
+requests under way are answered or timed out; a second one ends it at once. The exit
+code is 0 if no answer was wrong, 1 if one was or the run failed, 2 for a bad flag.
 
 Flags:
 `
@@ -91,7 +96,7 @@ func (c *Config) flagSet() *pflag.FlagSet {
 	flags.VarP(newSpan(&c.Duration, 10*time.Second, 100*time.Millisecond, 24*time.Hour), "duration", "d", "length of the measurement; 100ms … 24h")
 	flags.Var(newSpan(&c.WarmUp, 2*time.Second, 0, time.Hour), "warm-up", "load before the measurement begins; 0s … 1h")
 	flags.Var(newSpan(&c.Timeout, 10*time.Second, 10*time.Millisecond, 10*time.Minute), "timeout", "longest wait for an answer; 10ms … 10m")
-	flags.Var(newWhole(&c.Seed, 0, 0, maxSeed), "seed", "seed of all random choices; 0 … 4294967295, 0 takes one and reports it")
+	flags.Var(newWhole(&c.Seed, 0, 0, maxSeed), "seed", "seed of all random choices; 0 … 2147483647, 0 takes one and reports it")
 	flags.BoolVar(&c.Unchecked, "unchecked", false, "look at statuses only and keep the first tokens: for a server of constant answers")
 	flags.BoolVar(&c.JSON, "json", false, "write the report as JSON")
 	flags.StringVar(&c.Plot, "plot", "", "write a plot of the latency percentiles to this .svg file")

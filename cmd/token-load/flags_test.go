@@ -60,7 +60,7 @@ func TestBadFlags(t *testing.T) {
 		{"--duration 10", []string{"--duration", `"10"`, "100ms … 24h"}},
 		{"--warm-up 2h", []string{"--warm-up", `"2h"`, "0s … 1h"}},
 		{"--timeout 0s", []string{"--timeout", `"0s"`, "10ms … 10m"}},
-		{"--seed -1", []string{"--seed", `"-1"`, "0 … 4294967295"}},
+		{"--seed -1", []string{"--seed", `"-1"`, "0 … 2147483647"}},
 		{"--mix exchange", []string{"--mix", `"exchange"`, "create, exchange, patch, validate, delete, replay", "0 … 1000000"}},
 		{"--mix swap=1", []string{"--mix", `"swap=1"`, "create"}},
 		{"--mix exchange=1,exchange=2", []string{"--mix", `"exchange=2"`, "once"}},

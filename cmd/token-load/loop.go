@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"math"
 	"time"
 
@@ -11,11 +12,11 @@ import (
 const stopCheck = 100 * time.Millisecond
 
 // preload creates count sessions as fast as it can. The first fault ends it.
-func (w *worker) preload(count int) {
+func (w *worker) preload(ctx context.Context, count int) {
 	size := len(w.load.requests.appendCreate(nil, 0))
 	depth := min(max(directWrite/size, 1), 64)
 	for left := count; left > 0 && !w.load.stopped.Load(); {
-		if w.connected() {
+		if w.connected(ctx) {
 			n := min(depth, left)
 			for range n {
 				w.add(opCreate, 0)
@@ -31,10 +32,10 @@ func (w *worker) preload(count int) {
 }
 
 // closedLoop sends a batch as soon as the one before it is answered.
-func (w *worker) closedLoop() {
+func (w *worker) closedLoop(ctx context.Context) {
 	c := w.load.config
 	for w.load.now() < w.load.end && !w.load.stopped.Load() {
-		if !w.connected() {
+		if !w.connected(ctx) {
 			continue
 		}
 		for range c.Pipeline {
@@ -50,12 +51,17 @@ func (w *worker) closedLoop() {
 
 // openLoop sends its share of a fixed schedule, every request as soon as its time has come and
 // the connection is free. What is late stays due: it is worked off, as many at a time as the
-// pipeline allows, until the time-out after the end.
-func (w *worker) openLoop(s *sleep.Sleeper) {
+// pipeline allows, until the time-out after the end. Only the warm-up leaves its backlog behind:
+// above the server's capacity the measurement would otherwise never begin.
+func (w *worker) openLoop(ctx context.Context, s *sleep.Sleeper) {
 	c := w.load.config
-	next := w.index
+	next, measured := w.index, w.firstMeasured()
 	for !w.load.stopped.Load() {
-		now, due := w.load.now(), w.load.intendedStart(next)
+		now := w.load.now()
+		if now >= w.load.measureFrom {
+			next = max(next, measured)
+		}
+		due := w.load.intendedStart(next)
 		if due >= w.load.end || now > w.load.end+int64(c.Timeout) {
 			break
 		}
@@ -63,20 +69,30 @@ func (w *worker) openLoop(s *sleep.Sleeper) {
 			s.Sleep(min(time.Duration(due-now), stopCheck))
 			continue
 		}
-		if !w.connected() {
+		if !w.connected(ctx) {
 			continue
 		}
 		for ; due <= now && due < w.load.end && len(w.batch) < c.Pipeline; due = w.load.intendedStart(next) {
 			w.add(c.Mix.pick(w.rng), due)
 			next += c.Connections
 		}
-		w.behind = max(w.behind, w.load.now()-w.batch[0].intended)
+		if first := w.batch[0].intended; first >= w.load.measureFrom {
+			w.behind = max(w.behind, w.load.now()-first)
+		}
 		w.roundTrip()
 	}
-	w.countNeverSent(next)
+	w.countNeverSent(max(next, measured))
 }
 
-// countNeverSent looks at what was due, from number next on, when the loop ended.
+// firstMeasured returns the number of the connection's first request of the measurement.
+func (w *worker) firstMeasured() int {
+	connections := w.load.config.Connections
+	first := w.load.startsBefore(w.load.measureFrom)
+	return first + (w.index-first%connections+connections)%connections
+}
+
+// countNeverSent looks at what of the measurement was due, from number next on, when the loop
+// ended.
 func (w *worker) countNeverSent(next int) {
 	now := w.load.now()
 	due := w.load.startsBefore(min(now, w.load.end))

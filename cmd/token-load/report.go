@@ -36,8 +36,8 @@ type report struct {
 	Throughput float64                    `json:"throughput"` // requests a second
 	Latency    latency                    `json:"latency_us"`
 	Operations map[string]operationReport `json:"operations"`
-	Behind     float64                    `json:"behind_us"`  // the longest that a request left after its intended start
-	NeverSent  int64                      `json:"never_sent"` // requests whose intended start had passed
+	Behind     float64                    `json:"behind_us"`  // the longest that a request of the measurement left after its intended start
+	NeverSent  int64                      `json:"never_sent"` // requests of the measurement whose intended start had passed; no latency has them
 
 	Errors     []errorReport `json:"errors"`
 	ErrorCount int64         `json:"error_count"`
@@ -83,7 +83,7 @@ func newReport(l *load) *report {
 	r := &report{
 		Address: c.Address, Loop: "closed", Rate: c.Rate, Connections: c.Connections, Pipeline: c.Pipeline,
 		Sessions: l.recorder.created.Load(), MetaSize: c.MetaSize, Mix: map[string]uint32{}, Seed: c.Seed, Checked: !c.Unchecked,
-		PreloadSeconds: l.preloaded.Seconds(), WarmUpSeconds: c.WarmUp.Seconds(), Seconds: l.measured().Seconds(),
+		PreloadSeconds: l.preloaded.Seconds(), WarmUpSeconds: l.warmedUp().Seconds(), Seconds: l.measured().Seconds(),
 		Interrupted: l.stopped.Load(), Operations: map[string]operationReport{}, Errors: []errorReport{},
 		histograms: map[string]*hdrhistogram.Histogram{},
 	}
@@ -190,6 +190,9 @@ func (r *report) writeHead(w io.Writer, p *message.Printer) {
 	if r.Loop == "open" {
 		p.Fprintf(w, "behind the schedule: %.1f µs at most; %d requests never sent\n", r.Behind, r.NeverSent)
 	}
+	if r.NeverSent > 0 && !r.Interrupted {
+		p.Fprintln(w, "the rate was not kept: the latencies lack those of the requests never sent")
+	}
 	if r.Interrupted {
 		p.Fprintln(w, "interrupted before its end")
 	}
@@ -219,6 +222,8 @@ func (r *report) writeErrors(w io.Writer, p *message.Printer) {
 		p.Fprintln(w, "1 error")
 	case r.ErrorCount > 1:
 		p.Fprintf(w, "%d errors\n", r.ErrorCount)
+	case r.Requests == 0:
+		p.Fprintln(w, "no errors, but nothing was measured")
 	case r.Checked:
 		p.Fprintln(w, "OK: every answer was right")
 	default:

@@ -44,7 +44,7 @@ func (m *Main) Run(ctx context.Context) error {
 	l := newLoad(&m.Config)
 	defer context.AfterFunc(ctx, func() { l.stopped.Store(true) })()
 	hideProgress := m.showProgress(l)
-	err = l.run()
+	err = l.run(ctx)
 	hideProgress()
 	if err != nil {
 		return errors.Join(err, closePlot(plotFile))
@@ -90,9 +90,9 @@ func (l *load) share(index int) int {
 	return n
 }
 
-func (l *load) run() error {
+func (l *load) run(ctx context.Context) error {
 	defer l.disconnect()
-	l.each(func(w *worker) { w.preload(l.share(w.index)) })
+	l.each(func(w *worker) { w.preload(ctx, l.share(w.index)) })
 	if err := l.preloadError(); err != nil {
 		return err
 	}
@@ -104,9 +104,9 @@ func (l *load) run() error {
 	l.beginLoad()
 	l.each(func(w *worker) {
 		if l.config.Rate > 0 {
-			w.openLoop(sleepers[w.index])
+			w.openLoop(ctx, sleepers[w.index])
 		} else {
-			w.closedLoop()
+			w.closedLoop(ctx)
 		}
 	})
 	l.finishLoad()
@@ -184,6 +184,11 @@ func (l *load) faults() faults {
 		all.merge(w.faults)
 	}
 	return all
+}
+
+// warmedUp returns how long the warm-up took.
+func (l *load) warmedUp() time.Duration {
+	return time.Duration(min(l.finished, l.measureFrom) - l.begin)
 }
 
 // measured returns how long the measurement took.

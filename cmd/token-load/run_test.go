@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"net"
@@ -324,6 +325,19 @@ func TestOpenLoopTellsWhatItNeverSent(t *testing.T) {
 	}
 }
 
+// The backlog of a warm-up above the server's capacity must not keep the measurement from
+// beginning.
+func TestOpenLoopLeavesTheBacklogOfTheWarmUpBehind(t *testing.T) {
+	f := startFake(t, new(fakeServer))
+	_, r := runLoad(t, f, "--connections", "2", "--sessions", "10", "--rate", "1000000", "--warm-up", "300ms", "-d", "200ms", "--timeout", "100ms")
+	if r.Requests == 0 || r.Behind == 0 || r.Behind > 350e3 {
+		t.Errorf("%d requests, %v µs behind, want some, up to the length of the measurement and the time-out", r.Requests, r.Behind)
+	}
+	if want := int64(200_000); r.Requests+r.NeverSent != want {
+		t.Errorf("%d requests and %d never sent, want the measurement's %d together", r.Requests, r.NeverSent, want)
+	}
+}
+
 func TestMixIsKept(t *testing.T) {
 	f := startFake(t, new(fakeServer))
 	_, r := runLoad(t, f, "--connections", "2", "--sessions", "500", "--rate", "4000", "--pipeline", "64", "-d", "1s",
@@ -376,6 +390,38 @@ func TestSignalEndsItEarlyWithAReport(t *testing.T) {
 		if code != exitOK || !strings.Contains(stdout.String(), "interrupted") || !strings.HasSuffix(stdout.String(), "OK: every answer was right\n") {
 			t.Errorf("rate %s: exit code %d, report %q, want %d and an early end", rate, code, stdout.String(), exitOK)
 		}
+	}
+}
+
+func TestSignalBeforeTheMeasurement(t *testing.T) {
+	for _, rate := range []string{"0", "100000"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		f := startFake(t, &fakeServer{spoil: func(op operation, _ *fakeAnswer, _ http.ResponseWriter) bool {
+			if op != opCreate {
+				cancel()
+			}
+			return true
+		}})
+		var stdout, stderr bytes.Buffer
+		code := execute(ctx, []string{"--address", f.address, "-c", "2", "--sessions", "10", "--rate", rate, "--warm-up", "1h", "--json"}, &stdout, &stderr)
+		var r report
+		if err := json.Unmarshal(stdout.Bytes(), &r); err != nil || code != exitOK {
+			t.Fatalf("rate %s: exit code %d, %v, want %d and a report", rate, code, err, exitOK)
+		}
+		if !r.Interrupted || r.Requests != 0 || r.NeverSent != 0 || r.WarmUpSeconds <= 0 || r.WarmUpSeconds > 60 {
+			t.Errorf("rate %s: interrupted %v, %d requests, %d never sent, %v s of warm-up, want true, none, none, what it took",
+				rate, r.Interrupted, r.Requests, r.NeverSent, r.WarmUpSeconds)
+		}
+	}
+}
+
+func TestSignalBeforeAnything(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var stdout, stderr bytes.Buffer
+	code := execute(ctx, []string{"--address", "192.0.2.1:9", "-c", "2", "--sessions", "10"}, &stdout, &stderr)
+	if code != exitOK || !strings.HasSuffix(stdout.String(), "no errors, but nothing was measured\n") {
+		t.Errorf("exit code %d, %q, %q, want %d and a report of nothing", code, stdout.String(), stderr.String(), exitOK)
 	}
 }
 

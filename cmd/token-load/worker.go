@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -233,21 +234,23 @@ func (w *worker) flush(now int64) {
 	w.samples, w.answered = w.samples[:0], 0
 }
 
-// connected reports whether there is a connection, after an attempt to open one.
-func (w *worker) connected() bool {
+// connected reports whether there is a connection, after an attempt to open one. An attempt that
+// the end of ctx breaks off is no fault.
+func (w *worker) connected(ctx context.Context) bool {
 	if w.conn != nil {
 		return true
 	}
-	if err := w.connect(); err != nil {
+	err := w.connect(ctx)
+	if err != nil && ctx.Err() == nil {
 		w.addFault(faultKey{op: noOperation, fault: faultConnect}, err.Error())
 		time.Sleep(reconnectWait)
-		return false
 	}
-	return true
+	return err == nil
 }
 
-func (w *worker) connect() error {
-	conn, err := net.DialTimeout("tcp", w.load.config.Address, w.load.config.Timeout)
+func (w *worker) connect(ctx context.Context) error {
+	dialer := net.Dialer{Timeout: w.load.config.Timeout}
+	conn, err := dialer.DialContext(ctx, "tcp", w.load.config.Address)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math"
 	"net"
@@ -122,6 +123,31 @@ func TestScheduleIsSpreadAndComplete(t *testing.T) {
 				t.Errorf("rate %d: %d requests before number %d", rate, got, n)
 			}
 		}
+	}
+}
+
+func TestFirstOfTheMeasurement(t *testing.T) {
+	for _, warmUp := range []int64{0, 1, 1e6, 1e9 - 1, 1e9} {
+		l := &load{config: &Config{Rate: 1000, Connections: 3}, begin: 12345, measureFrom: 12345 + warmUp}
+		for index := range l.config.Connections {
+			w := &worker{load: l, index: index}
+			got := w.firstMeasured()
+			if got%3 != index || l.intendedStart(got) < l.measureFrom || got >= 3 && l.intendedStart(got-3) >= l.measureFrom {
+				t.Errorf("warm-up of %d ns, connection %d: number %d, want its first one after the warm-up", warmUp, index, got)
+			}
+		}
+	}
+}
+
+// An attempt that hangs for as long as the time-out must not outlast the run.
+func TestConnectThatIsBrokenOffIsNoFault(t *testing.T) {
+	w, _ := newEchoWorker(1)
+	w.disconnect()
+	w.load.config.Address = "192.0.2.1:9"
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if w.connected(ctx) || len(w.faults) > 0 {
+		t.Errorf("connected, or faults %v, want neither", w.faults)
 	}
 }
 
