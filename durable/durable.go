@@ -144,7 +144,7 @@ func (s *Store) open(cfg Config) (err error) {
 			return err
 		}
 	}
-	s.journal = newJournal(s.db, cfg.Fsync, s.failure)
+	s.journal = newJournal(s.db, &cfg, s.failure)
 	cfg.Store.Journal = s.journal
 	s.Store = shard.New(cfg.Store)
 	return s.load()
@@ -157,6 +157,9 @@ func (s *Store) openDB(cfg *Config) error {
 	if err := s.folder.checkOptions(o); err != nil {
 		return err
 	}
+	if err := s.folder.opening(); err != nil {
+		return err
+	}
 	o.WithFSDefaults() // where a file operation hangs, the log says which
 	err := s.failure.unless(func() (err error) {
 		s.db, err = pebble.Open(cfg.Dir, o)
@@ -164,6 +167,9 @@ func (s *Store) openDB(cfg *Config) error {
 	})
 	if err != nil {
 		return s.openError(err)
+	}
+	if err := s.folder.opened(); err != nil {
+		return err
 	}
 	s.log.Info("folder opened", "dir", cfg.Dir, "fsync", cfg.Fsync.String(), "seconds", seconds(start))
 	return nil

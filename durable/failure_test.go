@@ -45,6 +45,23 @@ func (f *failingFS) MaybeError(op errorfs.Op) error {
 
 func (f *failingFS) String() string { return "failingFS" }
 
+// reusingFS lets the writes to a reused file fail too, which errorfs forgets.
+type reusingFS struct {
+	*errorfs.FS
+	fails *failingFS
+}
+
+// ReuseForWrite implements vfs.FS.
+func (r reusingFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := r.fails.MaybeError(errorfs.Op{Kind: errorfs.OpReuseForWrite, Path: name}); err != nil {
+		return nil, err
+	}
+	if err := r.Rename(old, name); err != nil {
+		return nil, err
+	}
+	return r.OpenReadWrite(name, category)
+}
+
 var (
 	createOps = []errorfs.OpKind{errorfs.OpCreate, errorfs.OpReuseForWrite}
 	writeOps  = []errorfs.OpKind{errorfs.OpFileWrite}
@@ -73,7 +90,7 @@ func TestFailures(t *testing.T) {
 				t.Parallel()
 				fails := &failingFS{prefix: fails.prefix, suffix: fails.suffix, kinds: fails.kinds}
 				f := &failureTest{fails: fails, fs: vfs.NewCrashableMem(), fatal: make(chan error, 10)}
-				f.cfg = memConfig(errorfs.Wrap(f.fs, fails))
+				f.cfg = memConfig(reusingFS{errorfs.Wrap(f.fs, fails), fails})
 				f.cfg.MemTableBytes = 16 << 10
 				f.cfg.Fatal = func(err error) { f.fatal <- err }
 				set(&f.cfg)

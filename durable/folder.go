@@ -18,6 +18,7 @@ import (
 const (
 	formatFile = "FORMAT"
 	secretFile = "SECRET"
+	openedFile = "OPENED" // empty; there has been a log since
 	tempSuffix = ".tmp"
 )
 

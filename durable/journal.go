@@ -2,6 +2,7 @@ package durable
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,14 +14,25 @@ import (
 )
 
 // journal writes the changes of a shard.Store to Pebble.
+//
+// Changes are gathered in a group, in the order in which they come, while the
+// group before them is being written: one batch of Pebble's, and with Always one
+// sync, for all of them.
 type journal struct {
-	db      *pebble.DB
-	fsync   Fsync
-	failure *failure
+	db       *pebble.DB
+	fsync    Fsync
+	failure  *failure
+	maxGroup int // bytes
 
-	// mu is held for reading by those who write, so that close waits for them.
-	mu     sync.RWMutex
+	// mu guards the open group, which takes what comes, and closed. It is held
+	// for as long as it takes to copy a change.
+	mu     sync.Mutex
+	open   *group // nil if nothing has come since the last one was taken
 	closed bool
+	opened chan struct{} // says that there is an open group
+
+	// writing is held while a group is written, so that they are written in order.
+	writing sync.Mutex
 
 	// changed says that there are changes since the last tick; the first of them
 	// wakes the ticks.
@@ -35,36 +47,43 @@ type journal struct {
 	}
 
 	closing chan struct{}
-	ticks   sync.WaitGroup
+	loops   sync.WaitGroup
 }
 
-// tickInterval is the time from a change to the next tick, and with EverySecond
-// how much a crash may take.
-const tickInterval = time.Second
+const (
+	// tickInterval is the time from a change to the next tick, and with
+	// EverySecond how much a crash may take.
+	tickInterval = time.Second
+	// gatherTime is how long a group is gathered with EverySecond, when nobody
+	// waits for it.
+	gatherTime = 5 * time.Millisecond
+	// fullGroup is the size in bytes from which on a group takes nothing in.
+	fullGroup = 4 << 20
+)
 
-func newJournal(db *pebble.DB, fsync Fsync, f *failure) *journal {
+func newJournal(db *pebble.DB, cfg *Config, f *failure) *journal {
 	j := &journal{
-		db: db, fsync: fsync, failure: f,
-		wake: make(chan struct{}, 1), closing: make(chan struct{}),
+		db: db, fsync: cfg.Fsync, failure: f,
+		maxGroup: int(min(fullGroup, cfg.MemTableBytes/4)),
+		opened:   make(chan struct{}, 1), wake: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
-	j.ticks.Go(j.tickLoop)
+	j.loops.Go(j.writeLoop)
+	j.loops.Go(j.tickLoop)
 	return j
 }
 
 // Save implements shard.Journal.
 func (j *journal) Save(s *shard.State) shard.Write {
-	b := j.db.NewBatch()
-	op := b.SetDeferred(len(s.ID), recordLen(s))
-	copy(op.Key, s.ID[:])
-	appendRecord(op.Value[:0], s)
-	return j.write(b)
+	return j.add(func(b *pebble.Batch) {
+		op := b.SetDeferred(len(s.ID), recordLen(s))
+		copy(op.Key, s.ID[:])
+		appendRecord(op.Value[:0], s)
+	})
 }
 
 // Forget implements shard.Journal.
 func (j *journal) Forget(id token.ID) shard.Write {
-	b := j.db.NewBatch()
-	b.Delete(id[:], nil)
-	return j.write(b)
+	return j.add(func(b *pebble.Batch) { b.Delete(id[:], nil) })
 }
 
 // Expired implements shard.Journal. The key goes with the next tick: no later
@@ -76,67 +95,27 @@ func (j *journal) Expired(id token.ID) {
 	j.expectTick()
 }
 
-func (j *journal) write(b *pebble.Batch) shard.Write {
-	always := j.fsync == Always
-	if err := j.enqueue(b, always); err != nil {
-		return failed{j.failure, err}
-	}
-	j.expectTick() // only now: a tick that came before has not synced this write
-	if !always {
-		b.Close()
-		return nil
-	}
-	return &write{journal: j, batch: b}
-}
-
-// enqueue appends a batch to the log and applies it. If sync is set, it has
-// requested a sync, which the caller waits for. Pebble panics where its log has
-// failed before.
-func (j *journal) enqueue(b *pebble.Batch, sync bool) (err error) {
-	j.mu.RLock()
-	defer j.mu.RUnlock()
-	if err := j.failure.get(); err != nil {
-		return err
-	}
-	if j.closed {
-		return errClosed
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = j.failure.set(fmt.Errorf("writing the log: %v", p))
-		}
-	}()
-	if sync {
-		err = j.db.ApplyNoSyncWait(b, pebble.Sync)
-	} else {
-		err = j.db.Apply(b, pebble.NoSync)
-	}
-	if err != nil {
-		return j.failure.set(err)
-	}
-	return nil
-}
-
-// write is a change whose sync was requested.
-type write struct {
+// group is changes that are written together.
+type group struct {
 	journal *journal
 	batch   *pebble.Batch
+	taken   chan struct{} // closed when nothing more comes in
+	written chan struct{} // closed when it is written, or has failed
 }
 
-// Wait implements shard.Write.
-func (w *write) Wait() error { return w.journal.failure.hold(w.sync()) }
-
-func (w *write) sync() error {
-	b, j := w.batch, w.journal
-	if err := b.SyncWait(); err != nil {
-		return j.failure.set(fmt.Errorf("writing the log: %w", err))
+// Wait implements shard.Write. A group may never be written if the disk fails,
+// since Pebble does not return from that; and one that was is not answered from
+// any more.
+func (g *group) Wait() error {
+	f := g.journal.failure
+	select {
+	case <-g.written:
+	case <-f.happened:
 	}
-	j.reached(uint64(b.SeqNum()) + uint64(b.Count()))
-	b.Close()
-	return j.failure.get()
+	return f.hold(f.get())
 }
 
-// failed is a change that could not be enqueued.
+// failed is a change that no group has taken.
 type failed struct {
 	failure *failure
 	err     error
@@ -144,6 +123,118 @@ type failed struct {
 
 // Wait implements shard.Write.
 func (f failed) Wait() error { return f.failure.hold(f.err) }
+
+// add puts a change into the open group.
+func (j *journal) add(change func(*pebble.Batch)) shard.Write {
+	g, err := j.lockOpen()
+	if err != nil {
+		return failed{j.failure, err}
+	}
+	change(g.batch)
+	j.mu.Unlock()
+	j.expectTick() // only now: a tick that came before has not written this change
+	if j.fsync == EverySecond {
+		return nil
+	}
+	return g
+}
+
+// lockOpen locks mu and returns the open group. While that is full, which it is
+// if the disk is slower than the requests, it waits, under a shard's lock.
+func (j *journal) lockOpen() (*group, error) {
+	for {
+		if err := j.failure.get(); err != nil {
+			return nil, err
+		}
+		j.mu.Lock()
+		switch {
+		case j.closed:
+			j.mu.Unlock()
+			return nil, errClosed
+		case j.open == nil:
+			j.open = &group{journal: j, batch: j.db.NewBatch(), taken: make(chan struct{}), written: make(chan struct{})}
+			wake(j.opened)
+			return j.open, nil
+		case j.open.batch.Len() < j.maxGroup:
+			return j.open, nil
+		}
+		taken := j.open.taken
+		j.mu.Unlock()
+		select {
+		case <-taken:
+		case <-j.failure.happened:
+		}
+	}
+}
+
+// take closes the open group to further changes and returns it, or nil.
+func (j *journal) take() *group {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	g := j.open
+	if g != nil {
+		j.open = nil
+		close(g.taken)
+	}
+	return g
+}
+
+// writeLoop writes groups: with Always as soon as the one before is written.
+func (j *journal) writeLoop() {
+	for {
+		select {
+		case <-j.closing:
+			return
+		case <-j.opened:
+		}
+		if j.fsync == EverySecond {
+			time.Sleep(gatherTime)
+		}
+		j.flush()
+	}
+}
+
+// flush writes the open group, after those that were taken before it.
+func (j *journal) flush() {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	if g := j.take(); g != nil {
+		j.write(g.batch, j.fsync == Always)
+		close(g.written)
+	}
+}
+
+// write writes a batch, and if sync is set waits until it is on disk. Pebble
+// panics where its log has failed before.
+func (j *journal) write(b *pebble.Batch, sync bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			j.failure.set(fmt.Errorf("writing the log: %v", p))
+		}
+	}()
+	if j.failure.get() != nil {
+		return
+	}
+	if err := j.apply(b, sync); err != nil {
+		j.failure.set(fmt.Errorf("writing the log: %w", err))
+		return
+	}
+	if sync {
+		j.reached(uint64(b.SeqNum()) + uint64(b.Count()))
+	}
+	b.Close()
+}
+
+func (j *journal) apply(b *pebble.Batch, sync bool) error {
+	if !sync {
+		return j.db.Apply(b, pebble.NoSync)
+	}
+	// Apply would panic if the sync fails.
+	if err := j.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
+		return err
+	}
+	return b.SyncWait()
+}
 
 // reached says that all writes before a sequence number are on disk.
 func (j *journal) reached(seq uint64) {
@@ -160,8 +251,13 @@ func (j *journal) expectTick() {
 	if j.changed.Load() || j.changed.Swap(true) {
 		return
 	}
+	wake(j.wake)
+}
+
+// wake wakes the receiver of a channel with room for one, now or when it looks.
+func wake(receiver chan<- struct{}) {
 	select {
-	case j.wake <- struct{}{}:
+	case receiver <- struct{}{}:
 	default:
 	}
 }
@@ -183,45 +279,45 @@ func (j *journal) tickLoop() {
 	}
 }
 
-// tick deletes what has expired, and syncs the log with a mark at its end.
+// tick writes what has changed, deletes what has expired, and syncs the log with
+// a mark at its end.
 func (j *journal) tick() {
 	j.changed.Store(false)
-	j.deleteExpired()
+	expired := j.takeExpired()
+	j.flush() // it may still have a change of one that has expired
+	j.delete(expired)
 	b := j.db.NewBatch()
 	b.LogData(appendMark(nil, j.synced.Load()), nil)
-	if err := j.enqueue(b, true); err == nil {
-		(&write{journal: j, batch: b}).sync()
-	}
+	j.write(b, true)
+}
+
+func (j *journal) takeExpired() []token.ID {
+	j.expired.Lock()
+	defer j.expired.Unlock()
+	ids := j.expired.ids
+	j.expired.ids = nil
+	return ids
 }
 
 // deleteBatch is how many keys are deleted by one batch.
 const deleteBatch = 1000
 
-func (j *journal) deleteExpired() {
-	j.expired.Lock()
-	ids := j.expired.ids
-	j.expired.ids = nil
-	j.expired.Unlock()
-	for len(ids) > 0 {
-		n := min(len(ids), deleteBatch)
+func (j *journal) delete(ids []token.ID) {
+	for batch := range slices.Chunk(ids, deleteBatch) {
 		b := j.db.NewBatch()
-		for _, id := range ids[:n] {
+		for _, id := range batch {
 			b.Delete(id[:], nil)
 		}
-		if err := j.enqueue(b, false); err != nil {
-			return
-		}
-		b.Close()
-		ids = ids[n:]
+		j.write(b, false)
 	}
 }
 
-// close ends the ticks, writes what is left and lets no more in.
+// close lets no more changes in, ends the loops and writes what is left.
 func (j *journal) close() {
-	close(j.closing)
-	j.ticks.Wait()
-	j.tick()
 	j.mu.Lock()
-	defer j.mu.Unlock()
 	j.closed = true
+	j.mu.Unlock()
+	close(j.closing)
+	j.loops.Wait()
+	j.tick()
 }

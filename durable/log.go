@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
+	"slices"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/wal"
 )
@@ -71,15 +72,27 @@ func (f *folder) checkLog() error {
 }
 
 // checkNoLog refuses a folder whose log somebody has deleted, or left out of a
-// backup: Pebble would go on without it. It makes the file of its options after
-// the first log, and there is a log ever since.
+// backup: Pebble would go on without it.
 func (f *folder) checkNoLog() error {
-	desc, err := pebble.Peek(f.dir, f.fs)
-	if err == nil && desc.OptionsFilename != "" {
+	names, err := f.fs.List(f.dir)
+	if err == nil && slices.Contains(names, openedFile) {
 		return fmt.Errorf("%w %s: its log is gone (files *.log)", ErrCorrupt, f.dir)
 	}
 	return err
 }
+
+// opening says that there may be no log for a while: Pebble deletes the old ones,
+// once it has replayed them, before it makes a new one.
+func (f *folder) opening() error {
+	err := f.fs.Remove(f.path(openedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(err, syncDir(f.fs, f.dir))
+}
+
+// opened says that there is a log from now on.
+func (f *folder) opened() error { return f.write(openedFile, nil) }
 
 // readable is the part of a log that can be read.
 type readable struct {
