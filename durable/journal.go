@@ -29,7 +29,9 @@ type journal struct {
 	mu     sync.Mutex
 	open   *group // nil if nothing has come since the last one was taken
 	closed bool
+	wanted uint32        // changes that make the open group large enough
 	opened chan struct{} // says that there is an open group
+	enough chan struct{} // says that it is large enough
 
 	// writing is held while a group is written, so that they are written in order.
 	writing sync.Mutex
@@ -65,7 +67,8 @@ func newJournal(db *pebble.DB, cfg *Config, f *failure) *journal {
 	j := &journal{
 		db: db, fsync: cfg.Fsync, failure: f,
 		maxGroup: int(min(fullGroup, cfg.MemTableBytes/4)),
-		opened:   make(chan struct{}, 1), wake: make(chan struct{}, 1), closing: make(chan struct{}),
+		opened:   make(chan struct{}, 1), enough: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	j.loops.Go(j.writeLoop)
 	j.loops.Go(j.tickLoop)
@@ -131,6 +134,9 @@ func (j *journal) add(change func(*pebble.Batch)) shard.Write {
 		return failed{j.failure, err}
 	}
 	change(g.batch)
+	if g.batch.Count() == j.wanted {
+		wake(j.enough)
+	}
 	j.mu.Unlock()
 	j.expectTick() // only now: a tick that came before has not written this change
 	if j.fsync == EverySecond {
@@ -172,25 +178,46 @@ func (j *journal) take() *group {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	g := j.open
-	if g != nil {
-		j.open = nil
-		close(g.taken)
+	if g == nil {
+		return nil
 	}
+	j.open = nil
+	j.wanted = g.batch.Count()
+	select {
+	case <-j.enough:
+	default:
+	}
+	close(g.taken)
 	return g
 }
 
-// writeLoop writes groups: with Always as soon as the one before is written.
+// writeLoop writes groups, one after the other.
 func (j *journal) writeLoop() {
-	for {
+	for took := time.Duration(0); ; {
 		select {
 		case <-j.closing:
 			return
 		case <-j.opened:
 		}
-		if j.fsync == EverySecond {
-			time.Sleep(gatherTime)
-		}
+		j.gather(took)
+		start := time.Now()
 		j.flush()
+		took = time.Since(start)
+	}
+}
+
+// gather lets the open group grow. With Always that is until it is as large as
+// the one before, whose requests have been answered just now: then half of all
+// clients wait for a sync, while the others' requests are under way. They may
+// not come again, so it lasts half as long as the last sync took at most.
+func (j *journal) gather(took time.Duration) {
+	if j.fsync == EverySecond {
+		time.Sleep(gatherTime)
+		return
+	}
+	select {
+	case <-j.enough:
+	case <-time.After(took / 2):
 	}
 }
 
