@@ -96,7 +96,7 @@ func quickPlan() plan {
 		},
 		rounds: 1, sessions: 1e5, warmUp: 300 * time.Millisecond, duration: time.Second,
 		residentSessions: 1e6, residentRounds: 1,
-		expiring: 1e6, expiryLifetime: 5 * time.Second, expirySpread: 2 * time.Second,
+		expiring: 3e5, expiryLifetime: 5 * time.Second, expirySpread: 2 * time.Second,
 		tunings: firstTunings(), tuningDuration: time.Second, collectorSessions: 1e5,
 	}
 }
