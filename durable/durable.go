@@ -59,8 +59,7 @@ type Config struct {
 	Logger *slog.Logger
 	// Fatal is called once, in a goroutine of its own, when a write has failed.
 	// It should end the process and must not wait for calls that are under way:
-	// one that is inside Pebble at that moment may never return. Nil means that
-	// only the calls fail.
+	// those that fail wait for it. Nil means that only the calls fail.
 	Fatal func(error)
 	// FS is where Dir is. Nil means the disk.
 	FS vfs.FS
@@ -166,6 +165,7 @@ func (s *Store) openDB(cfg *Config) error {
 		return err
 	})
 	if err != nil {
+		s.folder.notOpened()
 		return s.openError(err)
 	}
 	if err := s.folder.opened(); err != nil {
@@ -181,22 +181,25 @@ func (s *Store) abandon() {
 	if failed := s.failure.get(); failed != nil && !errors.Is(failed, ErrCorrupt) {
 		return
 	}
-	if s.Store != nil {
-		s.Store.Close()
-	}
-	if s.journal != nil {
-		s.journal.close()
-	}
-	if s.db != nil {
-		s.db.Close()
-	}
-	if s.folder != nil {
-		s.folder.close()
-	}
+	_ = s.failure.unless(func() error {
+		if s.Store != nil {
+			s.Store.Close()
+		}
+		if s.journal != nil {
+			s.journal.stop()
+		}
+		if s.db != nil {
+			s.db.Close()
+		}
+		if s.folder != nil {
+			s.folder.close()
+		}
+		return nil
+	})
 }
 
 // Close writes all that is only in the log to tables, so that the next Open has
-// no log to replay, and closes the folder. Calls that begin afterwards fail.
+// no log to replay, and closes the folder. Changes that begin afterwards fail.
 // After a failed write it closes nothing and returns that failure.
 func (s *Store) Close() error {
 	if err := s.failure.get(); err != nil {

@@ -137,9 +137,9 @@ func (l *pebbleLogger) Errorf(format string, args ...any) {
 	l.log.Error("pebble: " + fmt.Sprintf(format, args...))
 }
 
-// Fatalf is called where Pebble can't go on, by a goroutine of it or of a
-// request, with locks held. It must not return: Pebble would go on with a
-// broken state, and the request would be answered. Nor may it unwind the
+// Fatalf is called where Pebble can't go on, by a goroutine of it or of the
+// journal, with locks held. It must not return: Pebble would go on with a broken
+// state, and requests would be answered. Nor may it unwind the
 // goroutine, which would release those locks.
 func (l *pebbleLogger) Fatalf(format string, args ...any) {
 	l.failure.set(fmt.Errorf(format, args...))

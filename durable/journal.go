@@ -2,6 +2,7 @@ package durable
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,7 +30,8 @@ type journal struct {
 	mu     sync.Mutex
 	open   *group // nil if nothing has come since the last one was taken
 	closed bool
-	wanted uint32        // changes that make the open group large enough
+	wanted uint32        // changes that make the open group large enough with Always
+	size   int           // bytes of the last group
 	opened chan struct{} // says that there is an open group
 	enough chan struct{} // says that it is large enough
 
@@ -39,7 +41,7 @@ type journal struct {
 	// changed says that there are changes since the last tick; the first of them
 	// wakes the ticks.
 	changed atomic.Bool
-	wake    chan struct{}
+	wake    chan time.Time // when it came
 	// synced is a sequence number of Pebble's before which all writes are on disk.
 	synced atomic.Uint64
 
@@ -57,9 +59,10 @@ const (
 	// EverySecond how much a crash may take.
 	tickInterval = time.Second
 	// gatherTime is how long a group is gathered with EverySecond, when nobody
-	// waits for it.
+	// waits for it, and with Always at most.
 	gatherTime = 5 * time.Millisecond
-	// fullGroup is the size in bytes from which on a group takes nothing in.
+	// fullGroup is the size in bytes from which on a group takes nothing in, or a
+	// quarter of a memtable if that is less.
 	fullGroup = 4 << 20
 )
 
@@ -68,7 +71,7 @@ func newJournal(db *pebble.DB, cfg *Config, f *failure) *journal {
 		db: db, fsync: cfg.Fsync, failure: f,
 		maxGroup: int(min(fullGroup, cfg.MemTableBytes/4)),
 		opened:   make(chan struct{}, 1), enough: make(chan struct{}, 1),
-		wake: make(chan struct{}, 1), closing: make(chan struct{}),
+		wake: make(chan time.Time, 1), closing: make(chan struct{}),
 	}
 	j.loops.Go(j.writeLoop)
 	j.loops.Go(j.tickLoop)
@@ -90,7 +93,7 @@ func (j *journal) Forget(id token.ID) shard.Write {
 }
 
 // Expired implements shard.Journal. The key goes with the next tick: no later
-// session gets the same id in that time but by a chance of 2^-64.
+// session gets the same id in that time but by a chance of 2^-48 at most.
 func (j *journal) Expired(id token.ID) {
 	j.expired.Lock()
 	j.expired.ids = append(j.expired.ids, id)
@@ -107,8 +110,8 @@ type group struct {
 }
 
 // Wait implements shard.Write. A group may never be written if the disk fails,
-// since Pebble does not return from that; and one that was is not answered from
-// any more.
+// since Pebble does not return from that; and after a failure not even one that
+// was written is answered from.
 func (g *group) Wait() error {
 	f := g.journal.failure
 	select {
@@ -134,7 +137,7 @@ func (j *journal) add(change func(*pebble.Batch)) shard.Write {
 		return failed{j.failure, err}
 	}
 	change(g.batch)
-	if g.batch.Count() == j.wanted {
+	if j.fsync == Always && g.batch.Count() == j.wanted || g.batch.Len() >= j.maxGroup {
 		wake(j.enough)
 	}
 	j.mu.Unlock()
@@ -158,7 +161,7 @@ func (j *journal) lockOpen() (*group, error) {
 			j.mu.Unlock()
 			return nil, errClosed
 		case j.open == nil:
-			j.open = &group{journal: j, batch: j.db.NewBatch(), taken: make(chan struct{}), written: make(chan struct{})}
+			j.open = j.newGroup()
 			wake(j.opened)
 			return j.open, nil
 		case j.open.batch.Len() < j.maxGroup:
@@ -173,6 +176,12 @@ func (j *journal) lockOpen() (*group, error) {
 	}
 }
 
+// newGroup expects the group to become as large as the one before.
+func (j *journal) newGroup() *group {
+	b := j.db.NewBatch(pebble.WithInitialSizeBytes(j.size))
+	return &group{journal: j, batch: b, taken: make(chan struct{}), written: make(chan struct{})}
+}
+
 // take closes the open group to further changes and returns it, or nil.
 func (j *journal) take() *group {
 	j.mu.Lock()
@@ -182,7 +191,7 @@ func (j *journal) take() *group {
 		return nil
 	}
 	j.open = nil
-	j.wanted = g.batch.Count()
+	j.wanted, j.size = g.batch.Count(), g.batch.Len()
 	select {
 	case <-j.enough:
 	default:
@@ -209,15 +218,20 @@ func (j *journal) writeLoop() {
 // gather lets the open group grow. With Always that is until it is as large as
 // the one before, whose requests have been answered just now: then half of all
 // clients wait for a sync, while the others' requests are under way. They may
-// not come again, so it lasts half as long as the last sync took at most.
+// not come again, so it lasts half as long as the last write took at most.
 func (j *journal) gather(took time.Duration) {
-	if j.fsync == EverySecond {
-		time.Sleep(gatherTime)
+	select {
+	case <-j.enough:
 		return
+	default:
+	}
+	wait := gatherTime
+	if j.fsync == Always {
+		wait = min(took/2, wait)
 	}
 	select {
 	case <-j.enough:
-	case <-time.After(took / 2):
+	case <-time.After(wait):
 	}
 }
 
@@ -235,7 +249,11 @@ func (j *journal) flush() {
 // panics where its log has failed before.
 func (j *journal) write(b *pebble.Batch, sync bool) {
 	defer func() {
-		if p := recover(); p != nil {
+		p := recover()
+		if bug, ok := p.(runtime.Error); ok {
+			panic(bug)
+		}
+		if p != nil {
 			j.failure.set(fmt.Errorf("writing the log: %v", p))
 		}
 	}()
@@ -256,7 +274,7 @@ func (j *journal) apply(b *pebble.Batch, sync bool) error {
 	if !sync {
 		return j.db.Apply(b, pebble.NoSync)
 	}
-	// Apply would panic if the sync fails.
+	// Apply would end the process, or never return, if the sync fails.
 	if err := j.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
 		return err
 	}
@@ -278,7 +296,10 @@ func (j *journal) expectTick() {
 	if j.changed.Load() || j.changed.Swap(true) {
 		return
 	}
-	wake(j.wake)
+	select {
+	case j.wake <- time.Now():
+	default:
+	}
 }
 
 // wake wakes the receiver of a channel with room for one, now or when it looks.
@@ -292,15 +313,17 @@ func wake(receiver chan<- struct{}) {
 // tickLoop ticks as long as there are changes. It sleeps while there are none.
 func (j *journal) tickLoop() {
 	for {
+		var due time.Time
 		select {
 		case <-j.closing:
 			return
-		case <-j.wake:
+		case changed := <-j.wake:
+			due = changed.Add(tickInterval)
 		}
 		select {
 		case <-j.closing:
 			return
-		case <-time.After(tickInterval):
+		case <-time.After(time.Until(due)):
 			j.tick()
 		}
 	}
@@ -312,7 +335,7 @@ func (j *journal) tick() {
 	j.changed.Store(false)
 	expired := j.takeExpired()
 	j.flush() // it may still have a change of one that has expired
-	j.delete(expired)
+	j.deleteKeys(expired)
 	b := j.db.NewBatch()
 	b.LogData(appendMark(nil, j.synced.Load()), nil)
 	j.write(b, true)
@@ -329,7 +352,7 @@ func (j *journal) takeExpired() []token.ID {
 // deleteBatch is how many keys are deleted by one batch.
 const deleteBatch = 1000
 
-func (j *journal) delete(ids []token.ID) {
+func (j *journal) deleteKeys(ids []token.ID) {
 	for batch := range slices.Chunk(ids, deleteBatch) {
 		b := j.db.NewBatch()
 		for _, id := range batch {
@@ -339,12 +362,17 @@ func (j *journal) delete(ids []token.ID) {
 	}
 }
 
-// close lets no more changes in, ends the loops and writes what is left.
+// close lets no more changes in, and writes what is left.
 func (j *journal) close() {
+	j.stop()
+	j.tick()
+}
+
+// stop lets no more changes in and ends the loops.
+func (j *journal) stop() {
 	j.mu.Lock()
 	j.closed = true
 	j.mu.Unlock()
 	close(j.closing)
 	j.loops.Wait()
-	j.tick()
 }

@@ -86,9 +86,17 @@ func (f *folder) checkNoLog() error {
 func (f *folder) opening() error {
 	err := f.fs.Remove(f.path(openedFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		err = nil // but perhaps it is gone in memory only
 	}
 	return errors.Join(err, syncDir(f.fs, f.dir))
+}
+
+// notOpened says that the logs are as they were, if they are.
+func (f *folder) notOpened() {
+	logs, err := wal.Scan(wal.Dir{FS: f.fs, Dirname: f.dir})
+	if err == nil && len(logs) > 0 {
+		_ = f.opened() // there is an error already, and this one only guards against another
+	}
 }
 
 // opened says that there is a log from now on.

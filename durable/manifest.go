@@ -39,7 +39,7 @@ func (f *folder) checkNoData() error {
 		return err
 	}
 	for _, name := range names {
-		if strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".log") {
+		if strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".log") || name == openedFile {
 			return fmt.Errorf("%w %s: there is data, but no %smanifest", ErrCorrupt, f.dir, markerPrefix)
 		}
 	}

@@ -34,7 +34,7 @@ func (s *Store) options(cfg *Config) *pebble.Options {
 		// Old versions of a value that are still in the memtable never reach a
 		// table: the larger it is, the fewer bytes are written for each exchange.
 		MemTableSize: uint64(cfg.MemTableBytes),
-		// A write that stalls does so under a shard's lock: not before a whole
+		// A write that stalls holds up all that come after it: not before a whole
 		// memtable is filled while another one is being written to a table.
 		MemTableStopWritesThreshold: memTables,
 		// The number of tables to look into is the reader's concern, and there is
@@ -54,8 +54,8 @@ func (s *Store) options(cfg *Config) *pebble.Options {
 		BytesPerSync: 1 << 20,
 		// The default of 128 MiB would outgrow the data of a small store.
 		MaxManifestFileSize: 4 << 20,
-		// The log is synced as soon as the sync before has ended: what has come
-		// in meanwhile shares the next one.
+		// The log is synced as soon as it is asked for: the journal sees to it
+		// that many changes share a sync.
 		WALMinSyncInterval: func() time.Duration { return 0 },
 	}
 	// No table is read often enough to be merged for that.

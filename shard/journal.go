@@ -9,9 +9,10 @@ import (
 
 // Journal makes changes last. Its methods are called while the shard's lock is
 // held, so that it sees the changes of a session in the order in which they were
-// decided; they must only enqueue a change and not wait.
+// decided; they enqueue a change and wait for nothing but room for it.
 type Journal interface {
-	// Save enqueues the state of a session, which is valid during the call.
+	// Save enqueues the state of a session, which is valid during the call. Nil
+	// means that nobody has to wait.
 	Save(s *State) Write
 	// Forget enqueues that a session was ended.
 	Forget(id token.ID) Write

@@ -10,7 +10,7 @@ import (
 )
 
 // purgeBatch is how many sessions are purged under one hold of a lock.
-const purgeBatch = 32
+const purgeBatch = 16
 
 // purgeState is what purges know beyond the shards.
 type purgeState struct {

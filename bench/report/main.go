@@ -21,6 +21,8 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -54,11 +56,15 @@ func runReport(ctx context.Context, args []string) error {
 	flags := pflag.NewFlagSet("report", pflag.ContinueOnError)
 	quick := flags.Bool("quick", false, "try everything in about three minutes; the figures are worth nothing")
 	out := flags.String("out", "bench/results", "folder for the report")
+	again := flags.String("again", "", "measure only this step once more, into the report of today: "+strings.Join(stepNames(), ", "))
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if *again != "" && !slices.Contains(stepNames(), *again) {
+		return fmt.Errorf("--again=%s: there are the steps %s", *again, strings.Join(stepNames(), ", "))
 	}
 	if err := checkMachine(); err != nil {
 		return err
@@ -77,22 +83,26 @@ func runReport(ctx context.Context, args []string) error {
 	if err := os.MkdirAll(*out, 0o755); err != nil {
 		return err
 	}
-	return measure(ctx, p, machine, newOutput(*out, time.Now(), machine.cpu))
+	return measure(ctx, p, machine, newOutput(*out, time.Now(), machine.cpu), *again)
 }
 
-// measure does all of the plan and writes the report.
-func measure(ctx context.Context, p plan, machine *machine, out output) error {
+// measure does all of the plan, or one step again, and writes the report.
+func measure(ctx context.Context, p plan, machine *machine, out output, again string) error {
 	programs, err := buildPrograms(ctx)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(programs)
-	start := time.Now()
 	// A run that fails must not replace what an earlier one has found.
 	unfinished := out.path(".txt.unfinished")
 	defer os.Remove(unfinished) // if it has not become the result
-	if err := measureInto(ctx, unfinished, &bench{plan: p, programs: programs}); err != nil {
+	if err := measureInto(ctx, unfinished, &bench{plan: p, programs: programs}, again); err != nil {
 		return err
+	}
+	if again != "" {
+		if err := keepOthers(unfinished, out.path(".txt")); err != nil {
+			return err
+		}
 	}
 	if err := os.Rename(unfinished, out.path(".txt")); err != nil {
 		return err
@@ -101,38 +111,51 @@ func measure(ctx context.Context, p plan, machine *machine, out output) error {
 	if err != nil {
 		return err
 	}
-	r := &report{results: rs, machine: machine, plan: p, took: time.Since(start), date: out.date}
+	r := &report{results: rs, machine: machine, plan: p, date: out.date}
 	log.Print("writing ", out.path(".md"))
 	return r.write(out)
 }
 
 // measureInto measures everything into a file, and shows the lines as they come.
-func measureInto(ctx context.Context, path string, b *bench) error {
+func measureInto(ctx context.Context, path string, b *bench, step string) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	b.raw = io.MultiWriter(f, os.Stderr)
-	return errors.Join(b.measureAll(ctx), f.Close())
+	return errors.Join(b.measureSteps(ctx, step), f.Close())
 }
 
-// measureAll takes the servers first: they want the machine to themselves the most, and a
-// defect of theirs should show early.
-func (b *bench) measureAll(ctx context.Context) error {
-	steps := []struct {
-		name string
-		do   func(context.Context) error
-	}{
-		{"load", b.measureLoad},
-		{"memory", b.measureResident},
-		{"expiry", b.measureExpiry},
-		{"durable mode", b.measureDurable},
-		{"tuning", b.measureTuning},
-		{"go test -bench", b.runBenchmarks},
-	}
+// steps are what a run does. The servers come first: they want the machine to themselves the
+// most, and a defect of theirs should show early.
+var steps = []struct {
+	name string
+	do   func(*bench, context.Context) error
+}{
+	{"load", (*bench).measureLoad},
+	{"memory", (*bench).measureResident},
+	{"expiry", (*bench).measureExpiry},
+	{"durable", (*bench).measureDurable},
+	{"tuning", (*bench).measureTuning},
+	{"exchange", (*bench).runExchanges},
+	{"benchmarks", (*bench).runBenchmarks},
+}
+
+func stepNames() (names []string) {
 	for _, step := range steps {
+		names = append(names, step.name)
+	}
+	return names
+}
+
+// measureSteps does the step of a name, or all of them.
+func (b *bench) measureSteps(ctx context.Context, name string) error {
+	for _, step := range steps {
+		if name != "" && step.name != name {
+			continue
+		}
 		log.Print(step.name)
-		if err := step.do(ctx); err != nil {
+		if err := step.do(b, ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}

@@ -1,11 +1,15 @@
 package main
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // plan says how much is measured.
 type plan struct {
 	quick      bool
 	benchmarks []benchmarks
+	exchanges  []benchmarks // in which the engines take turns
 
 	rounds   int // of the loads and of the latency at half the top rate
 	sessions int // of the load
@@ -49,16 +53,16 @@ const diskForMost = 4 << 30
 // fullPlan leaves out ten million sessions on a machine with too little memory for them, and
 // their start-up where there is too little disk.
 func fullPlan(memory, disk int64) plan {
-	sessions, onDisk := "^sessions=10{4,7}$", "^sessions=10{6,7}$"
+	sessions, onDisk, live := "^sessions=10{4,7}$", "^sessions=10{6,7}$", sizes
 	if memory < memoryForMost {
-		sessions = "^sessions=10{4,6}$"
+		sessions, live = "^sessions=10{4,6}$", sizes[:3]
 	}
 	if memory < memoryForMost || disk < diskForMost {
 		onDisk = "^sessions=10{6}$"
 	}
 	return plan{
+		exchanges: exchanges(live, "2000000x", 3),
 		benchmarks: []benchmarks{
-			{"^BenchmarkExchange$/./" + sessions, "2000000x", 3},
 			{"^BenchmarkMemory$/./" + sessions, "500ms", 1},
 			{"^BenchmarkPurge$/./" + sessions, "1x", 1},
 			{"^BenchmarkShards$", "2000000x", 3},
@@ -77,12 +81,21 @@ func fullPlan(memory, disk int64) plan {
 	}
 }
 
+// exchanges are the exchanges of all engines, one number of sessions after the other, so that
+// those of one number are measured within a short time.
+func exchanges(sizes []int, time string, count int) (all []benchmarks) {
+	for _, n := range sizes {
+		all = append(all, benchmarks{fmt.Sprintf("^BenchmarkExchange$/./^sessions=%d$", n), time, count})
+	}
+	return all
+}
+
 // quickPlan touches everything once.
 func quickPlan() plan {
 	return plan{
 		quick: true,
+		exchanges: exchanges(sizes[:3], "100ms", 1),
 		benchmarks: []benchmarks{
-			{"^BenchmarkExchange$/./^sessions=10{4,6}$", "100ms", 1},
 			{"^BenchmarkMemory$/./^sessions=10{4,6}$", "100ms", 1},
 			{"^BenchmarkPurge$/^expired=1000(00)?$/^sessions=1000000$", "1x", 1},
 			{"^BenchmarkShards$/^shards=(1|16|256)$", "100ms", 1},

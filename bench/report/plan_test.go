@@ -47,7 +47,7 @@ func TestPlansNameBenchmarks(t *testing.T) {
 func (p plan) runs(t *testing.T, name string) bool {
 	t.Helper()
 	parts := strings.Split("Benchmark"+name, "/")
-	for _, g := range p.benchmarks {
+	for _, g := range slices.Concat(p.exchanges, p.benchmarks) {
 		matches := true
 		for i, pattern := range strings.Split(g.pattern, "/") {
 			matches = matches && i < len(parts) && regexp.MustCompile(pattern).MatchString(parts[i])

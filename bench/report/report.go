@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +18,6 @@ type report struct {
 	machine *machine
 	plan    plan
 	date    time.Time
-	took    time.Duration
 }
 
 // write writes the report and its plots.
@@ -72,8 +72,7 @@ func (r *report) writeHead(w io.Writer, out output) {
 	fmt.Fprintf(w, "Compare the figures of this page with each other and not with those of another machine. "+
 		"They are medians. A ratio of the server to a peer under load is the median of the rounds' ratios, with the lowest and the highest of them in brackets: "+
 		"both sides of a round were measured within seconds of each other. "+
-		"All lines that the figures come from are in [%[1]s](%[1]s), for `make bench-compare`. The run took %[2]s.\n\n",
-		out.file(".txt"), r.took.Round(time.Second))
+		"All lines that the figures come from are in [%[1]s](%[1]s), for `make bench-compare`.\n\n", out.file(".txt"))
 }
 
 func (r *report) writeTargets(w io.Writer) {
@@ -136,7 +135,7 @@ func (rs results) sizesOf(name func(engine string, sessions int) string) []int {
 func (r *report) writeExchange(w io.Writer) {
 	fmt.Fprintf(w, "## An exchange in the store\n\nNanoseconds by live sessions, with %d bytes of metadata, picked uniformly at random, on all processors. "+
 		"Ours has a random nonce and two digests in it; the peers look up, remove and insert under a new random token. "+
-		"In brackets, how many times as long as ours.\n\n", metaSize)
+		"The engines took turns, each in a process of its own. In brackets, how many times as long as ours, the median of the rounds.\n\n", metaSize)
 	ns := r.results.sizesOf(exchangeName)
 	rows := [][]string{sizesHead("engine", ns)}
 	for _, engine := range engineOrder {
@@ -144,7 +143,7 @@ func (r *report) writeExchange(w io.Writer) {
 		for _, n := range ns {
 			cell := number(r.results.median(exchangeName(engine, n), "ns/op"))
 			if engine != "ours" {
-				cell += " (" + number(r.results.ratio(exchangeName(engine, n), exchangeName("ours", n), "ns/op")) + ")"
+				cell += " (" + number(median(r.results.roundRatios(exchangeName(engine, n), exchangeName("ours", n), "ns/op"))) + ")"
 			}
 			row = append(row, cell)
 		}
@@ -324,7 +323,7 @@ func (r *report) writeHalfRate(w io.Writer) {
 // writeCommands writes what was run, for a host and port.
 func (r *report) writeCommands(w io.Writer) {
 	fmt.Fprint(w, "## Commands\n\n`make bench` does it all. This is what it runs, with PORT for a free port and DIR for a new folder:\n\n```sh\n")
-	for _, g := range r.plan.benchmarks {
+	for _, g := range slices.Concat(r.plan.exchanges, r.plan.benchmarks) {
 		fmt.Fprintln(w, shellLine("go test", append(g.args(""), "./bench")))
 	}
 	for _, c := range contenders {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"math"
@@ -36,6 +37,42 @@ func (b *bench) write(name string, n int64, values []value) error {
 	}
 	_, err := fmt.Fprintln(b.raw, line.String())
 	return err
+}
+
+// keepOthers puts before the lines of a file those of an older one whose benchmarks it has not.
+func keepOthers(path, older string) error {
+	fresh, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	old, err := os.ReadFile(older)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(othersOf(old, fresh), fresh...), 0o644)
+}
+
+// othersOf returns the lines of old but those of benchmarks that fresh has.
+func othersOf(old, fresh []byte) (others []byte) {
+	has := make(map[string]bool)
+	for line := range bytes.Lines(fresh) {
+		has[benchmarkOf(line)] = true
+	}
+	for line := range bytes.Lines(old) {
+		if name := benchmarkOf(line); name == "" || !has[name] {
+			others = append(others, line...)
+		}
+	}
+	return others
+}
+
+// benchmarkOf returns the name at the beginning of a line, or "".
+func benchmarkOf(line []byte) string {
+	name, _, ok := bytes.Cut(line, []byte("\t"))
+	if !ok || !bytes.HasPrefix(name, []byte("Benchmark")) {
+		return ""
+	}
+	return string(bytes.TrimSpace(name))
 }
 
 func readResults(path string) (results, error) {

@@ -119,3 +119,28 @@ func TestRatios(t *testing.T) {
 		t.Errorf("roundRatios of nothing = %v, want none", got)
 	}
 }
+
+func TestOthersOf(t *testing.T) {
+	const old = "goos: linux\n" +
+		"BenchmarkLoad/server=floor\t1\t2.000 req/s\n" +
+		"BenchmarkExchange/engine=ours-2         \t1\t 3 ns/op\n" +
+		"BenchmarkLoad/server=floor\t1\t4.000 req/s\n" +
+		"PASS\n"
+	for _, test := range []struct{ fresh, want string }{
+		{"", old},
+		{"goos: linux\nBenchmarkLoad/server=floor\t9\t9.000 req/s\n", "goos: linux\nBenchmarkExchange/engine=ours-2         \t1\t 3 ns/op\nPASS\n"},
+		{"BenchmarkExchange/engine=ours-2 \t1\t 9 ns/op\n", strings.Replace(old, "BenchmarkExchange/engine=ours-2         \t1\t 3 ns/op\n", "", 1)},
+	} {
+		if got := string(othersOf([]byte(old), []byte(test.fresh))); got != test.want {
+			t.Errorf("othersOf(old, %q) = %q, want %q", test.fresh, got, test.want)
+		}
+	}
+}
+
+func TestTurnsOfEngines(t *testing.T) {
+	g := benchmarks{"^BenchmarkExchange$/./^sessions=10$", "7x", 3}
+	want := benchmarks{"^BenchmarkExchange$/^engine=map$/^sessions=10$", "7x", 1}
+	if got := g.of("map"); got != want {
+		t.Errorf("of(map) = %v, want %v", got, want)
+	}
+}

@@ -66,7 +66,7 @@ func (rs results) exchangeTargets() []target {
 		for _, n := range []int{1e5, 1e6, most} {
 			ts = append(ts, target{
 				what:  fmt.Sprintf("exchange, %s sessions: times as fast as %s", powerOfTen(n), engineNames[peer.engine]),
-				value: rs.ratio(exchangeName(peer.engine, n), exchangeName("ours", n), "ns/op"),
+				value: median(rs.roundRatios(exchangeName(peer.engine, n), exchangeName("ours", n), "ns/op")),
 				limit: peer.limits[n], unit: " ×",
 			})
 		}
