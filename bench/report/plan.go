@@ -93,7 +93,7 @@ func exchanges(sizes []int, time string, count int) (all []benchmarks) {
 // quickPlan touches everything once.
 func quickPlan() plan {
 	return plan{
-		quick: true,
+		quick:     true,
 		exchanges: exchanges(sizes[:3], "100ms", 1),
 		benchmarks: []benchmarks{
 			{"^BenchmarkMemory$/./^sessions=10{4,6}$", "100ms", 1},
