@@ -25,7 +25,7 @@ func policyMemoryName(policy string) string {
 
 func (r *report) writeDurable(w io.Writer) {
 	fmt.Fprint(w, "## Durable mode\n\n")
-	fmt.Fprintf(w, "As many requests as there can be, of %s sessions in a new folder, rounds of %s: %d. Here servers and loads all use all processors. "+
+	fmt.Fprintf(w, "As many requests as there can be, of %s sessions in a new folder, rounds of %s: %d. Here servers and loads all may use all processors; Redis executes on one thread, as it comes. "+
 		"*always*: an answer waits until the disk has what it says, with `appendfsync always` for Redis. *everysec*: the disk has it within a second. *memory*: not at all. "+
 		"What the flags under [Commands](#commands) do not say is at its default. A sync of %d bytes by one writer takes %s µs on this disk.\n\n",
 		powerOfTen(r.plan.sessions), r.plan.duration, r.plan.rounds, syncBytes, number(r.results.median(syncName, "ns/op")/1e3))
@@ -84,8 +84,8 @@ func (rs results) storeRatios(fsync string, goroutines int) []float64 {
 }
 
 func (r *report) writeDurableStore(w io.Writer) {
-	fmt.Fprint(w, "The store alone, without a network, beside bare Pebble with the same options and the same writes, in thousands a second. "+
-		"Pebble only writes; ours decides first, with a random nonce and two digests.\n\n")
+	fmt.Fprint(w, "The store alone, without a network, beside bare Pebble with the same options and the same values, in thousands a second. "+
+		"Pebble gets a batch for each write and gathers only their syncs; ours decides first, with a random nonce and two digests, and then writes many changes in one batch.\n\n")
 	rows := [][]string{{"--fsync", "goroutines", "exchanges", "Pebble's writes", "ratio"}}
 	for _, fsync := range fsyncs {
 		for _, goroutines := range goroutineCounts {

@@ -92,7 +92,6 @@ func (b *bench) programPath(name string) string {
 // measureLoad compares the contenders at each pipeline, in turn, so that what else the machine
 // does hits them all. Each measurement has a new server, of 10^5 sessions in the full plan.
 func (b *bench) measureLoad(ctx context.Context) error {
-	b.writeHeader()
 	for round := range b.plan.rounds {
 		for _, pipeline := range pipelines {
 			for i := range contenders {

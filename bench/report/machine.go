@@ -66,7 +66,7 @@ func readMachine(ctx context.Context) (*machine, error) {
 		cpu:       field(cpuinfo, "model name"),
 		cores:     runtime.NumCPU(),
 		virtual:   slices.Contains(strings.Fields(field(cpuinfo, "flags")), "hypervisor"),
-		kernel:    "Linux " + firstWord("/proc/sys/kernel/osrelease"),
+		kernel:    "Linux " + kernelVersion(firstWord("/proc/sys/kernel/osrelease")),
 		hugePages: chosen(contents("/sys/kernel/mm/transparent_hugepage/enabled")),
 	}
 	if m.cpu == "" {
@@ -183,4 +183,10 @@ func buildPrograms(ctx context.Context) (dir string, err error) {
 		}
 	}
 	return dir, nil
+}
+
+// kernelVersion leaves out what whoever has built the kernel has added.
+func kernelVersion(release string) string {
+	version, _, _ := strings.Cut(release, "-")
+	return version
 }

@@ -123,6 +123,7 @@ func measureInto(ctx context.Context, path string, b *bench, step string) error 
 		return err
 	}
 	b.raw = io.MultiWriter(f, os.Stderr)
+	b.writeHeader()
 	return errors.Join(b.measureSteps(ctx, step), f.Close())
 }
 

@@ -70,7 +70,7 @@ func (r *report) writeHead(w io.Writer, out output) {
 		fmt.Fprint(w, "**A quick run, to try the measuring itself: its figures are worth nothing.**\n\n")
 	}
 	fmt.Fprintf(w, "Compare the figures of this page with each other and not with those of another machine. "+
-		"They are medians. A ratio of the server to a peer under load is the median of the rounds' ratios, with the lowest and the highest of them in brackets: "+
+		"They are medians, where there are several rounds; memory, purges, start-ups and tuning were measured once. A ratio of the server to a peer under load is the median of the rounds' ratios, with the lowest and the highest of them in brackets: "+
 		"both sides of a round were measured within seconds of each other. "+
 		"All lines that the figures come from are in [%[1]s](%[1]s), for `make bench-compare`.\n\n", out.file(".txt"))
 }
@@ -135,7 +135,7 @@ func (rs results) sizesOf(name func(engine string, sessions int) string) []int {
 func (r *report) writeExchange(w io.Writer) {
 	fmt.Fprintf(w, "## An exchange in the store\n\nNanoseconds by live sessions, with %d bytes of metadata, picked uniformly at random, on all processors. "+
 		"Ours has a random nonce and two digests in it; the peers look up, remove and insert under a new random token. "+
-		"The engines took turns, each in a process of its own. In brackets, how many times as long as ours, the median of the rounds.\n\n", metaSize)
+		"The engines took turns, each in a process of its own. Ours asks Linux for huge pages, the peers do not; bigcache can't remove and return in one step, so that two could win there. In brackets, how many times as long as ours, the median of the rounds.\n\n", metaSize)
 	ns := r.results.sizesOf(exchangeName)
 	rows := [][]string{sizesHead("engine", ns)}
 	for _, engine := range engineOrder {
@@ -267,9 +267,9 @@ func handlerName(handler string, depth int) string {
 
 func (r *report) writeLoad(w io.Writer) {
 	fmt.Fprintf(w, "## Under load\n\n%d connections as fast as they go, %d bytes of metadata, %s sessions, rounds of %s: %d. "+
-		"Every server had processor %d for itself, Go programs with GOMAXPROCS=1, and the load had processor %d. "+
+		"Every server was pinned to processor %d, Go programs with GOMAXPROCS=1, and the load to processor %d. "+
 		"Every answer but the floor's was checked. For Redis an exchange is one EVALSHA on one key: GET, compare, SET with PX; its client makes the digests. "+
-		"The floor is bare fasthttp with a constant answer of the same size. "+
+		"The floor is bare fasthttp with a constant body of the same size, under its own headers. "+
 		"Processor time is the kernel's account of the server's process. Where a server was not busy all the time, the load was the slower side: compare the processor time, not the throughput.\n\n",
 		connections, metaSize, powerOfTen(r.plan.sessions), r.plan.duration, r.plan.rounds, serverCPU, loadCPU)
 	rows := [][]string{{"server", "pipelined", "requests/s", "CPU µs a request", "busy, %", "p50, µs", "p99, µs", "p99.9, µs"}}
@@ -305,7 +305,7 @@ func (r *report) writeHalfRate(w io.Writer) {
 	rate := r.results.median(halfRateName(caseLive), "req/s")
 	fmt.Fprintf(w, "## Latency while sessions expire\n\nMicroseconds at %s requests/s, half of the top rate, in an open loop: latency counts from when a request should have left. "+
 		"The server holds %s sessions at rest beside those of the load. *expiring*: they all expire, and are purged, during the measurement, evenly within %s. *live*: they stay. "+
-		"*floor*: constant answers, no sessions. The processors are shared out as above, and the purge runs every %s on that of the requests.\n\n",
+		"*floor*: constant answers, no sessions. The processors are shared out as above, and the purge runs every %s on that of the requests. A measurement that could not keep up its rate, or whose purge was not complete, was taken again, at most twice. Where the floor's p99.9 is not below that of *live*, the machine decides the tail, and the ratio says little about the purge.\n\n",
 		number(rate), powerOfTen(p.expiring), p.expirySpread, purgeInterval)
 	rows := [][]string{append([]string{"case"}, percentileNames...)}
 	for _, name := range []string{caseFloor, caseLive, caseExpiring} {
@@ -322,7 +322,7 @@ func (r *report) writeHalfRate(w io.Writer) {
 
 // writeCommands writes what was run, for a host and port.
 func (r *report) writeCommands(w io.Writer) {
-	fmt.Fprint(w, "## Commands\n\n`make bench` does it all. This is what it runs, with PORT for a free port and DIR for a new folder:\n\n```sh\n")
+	fmt.Fprint(w, "## Commands\n\n`make bench` does it all. This is what it runs, beside a server whose sessions expire and one that is filled with 10⁶; the exchanges engine by engine, in turns, and a new server for each load. With PORT for a free port and DIR for a new folder:\n\n```sh\n")
 	for _, g := range slices.Concat(r.plan.exchanges, r.plan.benchmarks) {
 		fmt.Fprintln(w, shellLine("go test", append(g.args(""), "./bench")))
 	}

@@ -1,6 +1,10 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+	"slices"
+)
 
 // target is a figure that the server is to reach.
 type target struct {
@@ -71,8 +75,15 @@ func (rs results) exchangeTargets() []target {
 			})
 		}
 	}
-	allocs := rs[exchangeName("ours", 1e6)]["allocs/op"]
-	return append(ts, target{what: "exchange: allocations", value: median(allocs), atMost: true})
+	var allocs []float64
+	for _, n := range []int{1e5, 1e6, most} {
+		allocs = append(allocs, rs[exchangeName("ours", n)]["allocs/op"]...)
+	}
+	value := math.NaN()
+	if len(allocs) > 0 {
+		value = slices.Max(allocs)
+	}
+	return append(ts, target{what: "exchange: allocations", value: value, atMost: true})
 }
 
 func (rs results) memoryTargets() []target {
