@@ -301,24 +301,24 @@ func TestWaitAfterAFailure(t *testing.T) {
 // request of the failure.
 func TestNobodyIsAnsweredBeforeFatal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		returned := false
+		var returned atomic.Bool
 		f := newFailure(func(error) {
 			time.Sleep(time.Second)
-			returned = true
+			returned.Store(true)
 		})
 		if err := f.hold(errClosed); err != errClosed {
 			t.Errorf("hold before a failure = %v, want %v at once", err, errClosed)
 		}
 		first := f.set(errors.New("while Open runs"))
-		if err := f.hold(first); err != first || returned {
+		if err := f.hold(first); err != first || returned.Load() {
 			t.Errorf("hold while Open runs = %v, want %v at once", err, first)
 		}
 		f.arm()
-		if err := f.hold(nil); err != nil || returned {
+		if err := f.hold(nil); err != nil || returned.Load() {
 			t.Errorf("hold of a success = %v, want nil at once", err)
 		}
-		if err := (failed{f, first}).Wait(); err != first || !returned {
-			t.Errorf("Wait = %v, Fatal has returned: %v, want %v after Fatal", err, returned, first)
+		if err := (failed{f, first}).Wait(); err != first || !returned.Load() {
+			t.Errorf("Wait = %v, Fatal has returned: %v, want %v after Fatal", err, returned.Load(), first)
 		}
 	})
 }
