@@ -12,6 +12,7 @@ import (
 	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
 )
 
 // plotted is a plot of some results.
@@ -35,10 +36,9 @@ func (p plotted) draw(w io.Writer, rs results) error {
 	if err != nil {
 		return err
 	}
-	canvas, err := made.WriterTo(8*vg.Inch, 5*vg.Inch, "svg")
-	if err != nil {
-		return err
-	}
+	canvas := vgsvg.New(8*vg.Inch, 5*vg.Inch)
+	// The last label, and half of the last bar, are beyond the axis.
+	made.Draw(draw.Crop(draw.New(canvas), 0, -vg.Points(40), 0, 0))
 	_, err = canvas.WriteTo(w)
 	return err
 }
@@ -48,10 +48,21 @@ func newPlot(title, x, y string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
 	p.Title.Padding = vg.Points(8)
-	p.Y.Min = 0
+	p.Y.Min, p.Y.Tick.Marker = 0, plot.TickerFunc(plainTicks)
 	p.Legend.Top, p.Legend.Left, p.Legend.Padding = true, true, vg.Points(2)
 	p.Add(plotter.NewGrid())
 	return p
+}
+
+// plainTicks are the usual ones, with the numbers as everywhere in the report.
+func plainTicks(low, high float64) []plot.Tick {
+	ticks := plot.DefaultTicks{}.Ticks(low, high)
+	for i, tick := range ticks {
+		if tick.Label != "" {
+			ticks[i].Label = number(tick.Value)
+		}
+	}
+	return ticks
 }
 
 // addLine adds what was measured of a line; its number is its color.
@@ -141,7 +152,11 @@ func plotMemory(rs results) (*plot.Plot, error) {
 	for _, c := range contenders[:2] {
 		add(c.name+",\nresident", rs.median(residentName(c.name, 1e6), "B/session"))
 	}
-	p := newPlot("Memory a session, metadata of 115 bytes included", "", "bytes")
+	title := "Memory a session, metadata of 115 bytes included"
+	if most > 0 {
+		title += fmt.Sprintf(": heap at %s, resident at 10⁶", powerOfTen(most))
+	}
+	p := newPlot(title, "", "bytes")
 	return p, addBars(p, names, heights)
 }
 
@@ -199,7 +214,7 @@ func barLabels(heights plotter.Values) (*plotter.Labels, error) {
 }
 
 func plotFullLoad(rs results) (*plot.Plot, error) {
-	p := newLatencyPlot("Latency of 64 connections as fast as they go")
+	p := newLatencyPlot("Latency of 64 connections as fast as they go, one request at a time")
 	for i, c := range contenders {
 		if err := addLine(p, i, c.name, rs.percentilesOf(loadName(c.name, 1))); err != nil {
 			return nil, err
