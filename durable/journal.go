@@ -25,13 +25,13 @@ type journal struct {
 	failure  *failure
 	maxGroup int // bytes
 
-	// mu guards the open group, which takes what comes, and closed. It is held
-	// for as long as it takes to copy a change.
+	// mu guards the open group, which takes what comes, and all up to the
+	// channels. It is held for as long as it takes to copy a change.
 	mu     sync.Mutex
 	open   *group // nil if nothing has come since the last one was taken
 	closed bool
 	wanted uint32        // changes that make the open group large enough with Always
-	size   int           // bytes of the last group
+	size   int           // bytes of the last group, for which the next one has room
 	opened chan struct{} // says that there is an open group
 	enough chan struct{} // says that it is large enough
 

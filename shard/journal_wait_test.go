@@ -78,13 +78,15 @@ var heldChanges = map[string]func(*waiting) error{
 	"end subject":    func(w *waiting) error { return w.end("ada") },
 }
 
-// restingTests have answers that rest on a change under way.
-var restingTests = []struct {
+// restingTest has an answer that rests on a change under way.
+type restingTest struct {
 	change, name string
 	without      bool // any grace
 	answer       func(*waiting) error
 	want         error
-}{
+}
+
+var restingTests = []restingTest{
 	{"exchange", "loser", true, func(w *waiting) error { return w.exchange(w.tok, "") }, token.ErrInvalid},
 	{"exchange", "loser's look", true, func(w *waiting) error { return w.validate(w.tok) }, token.ErrInvalid},
 	{"exchange", "loser's delete", true, func(w *waiting) error { return w.delete(w.tok) }, nil},
@@ -122,27 +124,41 @@ var restingTests = []struct {
 
 var tooLarge = `{"c":"` + strings.Repeat("x", 100) + `"}`
 
+// heldTest is a restingTest while the write of its change is held.
+type heldTest struct {
+	*waiting
+	journal        *fakeJournal
+	write          *heldWrite
+	change, answer chan error // how they end
+}
+
+// hold starts the change and then the answer, which both wait.
+func (test *restingTest) hold(t *testing.T) *heldTest {
+	j := newJournal()
+	w := newWaiting(t, j, graceUnless(test.without))
+	h := &heldTest{waiting: w, journal: j, write: j.hold(w.tok.ID)}
+	h.change = w.start(func() error { return heldChanges[test.change](w) })
+	w.mustWait(1, h.change)
+	h.answer = w.start(func() error { return test.answer(w) })
+	w.mustWait(2, h.change, h.answer)
+	return h
+}
+
 // TestAnswersWait holds the write of a change: neither its own answer nor one
 // that rests on it comes before the write is done, and all others do.
 func TestAnswersWait(t *testing.T) {
 	for _, test := range restingTests {
 		t.Run(test.change+"/"+test.name, func(t *testing.T) {
-			j := newJournal()
-			w := newWaiting(t, j, graceUnless(test.without))
-			held := j.hold(w.tok.ID)
-			change := w.start(func() error { return heldChanges[test.change](w) })
-			w.mustWait(1, change)
-			answer := w.start(func() error { return test.answer(w) })
-			w.mustWait(2, change, answer)
-			w.othersGoOn()
-			held.release(nil)
-			if err := <-answer; !errors.Is(err, test.want) {
+			h := test.hold(t)
+			h.othersGoOn()
+			h.write.release(nil)
+			if err := <-h.answer; !errors.Is(err, test.want) {
 				t.Errorf("answer = error %v, want %v", err, test.want)
 			}
-			if err := <-change; err != nil && !errors.Is(err, token.ErrInvalid) {
+			if err := <-h.change; err != nil && !errors.Is(err, token.ErrInvalid) {
 				t.Errorf("change = error %v", err)
 			}
-			checkJournal(t, w.s, j)
+			checkJournal(t, h.s, h.journal)
 		})
 	}
 }
@@ -153,22 +169,16 @@ func TestAnswersFail(t *testing.T) {
 	broken := errors.New("disk is broken")
 	for _, test := range restingTests {
 		t.Run(test.change+"/"+test.name, func(t *testing.T) {
-			j := newJournal()
-			w := newWaiting(t, j, graceUnless(test.without))
-			held := j.hold(w.tok.ID)
-			change := w.start(func() error { return heldChanges[test.change](w) })
-			w.mustWait(1, change)
-			answer := w.start(func() error { return test.answer(w) })
-			w.mustWait(2, change, answer)
-			held.release(broken)
+			h := test.hold(t)
+			h.write.release(broken)
 			for name, err := range map[string]error{
-				"change": <-change, "answer": <-answer, "answer again": test.answer(w), "look": w.validate(w.tok),
+				"change": <-h.change, "answer": <-h.answer, "answer again": test.answer(h.waiting), "look": h.validate(h.tok),
 			} {
 				if !errors.Is(err, broken) {
 					t.Errorf("%s = error %v, want %v", name, err, broken)
 				}
 			}
-			w.othersGoOn()
+			h.othersGoOn()
 		})
 	}
 }

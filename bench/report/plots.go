@@ -12,7 +12,8 @@ import (
 	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"tokenserver/internal/svgplot"
 )
 
 // plotted is a plot of some results.
@@ -36,11 +37,7 @@ func (p plotted) draw(w io.Writer, rs results) error {
 	if err != nil {
 		return err
 	}
-	canvas := vgsvg.New(8*vg.Inch, 5*vg.Inch)
-	// The last label, and half of the last bar, are beyond the axis.
-	made.Draw(draw.Crop(draw.New(canvas), 0, -vg.Points(40), 0, 0))
-	_, err = canvas.WriteTo(w)
-	return err
+	return svgplot.Write(w, made)
 }
 
 // newPlot has a legend at the top left and a Y axis from 0.

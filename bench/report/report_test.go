@@ -23,15 +23,29 @@ func testReport(t *testing.T, text string) *report {
 	}
 }
 
+// checkText expects parts of the report's text, and no number that is none.
+func checkText(t *testing.T, r *report, parts ...string) {
+	t.Helper()
+	text := &strings.Builder{}
+	r.writeText(text, newOutput("results", r.date, r.machine.cpu))
+	for _, want := range parts {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("the report lacks %q", want)
+		}
+	}
+	for _, bad := range []string{"NaN", "Inf", "%!"} {
+		if strings.Contains(text.String(), bad) {
+			t.Errorf("the report has %q", bad)
+		}
+	}
+}
+
 func TestReportText(t *testing.T) {
 	r := testReport(t, sample+`BenchmarkLoad/server=token-server/pipeline=16	10	1234567.000 req/s	11.000 cpu-us/req
 BenchmarkLoad/server=floor/pipeline=16	10	5.000 cpu-us/req
 BenchmarkLoad/server=token-server/pipeline=16	10	1234567.000 req/s	10.000 cpu-us/req
 `)
-	out := newOutput("results", r.date, r.machine.cpu)
-	got := &bytes.Buffer{}
-	r.writeText(got, out)
-	for _, want := range []string{
+	checkText(t, r,
 		"# Benchmarks of 24 November 2026, AMD EPYC\n",
 		"its figures are worth nothing",
 		"[2026-11-24-amd-epyc.txt](2026-11-24-amd-epyc.txt)",
@@ -47,16 +61,7 @@ BenchmarkLoad/server=token-server/pipeline=16	10	1234567.000 req/s	10.000 cpu-us
 		"| floor | 16 | – | 2.00 (2.00 … 2.00) |",
 		"go test -run '^$' -bench '^BenchmarkHandler$' -benchtime 100ms -count 1 ./bench\n",
 		"GOMAXPROCS=1 taskset --cpu-list 0 redis-server --bind 127.0.0.1 --port PORT --save '' --appendonly no\n",
-	} {
-		if !strings.Contains(got.String(), want) {
-			t.Errorf("the report lacks %q", want)
-		}
-	}
-	for _, bad := range []string{"NaN", "Inf", "%!"} {
-		if strings.Contains(got.String(), bad) {
-			t.Errorf("the report has %q", bad)
-		}
-	}
+	)
 }
 
 func TestReportNamesNothingOfTheMachine(t *testing.T) {

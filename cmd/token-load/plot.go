@@ -9,8 +9,8 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"tokenserver/internal/svgplot"
 )
 
 // topNines is where the plot ends: 99.99 %.
@@ -33,11 +33,7 @@ func plotLatencies(w io.Writer, title string, r *report) error {
 			return err
 		}
 	}
-	canvas := vgsvg.New(8*vg.Inch, 5*vg.Inch)
-	// The last label is half beyond the axis.
-	p.Draw(draw.Crop(draw.New(canvas), 0, -vg.Points(24), 0, 0))
-	_, err := canvas.WriteTo(w)
-	return err
+	return svgplot.Write(w, p)
 }
 
 func addLine(p *plot.Plot, name string, color int, h *hdrhistogram.Histogram) error {
