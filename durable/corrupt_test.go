@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -149,9 +150,30 @@ func TestDamagedFiles(t *testing.T) {
 
 const flips = 10 // in a file
 
+// flippedBytes returns the bytes of which to flip a bit: here and there in a
+// file, and in the zeros ahead of a log.
+func flippedBytes(name string, data []byte) (all []int) {
+	size := written(name, data)
+	for i := 0; i < size; i += 1 + size/flips {
+		all = append(all, i)
+	}
+	for i := size; i < len(data); i += 1 + (len(data)-size)/flips {
+		all = append(all, i)
+	}
+	return all
+}
+
+// written returns how many bytes of a file have been written. A log has zeros ahead.
+func written(name string, data []byte) int {
+	if path.Ext(name) != ".log" {
+		return len(data)
+	}
+	return len(bytes.TrimRight(data, "\x00"))
+}
+
 func (d *damaged) testFlips(t *testing.T, name string) {
 	data, refused := d.read(t, name), 0
-	for i := 0; i < len(data); i += 1 + len(data)/flips {
+	for _, i := range flippedBytes(name, data) {
 		flipped := slices.Clone(data)
 		flipped[i] ^= 1 << (i % 8)
 		s, err := d.with(t, name, flipped)
@@ -228,8 +250,8 @@ func TestLogsGone(t *testing.T) {
 	}
 }
 
-// TestTornLog cuts the last log off at each of its bytes, as a crash may do it:
-// the folder opens, and each session has its current token or one before.
+// TestTornLog cuts the last log off here and there, with and without zeros ahead,
+// as a crash may do it: the folder opens, and has all sessions.
 func TestTornLog(t *testing.T) {
 	d := newDamaged(t, Always, false)
 	var last string
@@ -239,14 +261,22 @@ func TestTornLog(t *testing.T) {
 		}
 	}
 	data := d.read(t, last)
+	data = data[:written(last, data)]
 	for size := 0; size <= len(data); size += 13 {
-		s, err := d.with(t, last, data[:size:size])
-		if err != nil {
-			t.Fatalf("Open with %d of the log's %d bytes = error %v", size, len(data), err)
-		}
-		if got, want := s.Stats().Sessions, int64(len(d.tokens)); got != want {
-			t.Errorf("with %d of the log's %d bytes there are %d sessions, want %d", size, len(data), got, want)
-		}
-		mustClose(t, s)
+		d.testTorn(t, last, data[:size:size])
+		d.testTorn(t, last, append(data[:size:size], make([]byte, len(data))...))
+	}
+}
+
+func (d *damaged) testTorn(t *testing.T, log string, data []byte) {
+	t.Helper()
+	s, err := d.with(t, log, data)
+	if err != nil {
+		t.Fatalf("Open with %d bytes of the log, %d of them written = error %v", len(data), written(log, data), err)
+	}
+	defer mustClose(t, s)
+	if got, want := s.Stats().Sessions, int64(len(d.tokens)); got != want {
+		t.Errorf("with %d bytes of the log, %d of them written, there are %d sessions, want %d",
+			len(data), written(log, data), got, want)
 	}
 }

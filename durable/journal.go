@@ -121,6 +121,16 @@ func (g *group) Wait() error {
 	return f.hold(f.get())
 }
 
+// Lasts implements shard.Write.
+func (g *group) Lasts() bool {
+	select {
+	case <-g.written:
+		return g.journal.failure.get() == nil
+	default:
+		return false
+	}
+}
+
 // failed is a change that no group has taken.
 type failed struct {
 	failure *failure
@@ -129,6 +139,9 @@ type failed struct {
 
 // Wait implements shard.Write.
 func (f failed) Wait() error { return f.failure.hold(f.err) }
+
+// Lasts implements shard.Write.
+func (f failed) Lasts() bool { return false }
 
 // add puts a change into the open group.
 func (j *journal) add(change func(*pebble.Batch)) shard.Write {
@@ -241,6 +254,7 @@ func (j *journal) flush() {
 	defer j.writing.Unlock()
 	if g := j.take(); g != nil {
 		j.write(g.batch, j.fsync == Always)
+		g.batch = nil // Pebble has it back, and the group may be kept for a while
 		close(g.written)
 	}
 }

@@ -21,7 +21,7 @@ const memTables = 2
 // overwritten again and again, none of them read before the next start.
 func (s *Store) options(cfg *Config) *pebble.Options {
 	o := &pebble.Options{
-		FS:            failFS{s.folder.fs, s.failure},
+		FS:            failFS{newAheadFS(s.folder.fs, cfg.MemTableBytes), s.failure},
 		Lock:          s.folder.lock,
 		Logger:        &pebbleLogger{log: s.log, failure: s.failure},
 		EventListener: s.events(),

@@ -183,9 +183,9 @@ func TestPlainSessionsHaveNoExtras(t *testing.T) {
 		s.SubjectSessions(t.Context(), []byte("ada"), 10)
 		for i := range s.shards {
 			sh := &s.shards[i]
-			if sh.extras.n != 0 || len(sh.extras.chunks.chunks) != 0 || sh.subjects != nil || sh.pending != nil {
+			if sh.extras.n != 0 || len(sh.extras.chunks.chunks) != 0 || sh.subjects != nil || sh.pending.writes != nil {
 				t.Errorf("shard %d: %d extras in %d chunks, %d subjects, %d changes under way, want none",
-					i, sh.extras.n, len(sh.extras.chunks.chunks), len(sh.subjects), len(sh.pending))
+					i, sh.extras.n, len(sh.extras.chunks.chunks), len(sh.subjects), len(sh.pending.writes))
 			}
 		}
 		const want = sessions * (72 + 16) // a block of 16 bytes holds 7 of metadata

@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"sync"
 	"time"
 
 	"tokenserver/token"
@@ -21,10 +20,13 @@ type Journal interface {
 	Expired(id token.ID)
 }
 
-// Write is a change on its way.
+// Write is a change on its way. Its methods may be called at any time, by any
+// number of goroutines.
 type Write interface {
 	// Wait waits until the change lasts, as far as the journal promises that.
 	Wait() error
+	// Lasts says whether the change lasts, so that Wait returns nil at once.
+	Lasts() bool
 }
 
 // State is all there is to a session. Times are on the wall clock, so that they
@@ -42,51 +44,8 @@ type State struct {
 	Spent    []time.Time // when the last tokens were spent, the last one last
 }
 
-// commit is a change that the journal is writing. Whoever answers from a session
-// waits for its last one: a crash must not take back what an answer has told.
-type commit struct {
-	shard *shard
-	id    token.ID
-	write Write
-	once  sync.Once
-	err   error
-}
-
-// wait waits until the change lasts. One that failed stays pending: whatever
-// rests on it fails too.
-func (c *commit) wait() error {
-	if c == nil {
-		return nil
-	}
-	c.once.Do(func() {
-		if c.err = c.write.Wait(); c.err == nil {
-			c.shard.settle(c)
-		}
-	})
-	return c.err
-}
-
-// waitAll waits until all of some changes last.
-func waitAll(all []*commit) error {
-	for _, c := range all {
-		if err := c.wait(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// settle forgets a change that was written, unless a later one took its place.
-func (sh *shard) settle(c *commit) {
-	sh.lock()
-	defer sh.mu.Unlock()
-	if sh.pending[c.id] == c {
-		delete(sh.pending, c.id)
-	}
-}
-
 // saveLocked hands a session's state to the journal.
-func (sh *shard) saveLocked(r *record) *commit {
+func (sh *shard) saveLocked(r *record) Write {
 	if sh.rules.journal == nil {
 		return nil
 	}
@@ -95,15 +54,15 @@ func (sh *shard) saveLocked(r *record) *commit {
 }
 
 // savedLocked is saveLocked for an answer that changes a session or does not.
-func (sh *shard) savedLocked(r *record, changed bool) *commit {
+func (sh *shard) savedLocked(r *record, changed bool) Write {
 	if changed {
 		return sh.saveLocked(r)
 	}
-	return sh.pending[r.id]
+	return sh.pending.writes[r.id]
 }
 
 // forgetLocked tells the journal that a session was ended.
-func (sh *shard) forgetLocked(id token.ID) *commit {
+func (sh *shard) forgetLocked(id token.ID) Write {
 	if sh.rules.journal == nil {
 		return nil
 	}
@@ -119,25 +78,13 @@ func (sh *shard) expireLocked(r *record) {
 	sh.counters.Purged++
 }
 
-func (sh *shard) enqueuedLocked(id token.ID, w Write) *commit {
-	if w == nil {
-		return nil
+// enqueuedLocked returns a change that the journal has been handed. Nil, a change
+// that nobody waits for, is not kept.
+func (sh *shard) enqueuedLocked(id token.ID, w Write) Write {
+	if w != nil {
+		sh.pending.add(id, w)
 	}
-	c := &commit{shard: sh, id: id, write: w}
-	if sh.pending == nil {
-		sh.pending = make(map[token.ID]*commit)
-	}
-	sh.pending[id] = c
-	return c
-}
-
-// underWayLocked returns all changes under way. There are as many as requests
-// that wait for one.
-func (sh *shard) underWayLocked() (all []*commit) {
-	for _, c := range sh.pending {
-		all = append(all, c)
-	}
-	return all
+	return w
 }
 
 func (sh *shard) stateLocked(r *record) State {

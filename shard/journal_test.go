@@ -105,6 +105,18 @@ func (w *fakeWrite) Wait() error {
 	return w.held.err
 }
 
+func (w *fakeWrite) Lasts() bool {
+	if w.held == nil {
+		return true
+	}
+	select {
+	case <-w.held.done:
+		return w.held.err == nil
+	default:
+		return false
+	}
+}
+
 // checkJournal checks that the journal has the state of each session of a store.
 func checkJournal(t testing.TB, s *Store, j *fakeJournal) {
 	t.Helper()
@@ -113,8 +125,8 @@ func checkJournal(t testing.TB, s *Store, j *fakeJournal) {
 		sh := &s.shards[i]
 		sh.mu.Lock()
 		defer sh.mu.Unlock()
-		if len(sh.pending) > 0 {
-			t.Errorf("shard %d: %d changes under way, want none", i, len(sh.pending))
+		if n := len(sh.pending.all()); n > 0 {
+			t.Errorf("shard %d: %d changes under way, want none", i, n)
 		}
 		for id, r := range sh.sessions {
 			got, want := j.states[id], sh.stateLocked(sh.records.at(r))

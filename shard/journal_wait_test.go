@@ -225,6 +225,7 @@ type brokenWrite struct{}
 
 func (brokenJournal) Save(*State) Write { return brokenWrite{} }
 func (brokenWrite) Wait() error         { return errBroken }
+func (brokenWrite) Lasts() bool         { return false }
 
 func graceUnless(without bool) time.Duration {
 	if without {
@@ -243,14 +244,14 @@ func (w *waiting) start(call func() error) chan error {
 // mustWait waits until n calls wait for the journal; none of them may be done before.
 func (w *waiting) mustWait(n int, calls ...chan error) {
 	w.t.Helper()
-	for giveUp := time.Now().Add(10 * time.Second); goroutinesIn("shard.(*commit).wait(") < n; runtime.Gosched() {
+	for giveUp := time.Now().Add(10 * time.Second); goroutinesIn("shard.(*fakeWrite).Wait(") < n; runtime.Gosched() {
 		for i, call := range calls {
 			if len(call) > 0 {
 				w.t.Fatalf("call %d is answered, error %v, while the write is under way", i, <-call)
 			}
 		}
 		if time.Now().After(giveUp) {
-			w.t.Fatalf("%d calls wait for the journal, want %d", goroutinesIn("shard.(*commit).wait("), n)
+			w.t.Fatalf("%d calls wait for the journal, want %d", goroutinesIn("shard.(*fakeWrite).Wait("), n)
 		}
 	}
 	for i, call := range calls {

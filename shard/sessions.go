@@ -45,7 +45,7 @@ type listing struct {
 	next     recordIndex // to be looked at in the shard
 	sessions []listed
 	meta     []byte
-	underWay []*commit // changes that it rests on
+	underWay []Write // changes that it rests on
 }
 
 type listed struct {
@@ -59,7 +59,7 @@ func (b *listing) read(sh *shard, now deadline) bool {
 	b.sessions, b.meta = b.sessions[:0], b.meta[:0]
 	sh.rlock()
 	defer sh.mu.RUnlock()
-	b.underWay = sh.underWayLocked()
+	b.underWay = sh.pending.all()
 	first, end := b.next, recordIndex(sh.records.n)
 	for ; b.next < min(first+listRecords, end) && len(b.meta) < listBytes; b.next++ {
 		b.copyLocked(sh, sh.records.at(b.next), now)
@@ -126,7 +126,7 @@ type subjectListing struct {
 	size     int        // bytes of their metadata
 	trail    []token.ID // theirs, without those that were found to have ended
 	more     bool
-	underWay []*commit // changes that the listing rests on
+	underWay []Write // changes that the listing rests on
 }
 
 // listSubject goes on with a listing under one hold of the lock. It returns
@@ -138,7 +138,7 @@ func (sh *shard) listSubject(l *subjectListing) bool {
 	end := l.size + listBytes
 	for steps := 0; steps < subjectBatch && l.size < end; steps++ {
 		if !sh.listNextLocked(l) {
-			l.underWay = sh.underWayLocked()
+			l.underWay = sh.pending.all()
 			return false
 		}
 	}

@@ -341,7 +341,7 @@ func TestSubjectListingRestsOnChanges(t *testing.T) {
 	held := j.hold(w.tok.ID)
 	change := w.start(func() error { return w.exchange(w.tok, `{"a":2}`) })
 	w.mustWait(1, change)
-	if sh.listSubject(&l) || len(l.underWay) != 1 || l.underWay[0].id != w.tok.ID {
+	if sh.listSubject(&l) || len(l.underWay) != 1 || l.underWay[0] != sh.pending.writes[w.tok.ID] {
 		t.Errorf("the listing rests on %d changes, want that of its last session", len(l.underWay))
 	}
 	if got := subjectMetas(&l); got[len(got)-1] != `{"a":2}` {

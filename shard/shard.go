@@ -19,7 +19,7 @@ type shard struct {
 	meta     arena
 	extras   extras
 	subjects map[Subject]extraIndex // the newest session of each, unless restoring
-	pending  map[token.ID]*commit   // the last write under way of each session
+	pending  pending                // the last changes of sessions that may be under way
 	counters Counters
 	// restoring says that sessions are being restored, in no order.
 	restoring bool
@@ -91,7 +91,7 @@ func (n *session) cost() int64 { return sessionCost(n.size, n.hasExtra) }
 
 // create stores a session whose room the caller has taken from the budget. It
 // returns false if the id is taken.
-func (sh *shard) create(n *session) (bool, *commit, error) {
+func (sh *shard) create(n *session) (bool, Write, error) {
 	sh.lock()
 	defer sh.mu.Unlock()
 	r, err := sh.addLocked(n)
@@ -137,24 +137,24 @@ type exchange struct {
 //
 // steps is 0 if the token was the current one, and else how many exchanges ago
 // it was spent.
-func (sh *shard) exchange(x *exchange, dst []byte) (meta []byte, steps int, c *commit, err error) {
+func (sh *shard) exchange(x *exchange, dst []byte) (meta []byte, steps int, w Write, err error) {
 	sh.lock()
 	defer sh.mu.Unlock()
 	r := sh.liveLocked(x.id, x.now)
 	if r == nil {
 		sh.counters.Invalid++
-		return dst, 0, sh.pending[x.id], token.ErrInvalid
+		return dst, 0, sh.pending.writes[x.id], token.ErrInvalid
 	}
 	if r.digest != x.digest {
 		if steps, err = sh.replayLocked(r, &x.presented); err != nil {
 			if err == token.ErrInvalid {
 				sh.counters.Invalid++
 			}
-			return dst, 0, sh.pending[x.id], err
+			return dst, 0, sh.pending.writes[x.id], err
 		}
 	}
 	if dst, err = sh.mergeLocked(r, x.patch, dst); err != nil {
-		return dst, 0, sh.pending[x.id], err
+		return dst, 0, sh.pending.writes[x.id], err
 	}
 	if steps > 0 {
 		sh.counters.Replayed++
@@ -208,36 +208,36 @@ func (sh *shard) liveLocked(id token.ID, now deadline) *record {
 	return r
 }
 
-func (sh *shard) validate(p *presented, dst []byte) ([]byte, deadline, *commit, error) {
+func (sh *shard) validate(p *presented, dst []byte) ([]byte, deadline, Write, error) {
 	sh.rlock()
 	defer sh.mu.RUnlock()
-	c := sh.pending[p.id]
+	w := sh.pending.writes[p.id]
 	r := sh.liveLocked(p.id, p.now)
 	if r == nil {
-		return dst, 0, c, token.ErrInvalid
+		return dst, 0, w, token.ErrInvalid
 	}
 	if r.digest != p.digest {
 		if _, err := sh.windowLocked(r, p); err != nil {
-			return dst, 0, c, err
+			return dst, 0, w, err
 		}
 	}
 	meta, _ := sh.contentLocked(r)
-	return append(dst, meta...), sh.heap.at(r.place).deadline, c, nil
+	return append(dst, meta...), sh.heap.at(r.place).deadline, w, nil
 }
 
 // delete ends the session that p is a token of. Its error is errUnproven or nil.
-func (sh *shard) delete(p *presented) (*commit, error) {
+func (sh *shard) delete(p *presented) (Write, error) {
 	sh.lock()
 	defer sh.mu.Unlock()
 	r := sh.liveLocked(p.id, p.now)
 	if r == nil {
-		return sh.pending[p.id], nil
+		return sh.pending.writes[p.id], nil
 	}
 	if r.digest != p.digest {
 		if _, err := sh.replayLocked(r, p); err == errUnproven {
 			return nil, err
 		} else if err != nil {
-			return sh.pending[p.id], nil
+			return sh.pending.writes[p.id], nil
 		}
 	}
 	sh.counters.Deleted++
@@ -245,7 +245,7 @@ func (sh *shard) delete(p *presented) (*commit, error) {
 }
 
 // endLocked removes a live session and tells the journal.
-func (sh *shard) endLocked(r *record) *commit {
+func (sh *shard) endLocked(r *record) Write {
 	id := r.id
 	sh.removeLocked(sh.heap.at(r.place).record)
 	return sh.forgetLocked(id)

@@ -176,13 +176,13 @@ func (s *Store) Create(_ context.Context, n token.New) (token.Token, error) {
 	if !s.takeSession(session.cost(), now) {
 		return token.Token{}, token.ErrFull
 	}
-	t, c, err := s.add(&session)
+	t, w, err := s.add(&session)
 	if err != nil {
 		s.budget.giveSession(session.cost())
 		return token.Token{}, err
 	}
 	s.purge.expect(session.deadline)
-	if err := c.wait(); err != nil {
+	if err := wait(w); err != nil {
 		return token.Token{}, err
 	}
 	return t, nil
@@ -199,16 +199,16 @@ func (s *Store) addExtra(n *session, wanted token.New, now deadline) {
 }
 
 // add stores a session under a new token.
-func (s *Store) add(n *session) (token.Token, *commit, error) {
+func (s *Store) add(n *session) (token.Token, Write, error) {
 	for {
 		t := token.Generate()
 		if n.extra.subject != (Subject{}) {
 			t.ID = idFor(n.extra.subject, t.ID)
 		}
 		n.id, n.digest = t.ID, t.Digest()
-		created, c, err := s.shard(t.ID).create(n)
+		created, w, err := s.shard(t.ID).create(n)
 		if err != nil || created {
-			return t, c, err
+			return t, w, err
 		}
 	}
 }
@@ -239,15 +239,15 @@ func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 		x.patch = s.split(patch)
 		defer s.members.Put(x.patch)
 	}
-	meta, steps, c, err := s.exchange(t, &x, dst)
+	meta, steps, w, err := s.exchange(t, &x, dst)
 	if err == token.ErrFull {
 		s.makeRoom(x.now)
 		if x.lineage == nil {
 			x.now = s.now() // a grace begins when the token is spent, not before the purge
 		}
-		meta, steps, c, err = s.exchange(t, &x, dst)
+		meta, steps, w, err = s.exchange(t, &x, dst)
 	}
-	if failed := c.wait(); failed != nil {
+	if failed := wait(w); failed != nil {
 		return token.Exchanged{Meta: dst}, failed
 	}
 	if err != nil {
@@ -260,14 +260,14 @@ func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 }
 
 // exchange makes an exchange in its shard, with the token's lineage if it takes that.
-func (s *Store) exchange(t token.Token, x *exchange, dst []byte) (meta []byte, steps int, c *commit, err error) {
+func (s *Store) exchange(t token.Token, x *exchange, dst []byte) (meta []byte, steps int, w Write, err error) {
 	sh := s.shard(t.ID)
-	meta, steps, c, err = sh.exchange(x, dst)
+	meta, steps, w, err = sh.exchange(x, dst)
 	if err == errUnproven {
 		x.lineage = s.lineage(t)
-		meta, steps, c, err = sh.exchange(x, dst)
+		meta, steps, w, err = sh.exchange(x, dst)
 	}
-	return meta, steps, c, err
+	return meta, steps, w, err
 }
 
 // next returns the token after t: a random one, unless its lineage may be asked for.
@@ -284,12 +284,12 @@ func (s *Store) next(t token.Token) token.Token {
 func (s *Store) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, time.Time, error) {
 	p := presented{id: t.ID, digest: t.Digest(), now: s.now()}
 	sh := s.shard(t.ID)
-	meta, d, c, err := sh.validate(&p, dst)
+	meta, d, w, err := sh.validate(&p, dst)
 	if err == errUnproven {
 		p.lineage = s.lineage(t)
-		meta, d, c, err = sh.validate(&p, dst)
+		meta, d, w, err = sh.validate(&p, dst)
 	}
-	if failed := c.wait(); failed != nil {
+	if failed := wait(w); failed != nil {
 		err = failed
 	}
 	if err != nil {
@@ -303,12 +303,12 @@ func (s *Store) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, 
 func (s *Store) Delete(_ context.Context, t token.Token) error {
 	p := presented{id: t.ID, digest: t.Digest(), now: s.now()}
 	sh := s.shard(t.ID)
-	c, err := sh.delete(&p)
+	w, err := sh.delete(&p)
 	if err == errUnproven {
 		p.lineage = s.lineage(t)
-		c, _ = sh.delete(&p)
+		w, _ = sh.delete(&p)
 	}
-	return c.wait()
+	return wait(w)
 }
 
 // shard returns the shard of a session.

@@ -139,7 +139,7 @@ func (s *Store) EndSubject(_ context.Context, name []byte) (ended int, err error
 		batch, more = sh.endSubject(subject, now)
 		p.worked(time.Since(start))
 		ended += batch.live
-		if err := waitAll(batch.commits); err != nil {
+		if err := waitAll(batch.writes); err != nil {
 			return ended, err
 		}
 	}
@@ -147,8 +147,8 @@ func (s *Store) EndSubject(_ context.Context, name []byte) (ended int, err error
 }
 
 type endedSessions struct {
-	live    int
-	commits []*commit
+	live   int
+	writes []Write
 }
 
 // endSubject ends the oldest sessions of a subject, unless they are newer than
@@ -156,7 +156,7 @@ type endedSessions struct {
 func (sh *shard) endSubject(subject Subject, now deadline) (batch endedSessions, more bool) {
 	sh.lock()
 	defer sh.mu.Unlock()
-	batch.commits = sh.underWayLocked()
+	batch.writes = sh.pending.all()
 	for range subjectBatch {
 		newest, ok := sh.subjects[subject]
 		if !ok {
@@ -173,8 +173,8 @@ func (sh *shard) endSubject(subject Subject, now deadline) (batch endedSessions,
 		} else {
 			sh.counters.Purged++
 		}
-		if c := sh.endLocked(r); c != nil {
-			batch.commits = append(batch.commits, c)
+		if w := sh.endLocked(r); w != nil {
+			batch.writes = append(batch.writes, w)
 		}
 	}
 	return batch, true

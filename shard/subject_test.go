@@ -93,7 +93,7 @@ func TestEndSubjectInBatches(t *testing.T) {
 		for more := true; more; {
 			var batch endedSessions
 			batch, more = sh.endSubject(NewSubject([]byte("ada")), s.now())
-			if want := min(left, subjectBatch); batch.live != want || more != (left >= subjectBatch) || len(batch.commits) != 0 {
+			if want := min(left, subjectBatch); batch.live != want || more != (left >= subjectBatch) || len(batch.writes) != 0 {
 				t.Errorf("%d left: a batch of %d, more: %v, want %d, %v", left, batch.live, more, want, left >= subjectBatch)
 			}
 			left -= batch.live

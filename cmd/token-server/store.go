@@ -27,6 +27,8 @@ func (m *Main) openStore() (err error) {
 	cfg := durable.Config{Dir: m.Config.DataDir, Store: m.shardConfig(), Logger: m.logger, Fatal: m.diskFailed}
 	if m.Config.Fsync == durable.EverySecond.String() {
 		cfg.Fsync = durable.EverySecond
+	} else {
+		addProcessor(m.Getenv)
 	}
 	m.store, err = durable.Open(cfg)
 	return err

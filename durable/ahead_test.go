@@ -1,0 +1,94 @@
+package durable
+
+import (
+	"io"
+	"path"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// TestAhead writes files, and looks at how they are on disk after each write.
+func TestAhead(t *testing.T) {
+	tests := []struct {
+		name, reused string // reused is what a log has in it that is written over
+		writes       []string
+		want         []string
+	}{
+		{"1.log", "", []string{"a", "bc", "d", "efghijk"}, []string{"a\x00\x00\x00", "abc\x00", "abcd", "abcdefghijk\x00"}},
+		{"1.log", "", []string{"", "abcd", "e"}, []string{"", "abcd", "abcde\x00\x00\x00"}},
+		{"2.log", "ABCDEF", []string{"a", "bcdef", "g"}, []string{"aBCDEF", "abcdef", "abcdefg\x00\x00\x00"}},
+		{"1.sst", "", []string{"a", "bc"}, []string{"a", "abc"}},
+	}
+	for _, tt := range tests {
+		mem := vfs.NewMem()
+		fs := newAheadFS(mem, 4*aheadPart)
+		file := createOrReuse(t, fs, tt.name, tt.reused)
+		for i, p := range tt.writes {
+			if n, err := file.Write([]byte(p)); n != len(p) || err != nil {
+				t.Fatalf("%s: Write(%q) = %d, %v", tt.name, p, n, err)
+			}
+			if got := contents(t, mem, tt.name); got != tt.want[i] {
+				t.Errorf("%s, with %q before: after write %d it has %q, want %q", tt.name, tt.reused, i, got, tt.want[i])
+			}
+		}
+		file.Close()
+	}
+}
+
+// createOrReuse creates a file, or one that takes the place of another.
+func createOrReuse(t *testing.T, fs aheadFS, name, reused string) vfs.File {
+	t.Helper()
+	const old = "old.log"
+	file, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+	if reused != "" {
+		file.Close()
+		writeFile(t, fs.FS, old, reused)
+		file, err = fs.ReuseForWrite(old, name, vfs.WriteCategoryUnspecified)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func writeFile(t *testing.T, fs vfs.FS, name, data string) {
+	t.Helper()
+	file, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := file.Write([]byte(data)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func contents(t *testing.T, fs vfs.FS, name string) string {
+	t.Helper()
+	file, err := fs.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// TestLogsGrowAhead looks at the log of a store: what has been written, and zeros.
+func TestLogsGrowAhead(t *testing.T) {
+	d := newDamaged(t, Always, false)
+	for _, name := range d.files(t) {
+		if path.Ext(name) != ".log" {
+			continue
+		}
+		data := d.read(t, name)
+		n := written(name, data)
+		if step := int(d.cfg.MemTableBytes) / aheadPart; len(data) == n || len(data)%step != 0 && len(data) > 0 {
+			t.Errorf("%s has %d bytes, %d of them written, want steps of %d", name, len(data), n, step)
+		}
+	}
+}
