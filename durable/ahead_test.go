@@ -2,7 +2,6 @@ package durable
 
 import (
 	"io"
-	"path"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -78,17 +77,31 @@ func contents(t *testing.T, fs vfs.FS, name string) string {
 	return string(data)
 }
 
-// TestLogsGrowAhead looks at the log of a store: what has been written, and zeros.
+// TestLogsGrowAhead looks at the log of a store whose syncs are waited for.
 func TestLogsGrowAhead(t *testing.T) {
-	d := newDamaged(t, Always, false)
-	for _, name := range d.files(t) {
-		if path.Ext(name) != ".log" {
-			continue
+	for _, fsync := range []Fsync{Always, EverySecond} {
+		d := newDamaged(t, fsync, false)
+		name := d.lastLog(t)
+		step, size := int(d.cfg.MemTableBytes)/aheadPart, len(d.read(t, name))
+		if got, want := size%step == 0, fsync == Always; got != want || size == 0 {
+			t.Errorf("%v: %s has %d bytes, which is in steps of %d: %v, want %v", fsync, name, size, step, got, want)
 		}
-		data := d.read(t, name)
-		n := written(name, data)
-		if step := int(d.cfg.MemTableBytes) / aheadPart; len(data) == n || len(data)%step != 0 && len(data) > 0 {
-			t.Errorf("%s has %d bytes, %d of them written, want steps of %d", name, len(data), n, step)
-		}
+	}
+}
+
+// preallocated counts what is asked for in advance.
+type preallocated struct {
+	vfs.File
+	n int
+}
+
+func (p *preallocated) Preallocate(int64, int64) error { p.n++; return nil }
+
+// TestLogsAreNotPreallocated: space that is set aside would still have its length
+// changed by each sync.
+func TestLogsAreNotPreallocated(t *testing.T) {
+	var p preallocated
+	if err := (&aheadFile{File: &p}).Preallocate(0, 1); p.n != 0 || err != nil {
+		t.Errorf("Preallocate = error %v, with %d calls to the disk, want none", err, p.n)
 	}
 }

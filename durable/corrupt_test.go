@@ -7,6 +7,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -78,6 +79,16 @@ func (d *damaged) files(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	return slices.DeleteFunc(names, func(name string) bool { return name == "LOCK" })
+}
+
+// lastLog returns the name of the log that Pebble wrote last.
+func (d *damaged) lastLog(t *testing.T) (last string) {
+	for _, name := range d.files(t) {
+		if path.Ext(name) == ".log" {
+			last = max(last, name)
+		}
+	}
+	return last
 }
 
 func (d *damaged) read(t *testing.T, name string) []byte {
@@ -254,12 +265,7 @@ func TestLogsGone(t *testing.T) {
 // as a crash may do it: the folder opens, and has all sessions.
 func TestTornLog(t *testing.T) {
 	d := newDamaged(t, Always, false)
-	var last string
-	for _, name := range d.files(t) {
-		if path.Ext(name) == ".log" && name > last {
-			last = name
-		}
-	}
+	last := d.lastLog(t)
 	data := d.read(t, last)
 	data = data[:written(last, data)]
 	for size := 0; size <= len(data); size += 13 {
@@ -278,5 +284,30 @@ func (d *damaged) testTorn(t *testing.T, log string, data []byte) {
 	if got, want := s.Stats().Sessions, int64(len(d.tokens)); got != want {
 		t.Errorf("with %d bytes of the log, %d of them written, there are %d sessions, want %d",
 			len(data), written(log, data), got, want)
+	}
+}
+
+// TestFalseEndOfLog gives a chunk in the middle of the last log the number of the
+// next log, which is how a log's end looks to Pebble.
+func TestFalseEndOfLog(t *testing.T) {
+	d := newDamaged(t, Always, false)
+	last := d.lastLog(t)
+	data := d.read(t, last)
+	number, err := strconv.Atoi(strings.TrimSuffix(last, ".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := marks(data, uint32(number))
+	// The last mark says that the writes before the one before it are on disk.
+	for i, m := range all[:len(all)-2] {
+		damaged := slices.Clone(data)
+		damaged[m.at+7]++
+		s, err := d.with(t, last, damaged)
+		if err == nil {
+			mustClose(t, s)
+			t.Errorf("mark %d of %d is a false end of the log: Open = success", i, len(all))
+			continue
+		}
+		d.checkRefusal(t, last, err)
 	}
 }

@@ -254,7 +254,7 @@ func (j *journal) flush() {
 	defer j.writing.Unlock()
 	if g := j.take(); g != nil {
 		j.write(g.batch, j.fsync == Always)
-		g.batch = nil // Pebble has it back, and the group may be kept for a while
+		g.batch = nil // Pebble may have it back, and a shard keeps the group for a while
 		close(g.written)
 	}
 }

@@ -58,9 +58,8 @@ func (f *folder) checkLog() error {
 	if err != nil {
 		return fmt.Errorf("%w %s: %w", ErrCorrupt, path, err)
 	}
-	if !good.torn {
-		return nil
-	}
+	// The end that was found is looked at even if it looks like one: Pebble takes a
+	// chunk with the next log's number for it, whatever else the chunk has.
 	data, err := f.read(f.fs.PathBase(path))
 	if err != nil {
 		return err
@@ -106,7 +105,6 @@ func (f *folder) opened() error { return f.write(openedFile, nil) }
 type readable struct {
 	size int64  // bytes
 	end  uint64 // sequence number behind its last write, 0 if there is none
-	torn bool   // it goes on, in a way that can't be read
 }
 
 // mark is a mark in a log.
@@ -139,10 +137,7 @@ func readLog(log wal.LogicalLog) (good readable, err error) {
 		rec, offset, err := r.NextRecord()
 		good.size = offset.Physical
 		switch {
-		case errors.Is(err, io.EOF):
-			return good, nil
-		case errors.Is(err, record.ErrUnexpectedEOF):
-			good.torn = true
+		case errors.Is(err, io.EOF), errors.Is(err, record.ErrUnexpectedEOF):
 			return good, nil
 		case err != nil:
 			return good, err

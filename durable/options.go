@@ -10,6 +10,7 @@ import (
 	crdb "github.com/cockroachdb/errors"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // memTables is how many memtables there may be, the one that is filled among
@@ -21,7 +22,7 @@ const memTables = 2
 // overwritten again and again, none of them read before the next start.
 func (s *Store) options(cfg *Config) *pebble.Options {
 	o := &pebble.Options{
-		FS:            failFS{newAheadFS(s.folder.fs, cfg.MemTableBytes), s.failure},
+		FS:            failFS{s.logFS(cfg), s.failure},
 		Lock:          s.folder.lock,
 		Logger:        &pebbleLogger{log: s.log, failure: s.failure},
 		EventListener: s.events(),
@@ -70,6 +71,15 @@ func (s *Store) options(cfg *Config) *pebble.Options {
 	cfg.tune(o)
 	o.EnsureDefaults()
 	return o
+}
+
+// logFS returns the file system for Pebble. With one sync a second nothing is
+// gained by zeros ahead.
+func (s *Store) logFS(cfg *Config) vfs.FS {
+	if cfg.Fsync == EverySecond {
+		return s.folder.fs
+	}
+	return newAheadFS(s.folder.fs, cfg.MemTableBytes)
 }
 
 // level returns the options of a level. There are no filters, since no key is

@@ -25,7 +25,7 @@ type Journal interface {
 type Write interface {
 	// Wait waits until the change lasts, as far as the journal promises that.
 	Wait() error
-	// Lasts says whether the change lasts, so that Wait returns nil at once.
+	// Lasts says whether the change lasts: Wait returns at once.
 	Lasts() bool
 }
 

@@ -6,7 +6,8 @@ import (
 )
 
 func TestAddProcessor(t *testing.T) {
-	t.Cleanup(runtime.SetDefaultGOMAXPROCS)
+	before := runtime.GOMAXPROCS(0)
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
 	runtime.SetDefaultGOMAXPROCS()
 	processors := runtime.GOMAXPROCS(0)
 	tests := []struct {

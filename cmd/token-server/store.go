@@ -27,10 +27,10 @@ func (m *Main) openStore() (err error) {
 	cfg := durable.Config{Dir: m.Config.DataDir, Store: m.shardConfig(), Logger: m.logger, Fatal: m.diskFailed}
 	if m.Config.Fsync == durable.EverySecond.String() {
 		cfg.Fsync = durable.EverySecond
-	} else {
+	}
+	if m.store, err = durable.Open(cfg); err == nil && cfg.Fsync == durable.Always {
 		addProcessor(m.Getenv)
 	}
-	m.store, err = durable.Open(cfg)
 	return err
 }
 
