@@ -27,7 +27,7 @@ func TestAhead(t *testing.T) {
 			if n, err := file.Write([]byte(p)); n != len(p) || err != nil {
 				t.Fatalf("%s: Write(%q) = %d, %v", tt.name, p, n, err)
 			}
-			if got := contents(t, mem, tt.name); got != tt.want[i] {
+			if got := string(contents(t, mem, tt.name)); got != tt.want[i] {
 				t.Errorf("%s, with %q before: after write %d it has %q, want %q", tt.name, tt.reused, i, got, tt.want[i])
 			}
 		}
@@ -63,7 +63,7 @@ func writeFile(t *testing.T, fs vfs.FS, name, data string) {
 	}
 }
 
-func contents(t *testing.T, fs vfs.FS, name string) string {
+func contents(t *testing.T, fs vfs.FS, name string) []byte {
 	t.Helper()
 	file, err := fs.Open(name)
 	if err != nil {
@@ -74,7 +74,7 @@ func contents(t *testing.T, fs vfs.FS, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(data)
+	return data
 }
 
 // TestLogsGrowAhead looks at the log of a store whose syncs are waited for.

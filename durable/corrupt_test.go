@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strconv"
@@ -92,16 +91,8 @@ func (d *damaged) lastLog(t *testing.T) (last string) {
 }
 
 func (d *damaged) read(t *testing.T, name string) []byte {
-	f, err := d.fs.Open(path.Join(testDir, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
+	t.Helper()
+	return contents(t, d.fs, path.Join(testDir, name))
 }
 
 // with opens a copy of the folder in which a file has other contents, or none.
