@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"tokenserver/internal/metadata"
 	"tokenserver/shard"
 	"tokenserver/token"
 )
@@ -110,7 +111,7 @@ func appendTime(dst []byte, t time.Time) []byte {
 // decoder decodes records. It is reused to save allocations.
 type decoder struct {
 	state   shard.State
-	scanner token.Scanner
+	scanner metadata.Scanner
 	meta    []byte
 	rest    []byte
 	short   bool

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 
+	"tokenserver/internal/metadata"
 	"tokenserver/token"
 
 	"github.com/valyala/fasthttp"
@@ -35,7 +36,7 @@ type answer struct {
 // the request, so its status is 200.
 var answers = []answer{
 	{token.ErrInvalid, 200, `{"Err":"InvalidToken"}`},
-	failure(token.ErrMalformed, 400, "MalformedJSON", "The body is not a JSON text that this server accepts."),
+	failure(metadata.ErrMalformed, 400, "MalformedJSON", "The body is not a JSON text that this server accepts."),
 	failure(errInvalidRequest, 422, "InvalidRequest", "The JSON does not have the fields that this request needs."),
 	failure(token.ErrMetaTooLarge, 413, "MetaTooLarge", "The metadata would be larger than this server keeps."),
 	failure(token.ErrFull, 507, "StoreFull", "There is no room for more sessions."),

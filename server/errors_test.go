@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"tokenserver/internal/metadata"
 	"tokenserver/shard"
 	"tokenserver/token"
 )
@@ -109,7 +110,7 @@ func TestAnswerTo(t *testing.T) {
 		code   string
 	}{
 		{token.ErrInvalid, 200, "InvalidToken"},
-		{token.ErrMalformed, 400, "MalformedJSON"},
+		{metadata.ErrMalformed, 400, "MalformedJSON"},
 		{errBadRequest, 400, "BadRequest"},
 		{errNotFound, 404, "NotFound"},
 		{errMethodNotAllowed, 405, "MethodNotAllowed"},

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tokenserver/internal/duration"
+	"tokenserver/internal/metadata"
 	"tokenserver/token"
 
 	"github.com/valyala/fasthttp"
@@ -13,7 +14,7 @@ import (
 // request is what the body of a request says. It refers to the request's body,
 // and its fields are JSON texts, compact, or nil if they were not given.
 type request struct {
-	scanner token.Scanner
+	scanner metadata.Scanner
 	token   []byte
 	meta    []byte
 	subject []byte
@@ -53,7 +54,7 @@ func (r *request) read(ctx *fasthttp.RequestCtx, used fields) error {
 }
 
 // take takes one field if it is used.
-func (r *request) take(f token.Field, used fields) error {
+func (r *request) take(f metadata.Field, used fields) error {
 	var into *[]byte
 	switch name := string(f.Name); {
 	case name == "token" && used.token:
@@ -90,7 +91,7 @@ func (r *request) check(used fields) error {
 
 // parseToken returns the token that was given. Its error is token.ErrInvalid.
 func (r *request) parseToken() (token.Token, error) {
-	return token.Parse(token.Unquote(r.token))
+	return token.Parse(metadata.Unquote(r.token))
 }
 
 // parseNew returns the session that is to be created.
@@ -118,7 +119,7 @@ func (r *request) parseSubject() ([]byte, error) {
 	if r.subject == nil || r.subject[0] != '"' {
 		return nil, errInvalidRequest
 	}
-	subject := token.Unquote(r.subject)
+	subject := metadata.Unquote(r.subject)
 	if len(subject) == 0 || len(subject) > maxSubject {
 		return nil, errInvalidRequest
 	}
@@ -138,7 +139,7 @@ func (r *request) parseLifetime() (time.Duration, error) {
 	if r.life[0] != '"' {
 		return 0, errInvalidRequest
 	}
-	text := token.Unquote(r.life)
+	text := metadata.Unquote(r.life)
 	if len(text) > maxLifetimeText {
 		return 0, errInvalidRequest
 	}

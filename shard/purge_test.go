@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tokenserver/internal/metadata"
 	"tokenserver/token"
 )
 
@@ -34,7 +35,7 @@ func newTrappedShard(t testing.TB, expired, live int) *shard {
 	sh := new(shard)
 	sh.init(&rules{maxMeta: DefaultMaxMeta}, new(frames), new(budget), new(purgeState))
 	sh.sessions = decoys
-	var meta token.Members
+	var meta metadata.Object
 	meta.Split([]byte(`{"a":1}`))
 	for i := range expired {
 		delete(decoys, decoyID(i))

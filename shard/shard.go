@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tokenserver/internal/metadata"
 	"tokenserver/token"
 )
 
@@ -80,7 +81,7 @@ type session struct {
 	id       token.ID
 	digest   token.Digest
 	deadline deadline
-	meta     *token.Members
+	meta     *metadata.Object
 	size     int // bytes of meta
 	hasExtra bool
 	extra    extra
@@ -128,7 +129,7 @@ func (sh *shard) addLocked(n *session) (*record, error) {
 type exchange struct {
 	presented
 	new   token.Digest
-	patch *token.Members // nil for none
+	patch *metadata.Object // nil for none
 }
 
 // exchange spends x.digest: it is compared and replaced under one lock, so that
@@ -168,7 +169,7 @@ func (sh *shard) exchange(x *exchange, dst []byte) (meta []byte, steps int, w Wr
 
 // mergeLocked merges a patch, if there is one, into a session's metadata, and
 // appends the outcome to dst.
-func (sh *shard) mergeLocked(r *record, patch *token.Members, dst []byte) ([]byte, error) {
+func (sh *shard) mergeLocked(r *record, patch *metadata.Object, dst []byte) ([]byte, error) {
 	meta, e := sh.contentLocked(r)
 	if patch == nil {
 		return append(dst, meta...), nil

@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"tokenserver/internal/metadata"
 	"tokenserver/token"
 )
 
@@ -88,7 +89,7 @@ type Store struct {
 	budget budget
 	purge  purgeState
 
-	members sync.Pool // of *token.Members
+	members sync.Pool // of *metadata.Object
 
 	closing chan struct{}
 	closed  sync.WaitGroup
@@ -101,7 +102,7 @@ func New(cfg Config) *Store {
 		shards:  make([]shard, cfg.Shards),
 		shift:   uint(64 - bits.Len(uint(cfg.Shards-1))),
 		rules:   cfg.rules(),
-		members: sync.Pool{New: func() any { return new(token.Members) }},
+		members: sync.Pool{New: func() any { return new(metadata.Object) }},
 		closing: make(chan struct{}),
 	}
 	if cfg.Grace != 0 {
@@ -314,8 +315,8 @@ func (s *Store) Delete(_ context.Context, t token.Token) error {
 // shard returns the shard of a session.
 func (s *Store) shard(id token.ID) *shard { return &s.shards[hashOf(id)>>s.shift] }
 
-func (s *Store) split(object []byte) *token.Members {
-	m := s.members.Get().(*token.Members)
+func (s *Store) split(object []byte) *metadata.Object {
+	m := s.members.Get().(*metadata.Object)
 	m.Split(object)
 	return m
 }

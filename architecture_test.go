@@ -14,48 +14,50 @@ import (
 
 const module = "tokenserver"
 
-// mayImport has, for each room, the rooms that it may import. Programs, tests
-// and benchmarks join rooms as they like.
+// mayImport has, for each package, the packages of this module that it may
+// import. Programs, tests and benchmarks join packages as they like.
 var mayImport = map[string][]string{
-	"token":   {},
-	"shard":   {"token", "internal/sleep"},
-	"server":  {"token", "internal/duration"},
-	"admin":   {},
-	"durable": {"token", "shard"},
+	"token":             {},
+	"internal/metadata": {},
+	"shard":             {"token", "internal/metadata", "internal/sleep"},
+	"server":            {"token", "internal/metadata", "internal/duration"},
+	"admin":             {},
+	"durable":           {"token", "internal/metadata", "shard"},
 }
 
-// outside has what a room may import from other modules, where that is limited.
+// outside has what a package may import from other modules, where that is limited.
 var outside = map[string][]string{
-	"token": {"github.com/goccy/go-json"},
-	"shard": {},
+	"token":             {},
+	"internal/metadata": {"github.com/goccy/go-json"},
+	"shard":             {},
 }
 
-func TestRoomsKeepTheirArrows(t *testing.T) {
+func TestImportArrows(t *testing.T) {
 	seen := make(map[string]bool)
 	for file, imports := range sourceImports(t) {
-		room := strings.Split(file, "/")[0]
-		allowed, isRoom := mayImport[room]
-		if !isRoom {
+		pkg := path.Dir(file)
+		allowed, limited := mayImport[pkg]
+		if !limited {
 			continue
 		}
-		seen[room] = true
+		seen[pkg] = true
 		for _, imported := range imports {
 			if other, ok := strings.CutPrefix(imported, module+"/"); ok && !slices.Contains(allowed, other) {
-				t.Errorf("%s imports %s; %s may import %v of this module", file, other, room, allowed)
+				t.Errorf("%s imports %s; %s may import %v of this module", file, other, pkg, allowed)
 			}
-			if limit, limited := outside[room]; limited && isForeign(imported) && !slices.Contains(limit, imported) {
-				t.Errorf("%s imports %s; %s may import %v of other modules", file, imported, room, limit)
+			if limit, limited := outside[pkg]; limited && isForeign(imported) && !slices.Contains(limit, imported) {
+				t.Errorf("%s imports %s; %s may import %v of other modules", file, imported, pkg, limit)
 			}
 		}
 	}
-	for room := range mayImport {
-		if !seen[room] {
-			t.Errorf("room %s has no source", room)
+	for pkg := range mayImport {
+		if !seen[pkg] {
+			t.Errorf("package %s has no source", pkg)
 		}
 	}
 }
 
-func TestNoVagueRooms(t *testing.T) {
+func TestNoVaguePackageNames(t *testing.T) {
 	for file := range sourceImports(t) {
 		for dir := range strings.SplitSeq(path.Dir(file), "/") {
 			if slices.Contains([]string{"util", "utils", "common", "types", "pkg", "helpers"}, dir) {

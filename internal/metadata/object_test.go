@@ -1,4 +1,4 @@
-package token
+package metadata
 
 import (
 	"fmt"
@@ -23,16 +23,16 @@ func compact(t testing.TB, text string) []byte {
 }
 
 // merge makes metadata of base, as a create does, and merges patch over it with
-// m, as an exchange does.
-func merge(t testing.TB, m *Members, base, patch string) string {
+// o, as an exchange does.
+func merge(t testing.TB, o *Object, base, patch string) string {
 	t.Helper()
-	m.Split(compact(t, base))
-	meta := m.Append(nil)
-	if got := m.Len(); got != len(meta) {
+	o.Split(compact(t, base))
+	meta := o.Append(nil)
+	if got := o.Len(); got != len(meta) {
 		t.Errorf("Len of %q = %d, want %d", base, got, len(meta))
 	}
-	m.Split(compact(t, patch))
-	return string(m.AppendMerged(nil, meta))
+	o.Split(compact(t, patch))
+	return string(o.AppendMerged(nil, meta))
 }
 
 var mergeTests = []struct{ name, base, patch, want string }{
@@ -79,10 +79,10 @@ var mergeTests = []struct{ name, base, patch, want string }{
 }
 
 func TestMerge(t *testing.T) {
-	var reused Members
+	var reused Object
 	for _, test := range mergeTests {
-		for _, m := range []*Members{new(Members), &reused} {
-			if got := merge(t, m, test.base, test.patch); got != test.want {
+		for _, o := range []*Object{new(Object), &reused} {
+			if got := merge(t, o, test.base, test.patch); got != test.want {
 				t.Errorf("%s: %s merged over %s = %s, want %s", test.name, test.patch, test.base, got, test.want)
 			}
 		}
@@ -91,7 +91,7 @@ func TestMerge(t *testing.T) {
 
 // The rules are the same beyond linearMembers.
 func TestMergeAmongManyMembers(t *testing.T) {
-	var m Members
+	var o Object
 	many := strings.TrimSuffix(numbered(0, 50, "many"), "}")
 	among := func(object string) string {
 		if object == "{}" {
@@ -101,48 +101,48 @@ func TestMergeAmongManyMembers(t *testing.T) {
 	}
 	for _, test := range mergeTests {
 		base, patch := string(compact(t, test.base)), string(compact(t, test.patch))
-		if got, want := merge(t, &m, among(base), patch), among(test.want); got != want {
+		if got, want := merge(t, &o, among(base), patch), among(test.want); got != want {
 			t.Errorf("%s: %s merged over %s among many = %s, want %s", test.name, patch, base, got, want)
 		}
-		if got, want := merge(t, &m, base, among(patch)), model(nil).with(t, base).with(t, among(patch)).String(); got != want {
+		if got, want := merge(t, &o, base, among(patch)), model(nil).with(t, base).with(t, among(patch)).String(); got != want {
 			t.Errorf("%s: %s among many merged over %s = %s, want %s", test.name, patch, base, got, want)
 		}
 	}
 }
 
-func TestZeroMembersAreEmpty(t *testing.T) {
-	var m Members
-	if got, want := string(m.Append(nil)), "{}"; got != want || m.Len() != len(want) {
-		t.Errorf("Append = %q, Len = %d, want %q", got, m.Len(), want)
+func TestZeroObjectIsEmpty(t *testing.T) {
+	var o Object
+	if got, want := string(o.Append(nil)), "{}"; got != want || o.Len() != len(want) {
+		t.Errorf("Append = %q, Len = %d, want %q", got, o.Len(), want)
 	}
-	if got, want := string(m.AppendMerged(nil, []byte(`{"a":1}`))), `{"a":1}`; got != want {
+	if got, want := string(o.AppendMerged(nil, []byte(`{"a":1}`))), `{"a":1}`; got != want {
 		t.Errorf("AppendMerged = %q, want %q", got, want)
 	}
 }
 
 func TestAppendKeepsWhatIsThere(t *testing.T) {
-	var m Members
-	m.Split([]byte(`{"a":1,"b":2}`))
-	if got, want := string(m.Append([]byte("{["))), `{[{"a":1,"b":2}`; got != want {
+	var o Object
+	o.Split([]byte(`{"a":1,"b":2}`))
+	if got, want := string(o.Append([]byte("{["))), `{[{"a":1,"b":2}`; got != want {
 		t.Errorf("Append = %q, want %q", got, want)
 	}
-	if got, want := string(m.AppendMerged([]byte("{["), []byte(`{"b":0}`))), `{[{"b":2,"a":1}`; got != want {
+	if got, want := string(o.AppendMerged([]byte("{["), []byte(`{"b":0}`))), `{[{"b":2,"a":1}`; got != want {
 		t.Errorf("AppendMerged = %q, want %q", got, want)
 	}
 }
 
 // A merge leaves the members as they are, for the next one.
-func TestMembersAreMergedAgain(t *testing.T) {
-	var m Members
+func TestObjectIsMergedAgain(t *testing.T) {
+	var o Object
 	for _, n := range []int{3, 30} {
 		patch := numbered(0, n, "new")
-		m.Split([]byte(patch))
+		o.Split([]byte(patch))
 		for _, base := range []string{"{}", numbered(0, n, "old"), "{}"} {
-			if got := string(m.AppendMerged(nil, []byte(base))); got != patch {
+			if got := string(o.AppendMerged(nil, []byte(base))); got != patch {
 				t.Errorf("%s merged over %s = %s, want %s", patch, base, got, patch)
 			}
 		}
-		if got := string(m.Append(nil)); got != patch {
+		if got := string(o.Append(nil)); got != patch {
 			t.Errorf("after merges, Append = %s, want %s", got, patch)
 		}
 	}
@@ -159,7 +159,7 @@ func numbered(first, n int, value string) string {
 
 // With and without an index, and with one that is left from a bigger object.
 func TestMergeOfAllSizes(t *testing.T) {
-	var m Members
+	var o Object
 	var sizes []int
 	for n := range 21 {
 		sizes = append(sizes, n, 40-n)
@@ -169,7 +169,7 @@ func TestMergeOfAllSizes(t *testing.T) {
 			common := min(inBase, inPatch) / 2
 			base, patch := numbered(common, inBase, "old"), numbered(0, inPatch, "new")
 			want := numberedMerge(common, inBase, inPatch)
-			if got := merge(t, &m, base, patch); got != want {
+			if got := merge(t, &o, base, patch); got != want {
 				t.Fatalf("%s merged over %s = %s, want %s", patch, base, got, want)
 			}
 		}
@@ -198,11 +198,11 @@ func numberedMerge(first, inBase, inPatch int) string {
 func TestMergeOfRandomObjects(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
-	var m Members
+	var o Object
 	for range 1000 {
 		base, patch := randomObject(random), randomObject(random)
 		want := model(nil).with(t, base).with(t, patch).String()
-		if got := merge(t, &m, base, patch); got != want {
+		if got := merge(t, &o, base, patch); got != want {
 			t.Fatalf("seed %d: %s merged over %s = %s, want %s", seed, patch, base, got, want)
 		}
 	}
@@ -234,18 +234,18 @@ func escaped(name string) string {
 
 // Members that share a hash are still told apart by their names.
 func TestMembersWithOneHash(t *testing.T) {
-	m := Members{index: make([]uint32, 64)}
+	o := Object{index: make([]uint32, 64)}
 	for i := range 20 {
 		next := member{key: []byte{byte(i)}, hash: 63}
-		m.list = append(m.list, next)
-		*m.slot(&next) = uint32(len(m.list))
+		o.list = append(o.list, next)
+		*o.slot(&next) = uint32(len(o.list))
 	}
 	for i := range 20 {
-		if got := int(*m.slot(&member{key: []byte{byte(i)}, hash: 63})) - 1; got != i {
+		if got := int(*o.slot(&member{key: []byte{byte(i)}, hash: 63})) - 1; got != i {
 			t.Errorf("member %d is found at %d", i, got)
 		}
 	}
-	if got := *m.slot(&member{key: []byte{20}, hash: 63}); got != 0 {
+	if got := *o.slot(&member{key: []byte{20}, hash: 63}); got != 0 {
 		t.Errorf("an unknown member is found at %d", got-1)
 	}
 }
@@ -298,15 +298,15 @@ func TestMergeIsLinear(t *testing.T) {
 // machine makes one faster.
 func mergeTime(n int, names [2]func(int) string) time.Duration {
 	base, patch := named(n, names[0]), named(n, names[1])
-	var m Members
+	var o Object
 	var meta, merged []byte
 	runs := make([]time.Duration, 7)
 	for i := range runs {
 		start := time.Now()
-		m.Split(base)
-		meta = m.Append(meta[:0])
-		m.Split(patch)
-		merged = m.AppendMerged(merged[:0], meta)
+		o.Split(base)
+		meta = o.Append(meta[:0])
+		o.Split(patch)
+		merged = o.AppendMerged(merged[:0], meta)
 		runs[i] = time.Since(start)
 	}
 	return slices.Min(runs)
@@ -314,21 +314,21 @@ func mergeTime(n int, names [2]func(int) string) time.Duration {
 
 func TestMergeOfThousands(t *testing.T) {
 	const n = 5000
-	var m Members
+	var o Object
 	base, patch := numbered(n/2, n, "old"), numbered(0, n, "new")
-	if got, want := merge(t, &m, base, patch), numberedMerge(n/2, n, n); got != want {
+	if got, want := merge(t, &o, base, patch), numberedMerge(n/2, n, n); got != want {
 		t.Errorf("%d members merged over %d make %d bytes that differ from the %d wanted", n, n, len(got), len(want))
 	}
 }
 
 func TestMergeAllocatesNothing(t *testing.T) {
 	for _, n := range []int{0, 1, 4, linearMembers, linearMembers + 1, 20} {
-		var m Members
+		var o Object
 		base, patch := []byte(numbered(0, n, "old")), []byte(numbered(n/2, n, "new"))
 		dst := make([]byte, 0, len(base)+len(patch))
 		got := testing.AllocsPerRun(100, func() {
-			m.Split(patch)
-			m.AppendMerged(dst, base)
+			o.Split(patch)
+			o.AppendMerged(dst, base)
 		})
 		if got != 0 {
 			t.Errorf("%d members merged over %d allocate %v times, want 0", n, n, got)

@@ -1,4 +1,4 @@
-package token
+package metadata
 
 import (
 	"bytes"
@@ -7,15 +7,17 @@ import (
 	"github.com/goccy/go-json"
 )
 
-// Members is a metadata object split into its members, each name once. It is
+// Object is a metadata object split into its members, each name once. It is
 // what metadata is merged with.
 //
 // Names are the same if they are so once unescaped. A member keeps the place
 // and spelling of its first appearance and takes the value of its last.
 //
-// The zero value is an empty object. A Members is reused to save allocations,
-// never by two goroutines at once.
-type Members struct {
+// An Object borrows the bytes that it was split from: they must stay as they are
+// until the next Split, or until the last use of the Object. What it appends is
+// a copy. The zero value is an empty object. An Object is reused to save
+// allocations, never by two goroutines at once.
+type Object struct {
 	list []member
 	// index finds members by name once there are more than linearMembers: a
 	// hash table with open addressing of places in list, counted from 1.
@@ -24,7 +26,8 @@ type Members struct {
 	merged []bool
 }
 
-// member refers to the object that it was split from.
+// member borrows the bytes of the object that it was split from; only a key
+// with escapes has bytes of its own.
 type member struct {
 	name  []byte // as it is written, in quotes
 	key   []byte // the name itself
@@ -38,60 +41,60 @@ const linearMembers = 8
 // seed is fresh in each process, so that no client can choose names that collide.
 var seed = maphash.MakeSeed()
 
-// Split takes the members of object, which is a compact JSON object as Scanner
-// leaves it and must stay as it is while m is used.
-func (m *Members) Split(object []byte) {
-	m.list = m.list[:0]
-	m.index = m.index[:0]
+// Split takes the members of object, which is a compact JSON object as [Scanner]
+// leaves it and must stay as it is while o is used.
+func (o *Object) Split(object []byte) {
+	o.list = o.list[:0]
+	o.index = o.index[:0]
 	for rest := object[1:]; rest[0] != '}'; {
 		var next member
 		next, rest = cutMember(rest)
-		m.add(next)
+		o.add(next)
 	}
 }
 
 // add takes a member in, or its value if its name is known.
-func (m *Members) add(next member) {
-	if len(m.list) == linearMembers && len(m.index) == 0 {
-		m.grow(8 * linearMembers)
+func (o *Object) add(next member) {
+	if len(o.list) == linearMembers && len(o.index) == 0 {
+		o.grow(8 * linearMembers)
 	}
-	if i := m.find(&next); i >= 0 {
-		m.list[i].value = next.value
+	if i := o.find(&next); i >= 0 {
+		o.list[i].value = next.value
 		return
 	}
-	m.list = append(m.list, next)
-	if len(m.index) == 0 {
+	o.list = append(o.list, next)
+	if len(o.index) == 0 {
 		return
 	}
-	if 2*len(m.list) > len(m.index) {
-		m.grow(4 * len(m.index))
+	if 2*len(o.list) > len(o.index) {
+		o.grow(4 * len(o.index))
 		return
 	}
-	*m.slot(&next) = uint32(len(m.list))
+	*o.slot(&next) = uint32(len(o.list))
 }
 
 // grow makes an index of the given size, a power of two, for the whole list.
-func (m *Members) grow(size int) {
-	if cap(m.index) < size {
-		m.index = make([]uint32, size)
+func (o *Object) grow(size int) {
+	if cap(o.index) < size {
+		o.index = make([]uint32, size)
 	}
-	m.index = m.index[:size]
-	clear(m.index)
-	for i := range m.list {
-		m.list[i].hash = maphash.Bytes(seed, m.list[i].key)
-		*m.slot(&m.list[i]) = uint32(i + 1)
+	o.index = o.index[:size]
+	clear(o.index)
+	for i := range o.list {
+		o.list[i].hash = maphash.Bytes(seed, o.list[i].key)
+		*o.slot(&o.list[i]) = uint32(i + 1)
 	}
 }
 
 // find returns the place in list of the member with the name of next, or -1.
 // Where there is an index, it sets next.hash.
-func (m *Members) find(next *member) int {
-	if len(m.index) > 0 {
+func (o *Object) find(next *member) int {
+	if len(o.index) > 0 {
 		next.hash = maphash.Bytes(seed, next.key)
-		return int(*m.slot(next)) - 1
+		return int(*o.slot(next)) - 1
 	}
-	for i := range m.list {
-		if bytes.Equal(m.list[i].key, next.key) {
+	for i := range o.list {
+		if bytes.Equal(o.list[i].key, next.key) {
 			return i
 		}
 	}
@@ -100,59 +103,59 @@ func (m *Members) find(next *member) int {
 
 // slot returns the place in the index where the member with the name of next is,
 // or where it belongs. At least half of the index is free, so there is one.
-func (m *Members) slot(next *member) *uint32 {
-	mask := uint64(len(m.index) - 1)
+func (o *Object) slot(next *member) *uint32 {
+	mask := uint64(len(o.index) - 1)
 	for h := next.hash & mask; ; h = (h + 1) & mask {
-		at := m.index[h]
+		at := o.index[h]
 		if at == 0 {
-			return &m.index[h]
+			return &o.index[h]
 		}
-		if known := &m.list[at-1]; known.hash == next.hash && bytes.Equal(known.key, next.key) {
-			return &m.index[h]
+		if known := &o.list[at-1]; known.hash == next.hash && bytes.Equal(known.key, next.key) {
+			return &o.index[h]
 		}
 	}
 }
 
 // Len returns how many bytes Append appends.
-func (m *Members) Len() int {
-	n := max(len(m.list)-1, 0) + len("{}")
-	for i := range m.list {
-		n += len(m.list[i].name) + len(":") + len(m.list[i].value)
+func (o *Object) Len() int {
+	n := max(len(o.list)-1, 0) + len("{}")
+	for i := range o.list {
+		n += len(o.list[i].name) + len(":") + len(o.list[i].value)
 	}
 	return n
 }
 
-// Append appends m as a compact object to dst.
-func (m *Members) Append(dst []byte) []byte {
+// Append appends o as a compact object to dst.
+func (o *Object) Append(dst []byte) []byte {
 	dst = append(dst, '{')
 	open := len(dst)
-	for i := range m.list {
-		dst = appendMember(dst, open, m.list[i].name, m.list[i].value)
+	for i := range o.list {
+		dst = appendMember(dst, open, o.list[i].name, o.list[i].value)
 	}
 	return append(dst, '}')
 }
 
-// AppendMerged appends to dst the compact object that results from merging m
-// over base: base's members in their places, with m's values where m has them,
-// then the rest of m. base is an object that Append or AppendMerged made.
+// AppendMerged appends to dst the compact object that results from merging o
+// over base: base's members in their places, with o's values where o has them,
+// then the rest of o. base is an object that Append or AppendMerged made.
 //
 // It takes time linear in the sizes of both.
-func (m *Members) AppendMerged(dst, base []byte) []byte {
-	m.merged = append(m.merged[:0], make([]bool, len(m.list))...)
+func (o *Object) AppendMerged(dst, base []byte) []byte {
+	o.merged = append(o.merged[:0], make([]bool, len(o.list))...)
 	dst = append(dst, '{')
 	open := len(dst)
 	for rest := base[1:]; rest[0] != '}'; {
 		var old member
 		old, rest = cutMember(rest)
-		if i := m.find(&old); i >= 0 {
-			m.merged[i] = true
-			old.value = m.list[i].value
+		if i := o.find(&old); i >= 0 {
+			o.merged[i] = true
+			old.value = o.list[i].value
 		}
 		dst = appendMember(dst, open, old.name, old.value)
 	}
-	for i := range m.list {
-		if !m.merged[i] {
-			dst = appendMember(dst, open, m.list[i].name, m.list[i].value)
+	for i := range o.list {
+		if !o.merged[i] {
+			dst = appendMember(dst, open, o.list[i].name, o.list[i].value)
 		}
 	}
 	return append(dst, '}')
@@ -223,7 +226,8 @@ func stringLen(b []byte) int {
 }
 
 // Unquote returns what a JSON string stands for. quoted is a checked string in
-// its quotes; without escapes in it, the result is a part of it.
+// its quotes. Without escapes in it the result is a part of quoted and valid as
+// long as that is; otherwise it is a copy.
 func Unquote(quoted []byte) []byte {
 	inner := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(inner, '\\') < 0 {
@@ -231,7 +235,7 @@ func Unquote(quoted []byte) []byte {
 	}
 	var s string
 	if err := json.Unmarshal(quoted, &s); err != nil {
-		panic("token: unchecked string: " + err.Error())
+		panic("metadata: unchecked string: " + err.Error())
 	}
 	return []byte(s)
 }

@@ -1,4 +1,20 @@
-package token
+// Package metadata is JSON as the server and its stores need it: checked by
+// strict rules, compacted, split into members, and merged.
+//
+// # Basics
+//
+// A [Scanner] checks a text and compacts it in place, in one pass. An [Object]
+// takes a compact object apart and merges it over another one. Both work on
+// bytes and never decode a value: numbers come back digit for digit and strings
+// escape for escape.
+//
+// # Caveats
+//
+// Nothing is copied that need not be. A [Field] and what [Unquote] returns
+// borrow the text that was scanned, an [Object] the text that it was split from:
+// each type says for how long. Only a text that Scan has accepted may be split
+// or unquoted; anything else may panic.
+package metadata
 
 import (
 	"errors"
@@ -6,12 +22,13 @@ import (
 )
 
 // ErrMalformed says that a text is not JSON by the server's strict rules.
-var ErrMalformed = errors.New("token: malformed JSON")
+var ErrMalformed = errors.New("metadata: malformed JSON")
 
 // MaxDepth is how deep a JSON text may nest. Its outermost array or object is level 1.
 const MaxDepth = 64
 
-// Field is a member of the outermost object of a scanned text.
+// Field is a member of the outermost object of a scanned text. Its slices borrow
+// that text and are valid as long as it stays as it is.
 type Field struct {
 	Name  []byte // without quotes and escapes
 	Value []byte // compact, otherwise as it was given
@@ -22,8 +39,9 @@ type Field struct {
 // nesting deeper than MaxDepth are malformed too. Numbers and strings stay as
 // they are written; only white space between tokens goes.
 //
-// The zero value is ready. A Scanner is reused to save allocations, never by
-// two goroutines at once.
+// A Scanner keeps a reference to the text last scanned, which belongs to the
+// caller and which Scan overwrites. The zero value is ready. A Scanner is reused
+// to save allocations, never by two goroutines at once.
 type Scanner struct {
 	text   []byte // text[:w] is the compacted part, text[r:] the part to be read
 	r, w   int
@@ -43,7 +61,8 @@ func (s *Scanner) Scan(text []byte) ([]byte, error) {
 }
 
 // Fields returns the members of the outermost object in their order, and none
-// if the text is no object. They refer to the text last scanned.
+// if the text is no object. The slice is valid until the next Scan, and what it
+// refers to as long as the scanned text is.
 func (s *Scanner) Fields() []Field { return s.fields }
 
 // value reads white space and a value whose level, if it is an array or an
