@@ -99,7 +99,7 @@ func (d *durableStore) open(fsync durable.Fsync) {
 func (d *durableStore) close() { must(d.store.Close()) }
 
 func (d *durableStore) create(i int) {
-	t, err := d.store.Create(context.Background(), token.New{Meta: metaOf(i)})
+	t, err := d.store.Create(context.Background(), token.NewSession{Meta: metaOf(i)})
 	must(err)
 	d.tokens[i] = t
 }

@@ -45,7 +45,7 @@ func newOursOf(n int, config shard.Config) *ours {
 func (o *ours) close() { o.store.Close() }
 
 func (o *ours) create(i int) {
-	t, err := o.store.Create(context.Background(), token.New{Meta: meta})
+	t, err := o.store.Create(context.Background(), token.NewSession{Meta: meta})
 	must(err)
 	o.tokens[i] = t
 }

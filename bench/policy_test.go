@@ -30,7 +30,7 @@ var policies = []struct {
 type withSubjects struct{ *ours }
 
 func (s withSubjects) create(i int) {
-	t, err := s.store.Create(context.Background(), token.New{Meta: meta, Subject: strconv.AppendInt([]byte("user-"), int64(i), 10)})
+	t, err := s.store.Create(context.Background(), token.NewSession{Meta: meta, Subject: strconv.AppendInt([]byte("user-"), int64(i), 10)})
 	must(err)
 	s.tokens[i] = t
 }

@@ -53,7 +53,7 @@ func benchExchange(b *testing.B, n int, e engine) {
 func benchCreate(b *testing.B, n int, o *ours) {
 	ctx := context.Background()
 	runInRounds(b, n, func(w *worker) {
-		t, err := o.store.Create(ctx, token.New{Meta: meta})
+		t, err := o.store.Create(ctx, token.NewSession{Meta: meta})
 		must(err)
 		w.tokens = append(w.tokens, t)
 	}, func(w *worker) {

@@ -66,7 +66,7 @@ func TestAnswersWait(t *testing.T) {
 					cfg.Store.Grace = grace
 					s := mustOpen(t, cfg)
 					defer mustClose(t, s)
-					tok, err := s.Create(ctx, token.New{Meta: []byte(`{}`), Subject: subject})
+					tok, err := s.Create(ctx, token.NewSession{Meta: []byte(`{}`), Subject: subject})
 					if err != nil {
 						t.Fatal(err)
 					}

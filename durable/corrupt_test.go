@@ -32,7 +32,7 @@ func newDamaged(t *testing.T, fsync Fsync, clean bool) *damaged {
 	d.cfg.Fsync = fsync
 	s := mustOpen(t, d.cfg)
 	for range 20 {
-		tok, err := s.Create(t.Context(), token.New{Meta: []byte(damagedMeta)})
+		tok, err := s.Create(t.Context(), token.NewSession{Meta: []byte(damagedMeta)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,7 +29,7 @@ func TestDiskStatistics(t *testing.T) {
 	before, _ := s.Syncs()
 	const n = 10
 	for range n {
-		if _, err := s.Create(t.Context(), token.New{Meta: largeMeta()}); err != nil {
+		if _, err := s.Create(t.Context(), token.NewSession{Meta: largeMeta()}); err != nil {
 			t.Fatal(err)
 		}
 	}

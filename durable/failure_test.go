@@ -161,7 +161,7 @@ func (f *failureTest) wantNoSuccess(t *testing.T, s *Store) {
 	t.Helper()
 	created := make(chan error, 1)
 	go func() {
-		_, err := s.Create(t.Context(), token.New{Meta: []byte(`{}`)})
+		_, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)})
 		created <- err
 	}()
 	select {

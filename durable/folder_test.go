@@ -164,7 +164,7 @@ func TestModes(t *testing.T) {
 	cfg.Store.Grace = time.Second
 	s := mustOpen(t, cfg)
 	for range 2000 {
-		if _, err := s.Create(t.Context(), token.New{Meta: []byte(`{"name":"somebody"}`)}); err != nil {
+		if _, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{"name":"somebody"}`)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -35,7 +35,7 @@ type account struct {
 type answer struct {
 	kind      string
 	presented token.Token
-	got       token.Exchanged
+	got       token.ExchangeResult
 	meta      []string // names of the members
 	err       error
 	at        int64 // when it was given
@@ -173,7 +173,7 @@ func (l *ledger) record(a *account, ans answer) {
 
 func (l *ledger) create(ctx context.Context) {
 	a := &account{}
-	n := token.New{Meta: l.patch()}
+	n := token.NewSession{Meta: l.patch()}
 	if l.random(2) == 0 {
 		a.subject = fmt.Sprint("subject", l.random(2))
 		n.Subject = []byte(a.subject)
@@ -185,7 +185,7 @@ func (l *ledger) create(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	l.record(a, answer{kind: "create", got: token.Exchanged{Token: t}, meta: members(n.Meta)})
+	l.record(a, answer{kind: "create", got: token.ExchangeResult{Token: t}, meta: members(n.Meta)})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.accounts = append(l.accounts, a)

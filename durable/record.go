@@ -14,8 +14,8 @@ import (
 //
 //	byte     recordVersion
 //	byte     which of the optional fields follow
-//	16 bytes digest
-//	8 bytes  deadline
+//	         digest, token.DigestLen bytes
+//	         deadline, a time
 //	         optional fields, in the order of their flags
 //	         metadata, up to the end
 //
@@ -26,19 +26,20 @@ const recordVersion = 1
 
 // Flags of the optional fields.
 const (
-	hasSubject  = 1 << iota // 16 bytes
-	hasLifetime             // 8 bytes
-	hasUntil                // 8 bytes
-	hasCreated              // 8 bytes
-	hasSpent                // a byte, their number, and 8 bytes each
+	hasSubject  = 1 << iota // a shard.Subject
+	hasLifetime             // a duration
+	hasUntil                // a time
+	hasCreated              // a time
+	hasSpent                // a byte, their number, up to token.GraceDepth, and the times
 
 	allFlags = hasSubject | hasLifetime | hasUntil | hasCreated | hasSpent
 )
 
-const (
-	fixedLen = 2 + 16 + 8
-	maxSpent = 8
-)
+// timeLen is the length of a time or a duration.
+const timeLen = 8
+
+// fixedLen is the length of what each value has before the optional fields.
+const fixedLen = 2 + token.DigestLen + timeLen
 
 // flagsOf returns which of the optional fields a session has.
 func flagsOf(s *shard.State) (flags byte) {
@@ -68,11 +69,11 @@ func recordLen(s *shard.State) int {
 	}
 	for _, flag := range []byte{hasLifetime, hasUntil, hasCreated} {
 		if flags&flag != 0 {
-			n += 8
+			n += timeLen
 		}
 	}
 	if flags&hasSpent != 0 {
-		n += 1 + 8*len(s.Spent)
+		n += 1 + timeLen*len(s.Spent)
 	}
 	return n
 }
@@ -147,10 +148,10 @@ func (d *decoder) decode(key, value []byte) (*shard.State, error) {
 func (d *decoder) fields() {
 	s := &d.state
 	flags := d.take(1)[0]
-	copy(s.Digest[:], d.take(16))
+	copy(s.Digest[:], d.take(len(s.Digest)))
 	s.Expires = d.time()
 	if flags&hasSubject != 0 {
-		copy(s.Subject[:], d.take(16))
+		copy(s.Subject[:], d.take(len(s.Subject)))
 	}
 	if flags&hasLifetime != 0 {
 		s.Lifetime = time.Duration(d.number())
@@ -162,7 +163,7 @@ func (d *decoder) fields() {
 		s.Created = d.time()
 	}
 	if flags&hasSpent != 0 {
-		for range min(d.take(1)[0], maxSpent+1) {
+		for range min(d.take(1)[0], token.GraceDepth+1) {
 			s.Spent = append(s.Spent, d.time())
 		}
 	}
@@ -170,7 +171,7 @@ func (d *decoder) fields() {
 }
 
 func (d *decoder) valid() bool {
-	return d.state.Lifetime >= 0 && len(d.state.Spent) <= maxSpent
+	return d.state.Lifetime >= 0 && len(d.state.Spent) <= token.GraceDepth
 }
 
 // takeMeta checks and copies the metadata.
@@ -184,9 +185,9 @@ func (d *decoder) takeMeta() error {
 	return nil
 }
 
-var zeros [16]byte
+var zeros [max(token.DigestLen, len(shard.Subject{}))]byte
 
-// take cuts n bytes off the rest, up to 16, or returns zeros if there are fewer.
+// take cuts n bytes off the rest, up to len(zeros), or returns zeros if there are fewer.
 func (d *decoder) take(n int) (b []byte) {
 	if len(d.rest) < n {
 		d.short, d.rest = true, nil
@@ -196,6 +197,6 @@ func (d *decoder) take(n int) (b []byte) {
 	return b
 }
 
-func (d *decoder) number() uint64 { return binary.LittleEndian.Uint64(d.take(8)) }
+func (d *decoder) number() uint64 { return binary.LittleEndian.Uint64(d.take(timeLen)) }
 
 func (d *decoder) time() time.Time { return time.Unix(0, int64(d.number())) }

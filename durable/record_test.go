@@ -24,7 +24,7 @@ var states = map[string]shard.State{
 	"all": {
 		ID: token.ID{7: 1}, Digest: token.Digest{1}, Expires: time.Unix(-1, 5),
 		Subject: shard.Subject{15: 9}, Lifetime: 1, Until: time.Unix(1, 1), Created: time.Unix(-3, 1),
-		Spent: make([]time.Time, maxSpent), Meta: []byte(`{"a":""}`),
+		Spent: make([]time.Time, token.GraceDepth), Meta: []byte(`{"a":""}`),
 	},
 }
 
@@ -74,7 +74,7 @@ func TestDecodeRefuses(t *testing.T) {
 		changed[at] = b
 		return changed
 	}
-	spentAt := len(record) - len(all.Meta) - 1 - 8*maxSpent
+	spentAt := len(record) - len(all.Meta) - 1 - 8*token.GraceDepth
 	tests := []struct {
 		name       string
 		key, value []byte
@@ -89,9 +89,9 @@ func TestDecodeRefuses(t *testing.T) {
 		{"no digest", key, record[:2], errFields},
 		{"no deadline", key, record[:18], errFields},
 		{"no spent", key, record[:spentAt], errFields},
-		{"too many spent", key, with(spentAt, maxSpent+1), errFields},
+		{"too many spent", key, with(spentAt, token.GraceDepth+1), errFields},
 		{"spent flag with none", key, with(spentAt, 0), errFields},
-		{"fewer spent", key, with(spentAt, maxSpent-1), errMeta},
+		{"fewer spent", key, with(spentAt, token.GraceDepth-1), errMeta},
 		{"no metadata", key, record[:len(record)-len(all.Meta)], errMeta},
 		{"metadata cut short", key, record[:len(record)-1], errMeta},
 		{"metadata with white space", key, append(bytes.Clone(record), ' '), errMeta},

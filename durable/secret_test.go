@@ -15,7 +15,7 @@ func TestSecretLasts(t *testing.T) {
 	cfg := diskConfig(t)
 	cfg.Store.Grace = time.Minute
 	s := mustOpen(t, cfg)
-	first, err := s.Create(t.Context(), token.New{Meta: []byte(`{}`)})
+	first, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)})
 	if err != nil {
 		t.Fatal(err)
 	}

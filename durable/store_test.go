@@ -25,7 +25,7 @@ import (
 // mustCreate creates a session with nothing but metadata.
 func mustCreate(t testing.TB, s *Store, meta string) token.Token {
 	t.Helper()
-	tok, err := s.Create(t.Context(), token.New{Meta: []byte(meta)})
+	tok, err := s.Create(t.Context(), token.NewSession{Meta: []byte(meta)})
 	if err != nil {
 		t.Fatalf("Create(%s) = error %v", meta, err)
 	}
@@ -72,7 +72,7 @@ func TestReopen(t *testing.T) {
 		cfg.tune = withoutTicks
 		cfg.Store.Lifetime, cfg.Store.MaxLifetime = time.Hour, 3*time.Hour
 		s := mustOpen(t, cfg)
-		first, err := s.Create(t.Context(), token.New{Meta: []byte(`{"a":1}`), Subject: []byte("bob"), Lifetime: 40 * time.Minute})
+		first, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{"a":1}`), Subject: []byte("bob"), Lifetime: 40 * time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +123,7 @@ func TestSubjectsKeepTheirOrder(t *testing.T) {
 	const n = 300
 	create := func(i int) {
 		meta := fmt.Appendf(nil, `{"n":%d}`, i)
-		if _, err := s.Create(t.Context(), token.New{Meta: meta, Subject: []byte("bob")}); err != nil {
+		if _, err := s.Create(t.Context(), token.NewSession{Meta: meta, Subject: []byte("bob")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -280,7 +280,7 @@ func TestClosed(t *testing.T) {
 		s := mustOpen(t, cfg)
 		tok := mustCreate(t, s, `{}`)
 		mustClose(t, s)
-		if _, err := s.Create(t.Context(), token.New{Meta: []byte(`{}`)}); !errors.Is(err, errClosed) {
+		if _, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)}); !errors.Is(err, errClosed) {
 			t.Errorf("%v: Create after Close = error %v, want %v", fsync, err, errClosed)
 		}
 		if _, err := s.Exchange(t.Context(), tok, nil, nil); !errors.Is(err, errClosed) {

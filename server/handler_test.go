@@ -231,7 +231,7 @@ func BenchmarkMetrics(b *testing.B) {
 	store := newStore(b, shard.Config{})
 	b.Run("part=exchange", func(b *testing.B) {
 		d := newDirect(Config{Store: store})
-		tok, err := store.Create(b.Context(), token.New{Meta: []byte(`{"user":"ann","n":1,"page":"/index"}`)})
+		tok, err := store.Create(b.Context(), token.NewSession{Meta: []byte(`{"user":"ann","n":1,"page":"/index"}`)})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -95,7 +95,7 @@ func (r *request) parseToken() (token.Token, error) {
 }
 
 // parseNew returns the session that is to be created.
-func (r *request) parseNew() (n token.New, err error) {
+func (r *request) parseNew() (n token.NewSession, err error) {
 	if r.meta == nil {
 		return n, errInvalidRequest
 	}

@@ -88,16 +88,16 @@ type fakeStore struct {
 	before func(call string) error
 }
 
-func (f *fakeStore) Create(ctx context.Context, n token.New) (token.Token, error) {
+func (f *fakeStore) Create(ctx context.Context, n token.NewSession) (token.Token, error) {
 	if err := f.before("create"); err != nil {
 		return token.Token{}, err
 	}
 	return f.Store.Create(ctx, n)
 }
 
-func (f *fakeStore) Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.Exchanged, error) {
+func (f *fakeStore) Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
 	if err := f.before("exchange"); err != nil {
-		return token.Exchanged{}, err
+		return token.ExchangeResult{}, err
 	}
 	return f.Store.Exchange(ctx, t, patch, dst)
 }

@@ -56,7 +56,7 @@ func TestLimitIsExact(t *testing.T) {
 			for range creators {
 				done.Go(func() {
 					for range creates {
-						_, err := s.Create(t.Context(), token.New{Meta: meta})
+						_, err := s.Create(t.Context(), token.NewSession{Meta: meta})
 						switch {
 						case err == nil:
 							created.Add(1)
@@ -191,8 +191,8 @@ func (l *load) allowed(err error, allowed ...error) bool {
 	return err == nil
 }
 
-func (l *load) new() token.New {
-	n := token.New{Meta: l.meta()}
+func (l *load) new() token.NewSession {
+	n := token.NewSession{Meta: l.meta()}
 	if l.rng.IntN(2) == 0 {
 		n.Subject = l.subject()
 	}
@@ -219,7 +219,7 @@ func TestOutOfPages(t *testing.T) {
 	s.shards[0].meta.pages = maxPages - 1
 
 	big := []byte(`{"a":"` + strings.Repeat("x", 1000) + `"}`)
-	if _, err := s.Create(t.Context(), token.New{Meta: big}); !errors.Is(err, token.ErrFull) {
+	if _, err := s.Create(t.Context(), token.NewSession{Meta: big}); !errors.Is(err, token.ErrFull) {
 		t.Errorf("Create = error %v, want %v", err, token.ErrFull)
 	}
 	if _, err := s.Exchange(t.Context(), tok, big, nil); !errors.Is(err, token.ErrFull) {

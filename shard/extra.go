@@ -1,14 +1,18 @@
 package shard
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"tokenserver/token"
+)
 
 // extra is what only some sessions have: those of a store with a grace or an
 // absolute deadline, and those with a subject or a lifetime of their own.
 type extra struct {
-	spent    [maxSteps]deadline // when the last tokens were spent, a ring
-	subject  Subject            // zero for none
-	lifetime deadline           // in place of the store's; 0 for that
-	until    deadline           // which no exchange moves; 0 for none
+	spent    [token.GraceDepth]deadline // when the last tokens were spent, a ring
+	subject  Subject                    // zero for none
+	lifetime deadline                   // in place of the store's; 0 for that
+	until    deadline                   // which no exchange moves; 0 for none
 	created  deadline
 	spends   uint32      // exchanges so far: the next one's place in spent
 	record   recordIndex // whose extra it is
@@ -42,13 +46,13 @@ func (e *extra) limit(now, maxLifetime deadline) {
 
 // spend remembers when the current token was spent.
 func (e *extra) spend(now deadline) {
-	e.spent[e.spends%maxSteps] = now
+	e.spent[e.spends%token.GraceDepth] = now
 	e.spends++
 }
 
 // spentAt returns when the token was spent that was current steps exchanges ago.
 func (e *extra) spentAt(steps int) deadline {
-	return e.spent[(e.spends-uint32(steps))%maxSteps]
+	return e.spent[(e.spends-uint32(steps))%token.GraceDepth]
 }
 
 // extraIndex names an extra, counted from 1; 0 is none.

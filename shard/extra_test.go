@@ -123,9 +123,9 @@ func TestExtraRenewed(t *testing.T) {
 
 func TestExtraSpentAt(t *testing.T) {
 	var e extra
-	for spends := 1; spends <= 3*maxSteps; spends++ {
+	for spends := 1; spends <= 3*token.GraceDepth; spends++ {
 		e.spend(deadline(10 * spends))
-		for steps := 1; steps <= min(spends, maxSteps); steps++ {
+		for steps := 1; steps <= min(spends, token.GraceDepth); steps++ {
 			if got, want := e.spentAt(steps), deadline(10*(spends-steps+1)); got != want {
 				t.Errorf("after %d exchanges: spentAt(%d) = %d, want %d", spends, steps, got, want)
 			}
@@ -173,7 +173,7 @@ func TestPlainSessionsHaveNoExtras(t *testing.T) {
 		const sessions = 1000
 		s := open(t, Config{Shards: 4, Lifetime: time.Hour, PurgeInterval: never})
 		for range sessions {
-			tok := mustCreateNew(t, s, token.New{Meta: []byte(`{"a":1}`), Subject: []byte{}})
+			tok := mustCreateNew(t, s, token.NewSession{Meta: []byte(`{"a":1}`), Subject: []byte{}})
 			next := mustExchange(t, s, mustExchange(t, s, tok, nil), []byte(`{"a":2}`))
 			s.Exchange(t.Context(), tok, nil, nil)
 			s.Delete(t.Context(), tok)
@@ -202,15 +202,15 @@ func TestOnlySomeSessionsHaveExtras(t *testing.T) {
 	tests := []struct {
 		name string
 		cfg  Config
-		new  token.New
+		new  token.NewSession
 		want bool
 	}{
-		{"plain", Config{}, token.New{}, false},
-		{"subject", Config{}, token.New{Subject: []byte("ada")}, true},
-		{"own lifetime", Config{}, token.New{Lifetime: time.Hour}, true},
-		{"grace", Config{Grace: time.Second}, token.New{}, true},
-		{"absolute deadline", Config{MaxLifetime: time.Hour}, token.New{}, true},
-		{"all", Config{Grace: time.Second, MaxLifetime: time.Hour}, token.New{Subject: []byte("ada"), Lifetime: time.Hour}, true},
+		{"plain", Config{}, token.NewSession{}, false},
+		{"subject", Config{}, token.NewSession{Subject: []byte("ada")}, true},
+		{"own lifetime", Config{}, token.NewSession{Lifetime: time.Hour}, true},
+		{"grace", Config{Grace: time.Second}, token.NewSession{}, true},
+		{"absolute deadline", Config{MaxLifetime: time.Hour}, token.NewSession{}, true},
+		{"all", Config{Grace: time.Second, MaxLifetime: time.Hour}, token.NewSession{Subject: []byte("ada"), Lifetime: time.Hour}, true},
 	}
 	for _, test := range tests {
 		s := open(t, test.cfg)

@@ -100,7 +100,7 @@ func (sh *shard) stateLocked(r *record) State {
 	if e.until != 0 {
 		state.Until = clock.time(e.until)
 	}
-	for steps := int(min(e.spends, maxSteps)); steps > 0; steps-- {
+	for steps := int(min(e.spends, token.GraceDepth)); steps > 0; steps-- {
 		state.Spent = append(state.Spent, clock.time(e.spentAt(steps)))
 	}
 	return state

@@ -175,7 +175,7 @@ func TestJournalSeesChanges(t *testing.T) {
 			}
 			checkJournal(t, s, j)
 		}
-		a := mustCreateNew(t, s, token.New{Meta: want.Meta, Subject: []byte("ada"), Lifetime: 2 * time.Hour})
+		a := mustCreateNew(t, s, token.NewSession{Meta: want.Meta, Subject: []byte("ada"), Lifetime: 2 * time.Hour})
 		step("Create", "save", a)
 		time.Sleep(90 * time.Minute)
 		b := mustExchange(t, s, a, nil)
@@ -187,13 +187,13 @@ func TestJournalSeesChanges(t *testing.T) {
 		mustExchange(t, s, a, []byte(`{"b":2}`))
 		want.Meta = []byte(`{"a":1,"b":2}`)
 		step("replay with a patch", "save", b)
-		for range maxSteps {
+		for range token.GraceDepth {
 			b = mustExchange(t, s, b, nil)
 			want.Spent = append(want.Spent, time.Now())
 			time.Sleep(time.Second)
 		}
 		want.Spent = want.Spent[1:]
-		step("eight exchanges", strings.TrimSpace(strings.Repeat("save ", maxSteps)), b)
+		step("eight exchanges", strings.TrimSpace(strings.Repeat("save ", token.GraceDepth)), b)
 		s.Validate(t.Context(), b, nil)
 		s.Validate(t.Context(), a, nil)
 		s.Exchange(t.Context(), b, []byte(`{"c":"`+strings.Repeat("x", 100)+`"}`), nil)
@@ -233,7 +233,7 @@ func TestJournalSeesEnds(t *testing.T) {
 				s := open(t, Config{Shards: 1, Lifetime: time.Hour, MaxSessions: 2, PurgeInterval: never, Journal: j})
 				var tok token.Token
 				for range 2 {
-					tok = mustCreateNew(t, s, token.New{Meta: []byte(`{}`), Subject: []byte("ada")})
+					tok = mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
 				}
 				j.takeLog()
 				test.end(s, tok)
@@ -271,7 +271,7 @@ func TestJournalSeesOrder(t *testing.T) {
 	s := open(t, Config{Shards: 2, Grace: time.Minute, Journal: j, Secret: testSecret})
 	var tokens [4]token.Token
 	for i := range tokens {
-		tokens[i] = mustCreateNew(t, s, token.New{Meta: []byte(`{}`), Subject: []byte("ada")})
+		tokens[i] = mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
 	}
 	var done sync.WaitGroup
 	for caller := range callers {

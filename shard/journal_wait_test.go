@@ -25,10 +25,10 @@ type waiting struct {
 func newWaiting(t *testing.T, j *fakeJournal, grace time.Duration) *waiting {
 	s := open(t, Config{Shards: 1, MaxMeta: 100, Grace: grace, RevokeOnReuse: grace != 0, Journal: j, Secret: testSecret})
 	w := &waiting{t: t, s: s}
-	w.spent = mustCreateNew(t, s, token.New{Meta: []byte(`{"a":1}`), Subject: []byte("ada")})
+	w.spent = mustCreateNew(t, s, token.NewSession{Meta: []byte(`{"a":1}`), Subject: []byte("ada")})
 	w.tok = mustExchange(t, s, w.spent, nil)
 	w.next = testSecret.Next(w.tok)
-	w.other = mustCreateNew(t, s, token.New{Meta: []byte(`{"b":1}`), Subject: []byte("bob")})
+	w.other = mustCreateNew(t, s, token.NewSession{Meta: []byte(`{"b":1}`), Subject: []byte("bob")})
 	return w
 }
 
@@ -211,7 +211,7 @@ func TestAnswersWaitForTheLast(t *testing.T) {
 
 func TestCreateFails(t *testing.T) {
 	s := open(t, Config{Shards: 1, Journal: brokenJournal{newJournal()}})
-	if tok, err := s.Create(t.Context(), token.New{Meta: []byte(`{}`)}); tok != (token.Token{}) || !errors.Is(err, errBroken) {
+	if tok, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)}); tok != (token.Token{}) || !errors.Is(err, errBroken) {
 		t.Errorf("Create = a token: %v, error %v, want none and %v", tok != token.Token{}, err, errBroken)
 	}
 }

@@ -56,7 +56,7 @@ func testMemoryServesAgain(t *testing.T, sessions int, sizes []int, subjects int
 	var bytes, reserved, process int64 // of the first round
 	for round := range 10 {
 		for i := range sessions {
-			n := token.New{Meta: metas[round%len(metas)][i%16]}
+			n := token.NewSession{Meta: metas[round%len(metas)][i%16]}
 			if subjects > 0 {
 				n.Subject = names[i%subjects]
 			}
@@ -179,7 +179,7 @@ func TestNoPointersGrow(t *testing.T) {
 		s, names := open(t, test.cfg), testNames(test.subjects)
 		before := memStats().HeapObjects
 		for i := range sessions {
-			n := token.New{Meta: []byte(`{"user":"somebody","roles":["reader","writer"]}`)}
+			n := token.NewSession{Meta: []byte(`{"user":"somebody","roles":["reader","writer"]}`)}
 			if test.subjects > 0 {
 				n.Subject = names[i%test.subjects]
 			}
@@ -200,15 +200,15 @@ func TestExchangeAllocatesNothing(t *testing.T) {
 	tests := []struct {
 		name, patch string
 		cfg         Config
-		new         token.New
+		new         token.NewSession
 	}{
 		{name: "no patch"},
 		{name: "small patch", patch: `{"n":2}`},
 		{name: "new members", patch: `{"m":"abc","n":3}`},
 		{name: "twenty members", patch: manyMembers(20)},
-		{name: "own lifetime", patch: `{"n":2}`, new: token.New{Lifetime: time.Hour}},
+		{name: "own lifetime", patch: `{"n":2}`, new: token.NewSession{Lifetime: time.Hour}},
 		{name: "absolute deadline", patch: `{"n":2}`, cfg: Config{MaxLifetime: time.Hour}},
-		{name: "subject", patch: `{"n":2}`, new: token.New{Subject: []byte("ada")}},
+		{name: "subject", patch: `{"n":2}`, new: token.NewSession{Subject: []byte("ada")}},
 		{name: "grace", patch: `{"n":2}`, cfg: Config{Grace: time.Second}},
 	}
 	for _, test := range tests {

@@ -196,7 +196,7 @@ func TestFullStoreIsNotScanned(t *testing.T) {
 		mustCreate(t, s, `{}`)
 	}
 	create := func() error {
-		_, err := s.Create(t.Context(), token.New{Meta: []byte(`{}`)})
+		_, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)})
 		return err
 	}
 	if err := create(); !errors.Is(err, token.ErrFull) {
@@ -226,7 +226,7 @@ func TestEarliest(t *testing.T) {
 		s := open(t, Config{Shards: 8, Lifetime: time.Hour, MaxSessions: 2, PurgeInterval: never})
 		refuse := func() {
 			t.Helper()
-			if _, err := s.Create(t.Context(), token.New{Meta: []byte(`{}`)}); !errors.Is(err, token.ErrFull) {
+			if _, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)}); !errors.Is(err, token.ErrFull) {
 				t.Fatalf("Create = error %v, want %v", err, token.ErrFull)
 			}
 		}

@@ -81,13 +81,13 @@ func restoreAll(s *Store, j *fakeJournal) (restored int) {
 	return restored
 }
 
-func (r *restarting) Create(ctx context.Context, n token.New) (token.Token, error) {
+func (r *restarting) Create(ctx context.Context, n token.NewSession) (token.Token, error) {
 	s, leave := r.enter()
 	defer leave()
 	return s.Create(ctx, n)
 }
 
-func (r *restarting) Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.Exchanged, error) {
+func (r *restarting) Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
 	s, leave := r.enter()
 	defer leave()
 	return s.Exchange(ctx, t, patch, dst)
@@ -160,7 +160,7 @@ func TestRestoreSorts(t *testing.T) {
 		j := newJournal()
 		s := open(t, Config{Shards: 1, Journal: j})
 		for i := range n {
-			mustCreateNew(t, s, token.New{Meta: fmt.Appendf(nil, `{"n":%d}`, i), Subject: []byte("ada")})
+			mustCreateNew(t, s, token.NewSession{Meta: fmt.Appendf(nil, `{"n":%d}`, i), Subject: []byte("ada")})
 			time.Sleep(time.Nanosecond)
 		}
 		s = restored(t, Config{Shards: 1}, j) // the order is that of a map
@@ -271,7 +271,7 @@ func TestRestoreAfterClockStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := newJournal()
 		s := open(t, Config{Shards: 4, Grace: time.Minute, Journal: j, Secret: testSecret})
-		spent := mustCreateNew(t, s, token.New{Meta: []byte(`{}`), Subject: []byte("ada")})
+		spent := mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
 		tok := mustExchange(t, s, spent, nil)
 		state := j.states[tok.ID]
 		for _, moment := range []*time.Time{&state.Created, &state.Expires, &state.Spent[0]} {
@@ -355,7 +355,7 @@ func TestRestoreOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := newJournal()
 		s := open(t, Config{Shards: 1, Lifetime: 4 * time.Hour, Journal: j})
-		tok := mustCreateNew(t, s, token.New{Meta: []byte(`{}`), Subject: []byte("ada")})
+		tok := mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
 		time.Sleep(3 * time.Hour)
 		s = restored(t, Config{Shards: 1, Lifetime: 4 * time.Hour, MaxLifetime: 2 * time.Hour, PurgeInterval: never}, j)
 		if _, err := s.Exchange(t.Context(), tok, nil, nil); !errors.Is(err, token.ErrInvalid) {
@@ -376,7 +376,7 @@ func TestRestoredMakeRoom(t *testing.T) {
 		s := restored(t, Config{Shards: 1, Lifetime: time.Hour, MaxSessions: 1, PurgeInterval: never}, j)
 		create := func(want error) {
 			t.Helper()
-			if _, err := s.Create(t.Context(), token.New{Meta: []byte(`{}`)}); !errors.Is(err, want) {
+			if _, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)}); !errors.Is(err, want) {
 				t.Errorf("Create = error %v, want %v", err, want)
 			}
 		}

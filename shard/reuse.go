@@ -6,9 +6,6 @@ import (
 	"tokenserver/token"
 )
 
-// maxSteps is after how many later exchanges a spent token can't be told any more.
-const maxSteps = 8
-
 // errUnproven says that a token is not its session's current one, and that it
 // takes its lineage to tell whether it was.
 var errUnproven = errors.New("shard: lineage needed")
@@ -23,8 +20,8 @@ type presented struct {
 
 // lineage is the tokens that follow a token of a store with a grace, and their digests.
 type lineage struct {
-	tokens  [maxSteps]token.Token
-	digests [maxSteps]token.Digest
+	tokens  [token.GraceDepth]token.Token
+	digests [token.GraceDepth]token.Digest
 }
 
 // lineage derives what follows t.

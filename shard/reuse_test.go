@@ -16,7 +16,7 @@ func TestLineageIsSecretsChain(t *testing.T) {
 	s := open(t, Config{Shards: 1, Grace: time.Minute, Secret: testSecret})
 	tok := token.Generate()
 	l := s.lineage(tok)
-	for i := range maxSteps {
+	for i := range token.GraceDepth {
 		tok = testSecret.Next(tok)
 		if l.tokens[i] != tok || l.digests[i] != tok.Digest() {
 			t.Errorf("step %d of a lineage is not the token after the one before", i+1)
@@ -59,7 +59,7 @@ func TestPolicyCounters(t *testing.T) {
 		want Counters // beside Created and Exchanged
 	}
 	exchange := func(s *Store, tok token.Token, patch string) { s.Exchange(t.Context(), tok, []byte(patch), nil) }
-	last := maxSteps + 1 // the current one in a chain
+	last := token.GraceDepth + 1 // the current one in a chain
 	reuses := []reuse{
 		{"replay", func(s *Store, chain []token.Token) { exchange(s, chain[1], `{}`) }, Counters{Replayed: 1}},
 		{"refused replay", func(s *Store, chain []token.Token) { exchange(s, chain[1], tooLarge) }, Counters{}},
@@ -106,7 +106,7 @@ func TestSpendWraps(t *testing.T) {
 		sh := &s.shards[0]
 		sh.extraLocked(sh.records.at(sh.sessions[tok.ID])).spends = 1<<32 - 5
 		chain := []token.Token{tok}
-		for i := range maxSteps + 2 {
+		for i := range token.GraceDepth + 2 {
 			time.Sleep(time.Second)
 			chain = append(chain, mustExchange(t, s, chain[i], nil))
 		}
@@ -132,7 +132,7 @@ func TestSpentWhileMakingRoom(t *testing.T) {
 	tok := mustCreate(t, s, `{"a":1}`)
 	filler := mustCreate(t, s, string(grown))
 	type result struct {
-		x   token.Exchanged
+		x   token.ExchangeResult
 		err error
 	}
 	done := make(chan result, 1)
@@ -159,7 +159,7 @@ func TestSpentWhileMakingRoom(t *testing.T) {
 // there is no grace.
 func TestNoGraceNeedsNoLineage(t *testing.T) {
 	s := open(t, Config{Shards: 1, PurgeInterval: never})
-	tok := mustCreateNew(t, s, token.New{Meta: []byte(`{}`), Subject: []byte("ada")})
+	tok := mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
 	allocs := testing.AllocsPerRun(100, func() {
 		if _, err := s.Exchange(t.Context(), tok.Next(), nil, nil); !errors.Is(err, token.ErrInvalid) {
 			t.Fatalf("Exchange = error %v, want %v", err, token.ErrInvalid)

@@ -151,7 +151,7 @@ func createNumbered(t testing.TB, s *Store, first, last int) map[int]token.Token
 	t.Helper()
 	tokens := make(map[int]token.Token)
 	for n := first; n <= last; n++ {
-		tokens[n] = mustCreateNew(t, s, token.New{Meta: fmt.Appendf(nil, `{"n":%d}`, n), Subject: []byte("ada")})
+		tokens[n] = mustCreateNew(t, s, token.NewSession{Meta: fmt.Appendf(nil, `{"n":%d}`, n), Subject: []byte("ada")})
 	}
 	return tokens
 }
@@ -187,7 +187,7 @@ func TestSubjectListingBatches(t *testing.T) {
 				s := open(t, Config{Shards: 1, Lifetime: time.Hour, MaxMeta: 4 * listBytes, PurgeInterval: never})
 				for range test.sessions {
 					meta := `{"a":"` + strings.Repeat("x", test.meta-len(`{"a":""}`)) + `"}`
-					mustCreateNew(t, s, token.New{Meta: []byte(meta), Subject: []byte("ada"), Lifetime: 2 * time.Hour})
+					mustCreateNew(t, s, token.NewSession{Meta: []byte(meta), Subject: []byte("ada"), Lifetime: 2 * time.Hour})
 				}
 				createFor(t, s, "ada", test.expired)
 				time.Sleep(time.Hour)
@@ -283,7 +283,7 @@ func TestSubjectListingAmongOthers(t *testing.T) {
 				n++
 				lifetime := time.Duration(1+rng.IntN(2)) * time.Hour
 				meta := fmt.Appendf(nil, `{"n":%d}`, n)
-				all[n] = mustCreateNew(t, s, token.New{Meta: meta, Subject: []byte("ada"), Lifetime: lifetime})
+				all[n] = mustCreateNew(t, s, token.NewSession{Meta: meta, Subject: []byte("ada"), Lifetime: lifetime})
 				if lifetime == time.Hour {
 					delete(all, n)
 				}
@@ -364,7 +364,7 @@ func TestOfSubject(t *testing.T) {
 		"one that has ended":           {mine[1].ID, false},
 		"another subject's":            {createFor(t, s, "bob", 1)[0].ID, false},
 		"nobody's":                     {mustCreate(t, s, `{}`).ID, false},
-		"nobody's, with its own extra": {mustCreateNew(t, s, token.New{Meta: []byte(`{}`), Lifetime: time.Hour}).ID, false},
+		"nobody's, with its own extra": {mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Lifetime: time.Hour}).ID, false},
 		"unknown":                      {token.Generate().ID, false},
 	}
 	for name, test := range tests {

@@ -162,7 +162,7 @@ func (s *Store) Close() error {
 
 // Create stores a session and returns its first token. Its errors are
 // token.ErrFull and token.ErrMetaTooLarge.
-func (s *Store) Create(_ context.Context, n token.New) (token.Token, error) {
+func (s *Store) Create(_ context.Context, n token.NewSession) (token.Token, error) {
 	meta := s.split(n.Meta)
 	defer s.members.Put(meta)
 	session := session{meta: meta, size: meta.Len()}
@@ -190,7 +190,7 @@ func (s *Store) Create(_ context.Context, n token.New) (token.Token, error) {
 }
 
 // addExtra gives a new session what only some have.
-func (s *Store) addExtra(n *session, wanted token.New, now deadline) {
+func (s *Store) addExtra(n *session, wanted token.NewSession, now deadline) {
 	n.hasExtra = true
 	n.extra = extra{subject: NewSubject(wanted.Subject), lifetime: int64(wanted.Lifetime), created: now}
 	if s.rules.maxLifetime != 0 {
@@ -231,7 +231,7 @@ func (s *Store) takeSession(cost int64, now deadline) bool {
 // In a store with a grace, a token that was spent less than the grace ago, and
 // no more than eight exchanges, gets the session's current token: nothing is
 // spent or renewed, but a patch is merged all the same.
-func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (token.Exchanged, error) {
+func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
 	var x exchange
 	x.id, x.now = t.ID, s.now()
 	next := s.next(t)
@@ -249,15 +249,15 @@ func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 		meta, steps, w, err = s.exchange(t, &x, dst)
 	}
 	if failed := wait(w); failed != nil {
-		return token.Exchanged{Meta: dst}, failed
+		return token.ExchangeResult{Meta: dst}, failed
 	}
 	if err != nil {
-		return token.Exchanged{Meta: dst}, err
+		return token.ExchangeResult{Meta: dst}, err
 	}
 	if steps > 0 {
 		next = x.lineage.tokens[steps-1]
 	}
-	return token.Exchanged{Token: next, Meta: meta, Reused: steps > 0}, nil
+	return token.ExchangeResult{Token: next, Meta: meta, Reused: steps > 0}, nil
 }
 
 // exchange makes an exchange in its shard, with the token's lineage if it takes that.

@@ -135,7 +135,7 @@ func TestCounters(t *testing.T) {
 		if _, err := s.Exchange(t.Context(), tokens[0], large, nil); !errors.Is(err, token.ErrMetaTooLarge) {
 			t.Errorf("Exchange = error %v, want %v", err, token.ErrMetaTooLarge)
 		}
-		s.Create(t.Context(), token.New{Meta: large})
+		s.Create(t.Context(), token.NewSession{Meta: large})
 		s.Delete(t.Context(), tokens[0])
 		s.Delete(t.Context(), tokens[0])
 

@@ -17,7 +17,7 @@ import (
 func createFor(t testing.TB, s *Store, subject string, n int) (tokens []token.Token) {
 	t.Helper()
 	for range n {
-		tokens = append(tokens, mustCreateNew(t, s, token.New{Meta: []byte(`{"a":1}`), Subject: []byte(subject)}))
+		tokens = append(tokens, mustCreateNew(t, s, token.NewSession{Meta: []byte(`{"a":1}`), Subject: []byte(subject)}))
 	}
 	return tokens
 }

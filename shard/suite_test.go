@@ -71,10 +71,10 @@ func suiteConfig(cfg storetest.Config, shards int, purgeInterval time.Duration) 
 // mustCreate creates a session.
 func mustCreate(t testing.TB, s *Store, meta string) token.Token {
 	t.Helper()
-	return mustCreateNew(t, s, token.New{Meta: []byte(meta)})
+	return mustCreateNew(t, s, token.NewSession{Meta: []byte(meta)})
 }
 
-func mustCreateNew(t testing.TB, s *Store, n token.New) token.Token {
+func mustCreateNew(t testing.TB, s *Store, n token.NewSession) token.Token {
 	t.Helper()
 	tok, err := s.Create(t.Context(), n)
 	if err != nil {

@@ -35,7 +35,7 @@ func NewSecret(key []byte) *Secret {
 	return &Secret{macs: sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, key)} }}}
 }
 
-// Next returns the token after t: its nonce is the first 16 bytes of
+// Next returns the token after t: its nonce is the first NonceLen bytes of
 // HMAC-SHA256(key, id ‖ nonce).
 func (s *Secret) Next(t Token) Token {
 	m := s.macs.Get().(*mac)

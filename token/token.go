@@ -1,17 +1,22 @@
 // Package token is the vocabulary of the token server: tokens and their
-// digests, the errors that stores answer with, and metadata: how it is checked,
-// compacted and merged.
+// digests, what policies are made of, and the errors that stores answer with.
 //
 // # Basics
 //
-// A Token is an id, which stays for the life of a session, and a nonce, which
-// is new at every exchange. Its owner holds the only copy: a store keeps the
-// nonce's Digest and nothing from which the nonce could be found.
+// A [Token] is an [ID], which stays for the life of a session, and a [Nonce],
+// which is new at every exchange: this is token rotation, and all tokens of one
+// session are a token family (RFC 9700, section 4.14). A token's owner holds the
+// only copy: a store keeps the nonce's [Digest] and nothing from which the nonce
+// could be found.
+//
+// [Generate] makes the first token of a family, [Token.Next] a random next one,
+// and [Secret.Next] one that is derived, so that reuse detection can prove which
+// token followed which. [Parse] and [Token.Append] turn text into tokens and back.
 //
 // # Caveats
 //
 // A Token is a secret. It prints as a placeholder, so that it can't slip into a
-// log; Append writes the real thing.
+// log; [Token.Append] writes the real thing.
 package token
 
 import (
@@ -21,13 +26,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 )
 
-// Sizes in bytes.
+// Sizes in bytes. All that stores and files hold of a token derives from these.
 const (
-	Size       = 24 // of a token: 8 of id, 16 of nonce
-	EncodedLen = 32 // of a token as text, unpadded base64url
+	IDLen      = 8
+	NonceLen   = 16
+	DigestLen  = 16
+	Size       = IDLen + NonceLen
+	EncodedLen = (8*Size + 5) / 6 // of a token as text, unpadded base64url
 )
 
 // Errors that are answers of a store. Any other error means that the store
@@ -42,13 +49,13 @@ var (
 )
 
 // ID names a session. It is part of every token of that session.
-type ID [8]byte
+type ID [IDLen]byte
 
 // Nonce is the secret of one token.
-type Nonce [16]byte
+type Nonce [NonceLen]byte
 
-// Digest is the first 16 bytes of a nonce's SHA-256.
-type Digest [16]byte
+// Digest is the first DigestLen bytes of a nonce's SHA-256.
+type Digest [DigestLen]byte
 
 // Token is what a client presents. The zero value is no session's token.
 type Token struct {
@@ -98,8 +105,8 @@ func Parse(text []byte) (Token, error) {
 // Append appends the text of t, EncodedLen characters, to dst.
 func (t Token) Append(dst []byte) []byte {
 	var b [Size]byte
-	copy(b[:8], t.ID[:])
-	copy(b[8:], t.Nonce[:])
+	copy(b[:IDLen], t.ID[:])
+	copy(b[IDLen:], t.Nonce[:])
 	return base64.RawURLEncoding.AppendEncode(dst, b[:])
 }
 
@@ -114,33 +121,5 @@ func (t Token) Format(f fmt.State, _ rune) { io.WriteString(f, t.String()) }
 func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 func fromBytes(b *[Size]byte) Token {
-	return Token{ID: ID(b[:8]), Nonce: Nonce(b[8:])}
-}
-
-// New describes a session to be created.
-type New struct {
-	// Meta is a compact JSON object, as Scanner leaves it. A name may be given
-	// twice. The store keeps a copy.
-	Meta []byte
-	// Subject names whose session it is. Empty means nobody's.
-	Subject []byte
-	// Lifetime takes the place of the store's, for this session. 0 means that it
-	// does not.
-	Lifetime time.Duration
-}
-
-// Exchanged is the outcome of an exchange.
-type Exchanged struct {
-	Token Token  // the session's new token
-	Meta  []byte // the caller's buffer with the merged metadata appended
-	// Reused says that the token presented was spent, but in its grace, and that
-	// Token is the session's current one.
-	Reused bool
-}
-
-// Session is what a listing tells of a session; neither its id nor its tokens.
-type Session struct {
-	Created time.Time // only in the listing of a subject
-	Expires time.Time
-	Meta    []byte // valid until the listing goes on
+	return Token{ID: ID(b[:IDLen]), Nonce: Nonce(b[IDLen:])}
 }

@@ -201,7 +201,7 @@ func TestFormatShowsAPlaceholder(t *testing.T) {
 var wrapped = map[string]any{
 	"token":     sample,
 	"pointer":   &sample,
-	"exchanged": Exchanged{Token: sample, Meta: []byte("{}")},
+	"exchanged": ExchangeResult{Token: sample, Meta: []byte("{}")},
 	"slice":     []Token{sample},
 	"map":       map[string]Token{"a": sample},
 	"map key":   map[Token]bool{sample: true},

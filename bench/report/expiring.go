@@ -82,7 +82,7 @@ func createEvenly(ctx context.Context, store *shard.Store, n int, spread time.Du
 		if ctx.Err() != nil {
 			return nil
 		}
-		if _, err := store.Create(ctx, token.New{Meta: meta}); err != nil {
+		if _, err := store.Create(ctx, token.NewSession{Meta: meta}); err != nil {
 			return err
 		}
 	}

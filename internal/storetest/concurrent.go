@@ -48,7 +48,7 @@ func atOnce(n int, run func(i int)) {
 // contest returns the tokens of those exchanges of old that won.
 func (t *tester) contest(old token.Token) (winners []token.Token) {
 	t.Helper()
-	var results [contestants]token.Exchanged
+	var results [contestants]token.ExchangeResult
 	var errs [contestants]error
 	atOnce(contestants, func(i int) {
 		patch := patchBytes([]string{"", `{"a":1}`}[i%2])

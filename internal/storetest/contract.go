@@ -142,7 +142,7 @@ func testMetaTooLarge(t *tester) {
 
 func testBuffersAreCopied(t *tester) {
 	meta := []byte(`{"a":"mine"}`)
-	tok, err := t.store.Create(t.Context(), token.New{Meta: meta})
+	tok, err := t.store.Create(t.Context(), token.NewSession{Meta: meta})
 	if err != nil {
 		t.Fatalf("Create = error %v", err)
 	}

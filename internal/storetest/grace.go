@@ -8,9 +8,6 @@ import (
 	"tokenserver/token"
 )
 
-// graceSteps is after how many exchanges a spent token has no grace any more.
-const graceSteps = 8
-
 // grace is a grace whose end is waited for, and gap a time between two
 // exchanges that is well within it.
 func (h Harness) grace() (grace, gap time.Duration) {
@@ -93,13 +90,13 @@ func testReplayMintsNothing(t *tester) {
 	meta := `{"a":1}`
 	a := t.create(meta)
 	b := t.exchange(a, "", meta)
-	for range 3 * graceSteps {
+	for range 3 * token.GraceDepth {
 		t.replay(a, b, "", meta)
 		t.replay(a, b, `{"a":1}`, meta)
 		t.live(b, meta)
 	}
 	c := t.exchange(b, "", meta)
-	for range 3 * graceSteps {
+	for range 3 * token.GraceDepth {
 		t.replay(a, c, "", meta)
 		t.replay(b, c, "", meta)
 	}
@@ -142,11 +139,11 @@ func testReplayMergesPatch(t *tester) {
 func testGraceSteps(t *tester) {
 	meta := `{"a":1}`
 	chain := []token.Token{t.create(meta)}
-	for n := range 3 * graceSteps {
+	for n := range 3 * token.GraceDepth {
 		current := t.exchange(chain[n], "", meta)
 		chain = append(chain, current)
 		for i, spent := range chain[:n+1] {
-			if steps := n + 1 - i; steps <= graceSteps {
+			if steps := n + 1 - i; steps <= token.GraceDepth {
 				t.live(spent, meta)
 				t.replay(spent, current, "", meta)
 			} else {
@@ -162,7 +159,7 @@ func testValidateReplay(t *tester) {
 	a := t.create(meta)
 	b := t.exchange(a, "", meta)
 	spent := time.Now()
-	for range 3 * graceSteps {
+	for range 3 * token.GraceDepth {
 		t.expiresIn(t.live(a, meta), time.Hour)
 	}
 	c := t.exchange(b, `{"a":2}`, `{"a":2}`)
@@ -180,7 +177,7 @@ func testValidateReplay(t *tester) {
 
 func testDeleteReplay(t *tester) {
 	other := t.create(`{"other":1}`)
-	for steps := 1; steps <= graceSteps; steps++ {
+	for steps := 1; steps <= token.GraceDepth; steps++ {
 		chain := t.exchangeTimes(steps, t.create(`{"a":1}`), `{"a":1}`)
 		t.delete(chain[0])
 		for _, tok := range chain {
@@ -196,13 +193,13 @@ func testDeleteReplay(t *tester) {
 func testDeleteLate(t *tester) {
 	grace, _ := t.grace()
 	meta := `{"a":1}`
-	chain := t.exchangeTimes(graceSteps+1, t.create(meta), meta)
+	chain := t.exchangeTimes(token.GraceDepth+1, t.create(meta), meta)
 	spent := time.Now()
-	current := chain[graceSteps+1]
+	current := chain[token.GraceDepth+1]
 	t.delete(chain[0])
 	t.live(current, meta)
 	t.sleepUntil(spent.Add(grace))
-	for _, tok := range chain[:graceSteps+1] {
+	for _, tok := range chain[:token.GraceDepth+1] {
 		t.delete(tok)
 		t.live(current, meta)
 	}
@@ -284,7 +281,7 @@ func testReplayBuffers(t *tester) {
 }
 
 // tenAtOnce exchanges a token ten times at once, each time with another patch.
-func (t *tester) tenAtOnce(old token.Token) (results [10]token.Exchanged, errs [10]error) {
+func (t *tester) tenAtOnce(old token.Token) (results [10]token.ExchangeResult, errs [10]error) {
 	atOnce(len(results), func(i int) {
 		results[i], errs[i] = t.store.Exchange(t.Context(), old, fmt.Appendf(nil, `{"p%d":%d}`, i, i), nil)
 	})

@@ -89,8 +89,8 @@ func testAbsoluteWithGrace(t *tester) {
 func testAbsoluteWithOwn(t *tester) {
 	own := 30 * time.Minute
 	end := time.Now().Add(t.maxLifetime())
-	tok := t.createNew(token.New{Meta: []byte(`{"a":1}`), Lifetime: own})
-	longer := t.createNew(token.New{Meta: []byte(`{"b":1}`), Lifetime: 96 * time.Hour})
+	tok := t.createNew(token.NewSession{Meta: []byte(`{"a":1}`), Lifetime: own})
+	longer := t.createNew(token.NewSession{Meta: []byte(`{"b":1}`), Lifetime: 96 * time.Hour})
 	t.expiresIn(t.live(longer, `{"b":1}`), t.maxLifetime())
 	longer = t.exchange(longer, "", `{"b":1}`)
 	t.expiresIn(t.live(longer, `{"b":1}`), time.Until(end))
@@ -102,7 +102,7 @@ func testAbsoluteWithOwn(t *tester) {
 func testOwnLifetime(t *tester) {
 	lifetime, live, rest := t.phases()
 	store := t.create(`{"store":1}`)
-	own, meta := t.createNew(token.New{Meta: []byte(`{"own":1}`), Lifetime: lifetime}), `{"own":1}`
+	own, meta := t.createNew(token.NewSession{Meta: []byte(`{"own":1}`), Lifetime: lifetime}), `{"own":1}`
 	t.expiresIn(t.live(own, meta), lifetime)
 	for _, patch := range []string{"", `{"own":1}`, ""} {
 		time.Sleep(live)
@@ -120,7 +120,7 @@ func testOwnLifetime(t *tester) {
 func testOwnIsLonger(t *tester) {
 	_, short := t.grace()
 	start := time.Now()
-	own := t.createNew(token.New{Meta: []byte(`{"own":1}`), Lifetime: 96 * time.Hour})
+	own := t.createNew(token.NewSession{Meta: []byte(`{"own":1}`), Lifetime: 96 * time.Hour})
 	idle := t.create(`{"idle":1}`)
 	t.sleepUntil(start.Add(short))
 	t.invalid(idle)
@@ -131,7 +131,7 @@ func testOwnIsLonger(t *tester) {
 
 // testOwnWithGrace replays tokens whose windows outlast their session.
 func testOwnWithGrace(t *tester) {
-	a, meta := t.createNew(token.New{Meta: []byte(`{"own":1}`), Lifetime: realLifetime}), `{"own":1}`
+	a, meta := t.createNew(token.NewSession{Meta: []byte(`{"own":1}`), Lifetime: realLifetime}), `{"own":1}`
 	b := t.exchange(a, "", meta)
 	t.sleepUntilBefore(time.Now().Add(realLifetime))
 	t.replay(a, b, `{"own":1}`, meta)

@@ -65,7 +65,7 @@ const (
 func (t *tester) createUntilFull() (tokens []token.Token) {
 	t.Helper()
 	for range limitBytes/metaBytes + 1 {
-		tok, err := t.store.Create(t.Context(), token.New{Meta: []byte(text("a", metaBytes))})
+		tok, err := t.store.Create(t.Context(), token.NewSession{Meta: []byte(text("a", metaBytes))})
 		if errors.Is(err, token.ErrFull) {
 			return tokens
 		}

@@ -56,7 +56,7 @@ type answer struct {
 // state is that of one session in the model.
 type state struct {
 	current token.Token
-	spent   [graceSteps]token.Token // the last one first
+	spent   [token.GraceDepth]token.Token // the last one first
 	meta    string
 	ended   bool
 }
@@ -288,13 +288,13 @@ func (r *recorder) do(c call) answer {
 		return answer{}
 	case opValidate:
 		meta, _, err := r.store.Validate(r.Context(), c.token, nil)
-		return r.answer(token.Exchanged{Meta: meta}, err)
+		return r.answer(token.ExchangeResult{Meta: meta}, err)
 	}
 	x, err := r.store.Exchange(r.Context(), c.token, patchBytes(c.patch), nil)
 	return r.answer(x, err)
 }
 
-func (r *recorder) answer(x token.Exchanged, err error) answer {
+func (r *recorder) answer(x token.ExchangeResult, err error) answer {
 	if err == nil {
 		return answer{valid: true, token: x.Token, reused: x.Reused, meta: string(x.Meta)}
 	}

@@ -126,7 +126,7 @@ func (m *model) present(t token.Token) (*session, standing) {
 	if s.current == t {
 		return s, current
 	}
-	for _, spent := range s.spent[max(0, len(s.spent)-graceSteps):] {
+	for _, spent := range s.spent[max(0, len(s.spent)-token.GraceDepth):] {
 		if spent.token == t && time.Now().Before(spent.at.Add(m.cfg.Grace)) {
 			return s, inGrace
 		}
@@ -160,7 +160,7 @@ func (m *model) end(s *session) { m.endWhere(func(other *session) bool { return 
 
 // newSession returns the session that a creation makes, but for its token, or
 // the error that it is answered with.
-func (m *model) newSession(n token.New) (*session, error) {
+func (m *model) newSession(n token.NewSession) (*session, error) {
 	now := time.Now()
 	s := &session{meta: parseObject(string(n.Meta)), subject: string(n.Subject), lifetime: n.Lifetime, created: now}
 	s.extra = s.subject != "" || s.lifetime != 0 || m.cfg.Grace != 0 || m.cfg.MaxLifetime != 0

@@ -61,7 +61,7 @@ func (n *naive) costOf(s *naiveSession) int64 {
 	return naiveCost(len(s.meta), s.subject != "" || s.lifetime != n.cfg.Lifetime || n.cfg.Grace != 0 || n.cfg.MaxLifetime != 0)
 }
 
-func (n *naive) Create(_ context.Context, s token.New) (token.Token, error) {
+func (n *naive) Create(_ context.Context, s token.NewSession) (token.Token, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	session := n.newSession(s)
@@ -82,7 +82,7 @@ func (n *naive) Create(_ context.Context, s token.New) (token.Token, error) {
 	return t, nil
 }
 
-func (n *naive) newSession(s token.New) *naiveSession {
+func (n *naive) newSession(s token.NewSession) *naiveSession {
 	meta := parseObject(string(s.Meta)).String()
 	if n.defect == "duplicates stay" {
 		meta = string(s.Meta)
@@ -114,7 +114,7 @@ func (n *naive) renew(s *naiveSession) {
 	}
 }
 
-func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (token.Exchanged, error) {
+func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s, worth := n.presentLocked(t)
@@ -122,7 +122,7 @@ func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 		n.reusedLocked(t)
 	}
 	if worth == unknown || worth == late {
-		return token.Exchanged{}, token.ErrInvalid
+		return token.ExchangeResult{}, token.ErrInvalid
 	}
 	if n.defect == "two winners" {
 		n.mu.Unlock()
@@ -137,17 +137,17 @@ func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 		meta = parseObject(s.meta).merge(parseObject(string(patch))).String()
 	}
 	if len(meta) > n.cfg.MaxMeta {
-		return token.Exchanged{}, token.ErrMetaTooLarge
+		return token.ExchangeResult{}, token.ErrMetaTooLarge
 	}
 	if n.defect != "expired fill" {
 		n.purgeLocked()
 	}
 	growth := int64(len(meta) - len(s.meta))
 	if growth > 0 && n.fullLocked(0, growth) && !(worth == inGrace && n.defect == "replay overfills") {
-		return token.Exchanged{}, token.ErrFull
+		return token.ExchangeResult{}, token.ErrFull
 	}
 	s.meta = meta
-	x := token.Exchanged{Meta: append(dst, meta...), Reused: worth == inGrace}
+	x := token.ExchangeResult{Meta: append(dst, meta...), Reused: worth == inGrace}
 	if worth == inGrace {
 		n.replay(s, t)
 		x.Token = token.Token{ID: t.ID, Nonce: s.nonce}
@@ -231,7 +231,7 @@ func (n *naive) presentLocked(t token.Token) (*naiveSession, standing) {
 }
 
 func (n *naive) inGrace(s *naiveSession, nonce token.Nonce) bool {
-	steps, grace := graceSteps, n.cfg.Grace
+	steps, grace := token.GraceDepth, n.cfg.Grace
 	switch n.defect {
 	case "nine steps":
 		steps++
@@ -262,7 +262,7 @@ func (n *naive) reusedLocked(t token.Token) {
 	switch {
 	case !n.cfg.RevokeOnReuse && n.defect != "reject revokes",
 		n.defect == "only ancestors revoke" && !s.hasSpent(t.Nonce, len(s.spent)),
-		n.defect == "only near ancestors revoke" && !s.hasSpent(t.Nonce, graceSteps):
+		n.defect == "only near ancestors revoke" && !s.hasSpent(t.Nonce, token.GraceDepth):
 		return
 	}
 	if n.defect == "reuse revokes the subject" && s.subject != "" {

@@ -95,7 +95,7 @@ func testRevokeWrongNonce(t *tester) {
 // victim's can't be proved to have been the session's.
 func testRevokeThief(t *tester) {
 	for name, use := range uses {
-		for _, exchanges := range []int{graceSteps + 1, 10, 5 * graceSteps} {
+		for _, exchanges := range []int{token.GraceDepth + 1, 10, 5 * token.GraceDepth} {
 			t.Log(name)
 			other := t.create(`{"other":1}`)
 			chain := t.exchangeTimes(exchanges, t.create(`{"a":1}`), `{"a":1}`)
@@ -112,10 +112,10 @@ func testRevokeThief(t *tester) {
 func testRevokeNotInWindow(t *tester) {
 	grace, _ := t.grace()
 	meta := `{"a":1}`
-	chain := t.exchangeTimes(graceSteps, t.create(meta), meta)
+	chain := t.exchangeTimes(token.GraceDepth, t.create(meta), meta)
 	spent := time.Now()
-	current := chain[graceSteps]
-	for _, tok := range chain[:graceSteps] {
+	current := chain[token.GraceDepth]
+	for _, tok := range chain[:token.GraceDepth] {
 		t.replay(tok, current, "", meta)
 		t.replay(tok, current, `{"a":1}`, meta)
 		t.exchangeError(tok, text("b", 2000), token.ErrMetaTooLarge)
@@ -128,10 +128,10 @@ func testRevokeNotInWindow(t *tester) {
 func testValidateNeverRevokes(t *tester) {
 	grace, _ := t.grace()
 	meta := `{"a":1}`
-	chain := t.exchangeTimes(graceSteps+2, t.create(meta), meta)
+	chain := t.exchangeTimes(token.GraceDepth+2, t.create(meta), meta)
 	t.sleepUntil(time.Now().Add(grace))
-	current := chain[graceSteps+2]
-	for _, tok := range append(chain[:graceSteps+2], current.Next(), token.Token{ID: current.ID}) {
+	current := chain[token.GraceDepth+2]
+	for _, tok := range append(chain[:token.GraceDepth+2], current.Next(), token.Token{ID: current.ID}) {
 		if _, _, err := t.store.Validate(t.Context(), tok, nil); !errors.Is(err, token.ErrInvalid) {
 			t.Fatalf("Validate(late token) = error %v, want %v", err, token.ErrInvalid)
 		}
@@ -172,9 +172,9 @@ func testRevokeNotSubject(t *tester) {
 	for name, use := range uses {
 		t.Log(name)
 		kept := t.createFor("ada", `{"kept":1}`)
-		chain := t.exchangeTimes(graceSteps+1, t.createFor("ada", `{"a":1}`), `{"a":1}`)
+		chain := t.exchangeTimes(token.GraceDepth+1, t.createFor("ada", `{"a":1}`), `{"a":1}`)
 		use(t, chain[0])
-		t.invalid(chain[graceSteps+1])
+		t.invalid(chain[token.GraceDepth+1])
 		t.subjectSessions("ada", 10, false, `{"kept":1}`)
 		t.exchange(kept, "", `{"kept":1}`)
 		t.endSubject("ada", 1)
@@ -184,10 +184,10 @@ func testRevokeNotSubject(t *tester) {
 func testReject(t *tester) {
 	grace, _ := t.grace()
 	meta := `{"a":1}`
-	chain := t.exchangeTimes(graceSteps+2, t.create(meta), meta)
+	chain := t.exchangeTimes(token.GraceDepth+2, t.create(meta), meta)
 	t.sleepUntil(time.Now().Add(grace))
-	current := chain[graceSteps+2]
-	for _, tok := range append(chain[:graceSteps+2], current.Next(), token.Token{ID: current.ID}) {
+	current := chain[token.GraceDepth+2]
+	for _, tok := range append(chain[:token.GraceDepth+2], current.Next(), token.Token{ID: current.ID}) {
 		for _, use := range uses {
 			use(t, tok)
 			t.live(current, meta)
@@ -201,10 +201,10 @@ func testReject(t *tester) {
 func testRevokeAtOnce(t *tester) {
 	for range 200 {
 		other := t.create(`{"other":1}`)
-		chain := t.exchangeTimes(graceSteps+1, t.create(`{"a":1}`), `{"a":1}`)
-		tokens := []token.Token{chain[graceSteps+1]}
+		chain := t.exchangeTimes(token.GraceDepth+1, t.create(`{"a":1}`), `{"a":1}`)
+		tokens := []token.Token{chain[token.GraceDepth+1]}
 		atOnce(2, func(i int) {
-			x, err := t.store.Exchange(t.Context(), [...]token.Token{chain[0], chain[graceSteps+1]}[i], nil, nil)
+			x, err := t.store.Exchange(t.Context(), [...]token.Token{chain[0], chain[token.GraceDepth+1]}[i], nil, nil)
 			switch {
 			case err == nil && i == 1:
 				tokens = append(tokens, x.Token)

@@ -26,8 +26,8 @@ import (
 
 // Store is what the suite tests: the interface that the server needs of a store.
 type Store interface {
-	Create(ctx context.Context, n token.New) (token.Token, error)
-	Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.Exchanged, error)
+	Create(ctx context.Context, n token.NewSession) (token.Token, error)
+	Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error)
 	Validate(ctx context.Context, t token.Token, dst []byte) (meta []byte, expires time.Time, err error)
 	Delete(ctx context.Context, t token.Token) error
 	EndSubject(ctx context.Context, name []byte) (ended int, err error)

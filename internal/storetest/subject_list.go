@@ -24,7 +24,7 @@ func testSubjectSessions(t *tester) {
 	t.createFor("ada", `{"n":2}`)
 	t.createFor("bob", `{"n":3}`)
 	time.Sleep(gap)
-	t.createNew(token.New{Subject: []byte("ada"), Meta: []byte(`{"n":4}`), Lifetime: 2 * lifetime})
+	t.createNew(token.NewSession{Subject: []byte("ada"), Meta: []byte(`{"n":4}`), Lifetime: 2 * lifetime})
 	time.Sleep(gap)
 	first = t.exchange(first, `{"m":1}`, `{"n":1,"m":1}`)
 	got := t.subjectSessions("ada", 10, false, `{"n":4}`, `{"n":2}`, `{"n":1,"m":1}`)
@@ -61,7 +61,7 @@ func testSubjectSessionsLimit(t *tester) {
 func testSubjectSessionsLive(t *tester) {
 	lifetime, _, _ := t.phases()
 	long := func(meta string) token.Token {
-		return t.createNew(token.New{Subject: []byte("ada"), Meta: []byte(meta), Lifetime: 4 * lifetime})
+		return t.createNew(token.NewSession{Subject: []byte("ada"), Meta: []byte(meta), Lifetime: 4 * lifetime})
 	}
 	long(`{"n":1}`)
 	time.Sleep(2 * time.Millisecond)
@@ -82,7 +82,7 @@ func testSubjectSessionsLive(t *tester) {
 
 func testSubjectSessionsRevoked(t *tester) {
 	_, metas := t.createManyFor("ada", 2)
-	chain := t.exchangeTimes(graceSteps+1, t.createFor("ada", `{"stolen":1}`), `{"stolen":1}`)
+	chain := t.exchangeTimes(token.GraceDepth+1, t.createFor("ada", `{"stolen":1}`), `{"stolen":1}`)
 	t.subjectSessions("ada", 10, false, `{"stolen":1}`, metas[1], metas[0])
 	t.exchangeError(chain[0], "", token.ErrInvalid)
 	t.subjectSessions("ada", 10, false, metas[1], metas[0])
@@ -107,7 +107,7 @@ func testSubjectSessionsOverExpired(t *tester) {
 	var want []string
 	for i := range live {
 		meta := fmt.Sprintf(`{"live":%d}`, i)
-		t.createNew(token.New{Subject: []byte("ada"), Meta: []byte(meta), Lifetime: 4 * time.Hour})
+		t.createNew(token.NewSession{Subject: []byte("ada"), Meta: []byte(meta), Lifetime: 4 * time.Hour})
 		want = append([]string{meta}, want...)
 		time.Sleep(2 * time.Millisecond)
 	}

@@ -79,7 +79,7 @@ func testEndSubject(t *tester) {
 func testEndCountsLive(t *tester) {
 	lifetime, _, _ := t.phases()
 	deleted, expired := t.createFor("ada", `{"deleted":1}`), t.createFor("ada", `{"expired":1}`)
-	longer := t.createNew(token.New{Subject: []byte("ada"), Meta: []byte(`{"longer":1}`), Lifetime: 4 * lifetime})
+	longer := t.createNew(token.NewSession{Subject: []byte("ada"), Meta: []byte(`{"longer":1}`), Lifetime: 4 * lifetime})
 	t.delete(deleted)
 	t.sleepUntil(time.Now().Add(lifetime))
 	t.endSubject("ada", 1)
@@ -92,14 +92,14 @@ func testEndCountsLive(t *tester) {
 // testEndExchanged ends sessions whose tokens and metadata have changed.
 func testEndExchanged(t *tester) {
 	var all []token.Token
-	for n := range 4 * graceSteps {
+	for n := range 4 * token.GraceDepth {
 		tok := t.createFor("ada", `{"a":1}`)
-		chain := t.exchangeTimes(n%(graceSteps+2), tok, `{"a":1}`)
+		chain := t.exchangeTimes(n%(token.GraceDepth+2), tok, `{"a":1}`)
 		grown := text("b", 100*n+20)
 		current := t.exchange(chain[len(chain)-1], grown, `{"a":1,`+grown[1:])
 		all = append(append(all, chain...), current)
 	}
-	t.endSubject("ada", 4*graceSteps)
+	t.endSubject("ada", 4*token.GraceDepth)
 	for _, tok := range all {
 		t.invalid(tok)
 	}
@@ -139,7 +139,7 @@ func testSubjectNames(t *tester) {
 	name := make([]byte, 0, 256)
 	for i, subject := range subjectNames {
 		name = append(name[:0], subject...)
-		t.createNew(token.New{Subject: name, Meta: fmt.Appendf(nil, `{"n":%d}`, i)})
+		t.createNew(token.NewSession{Subject: name, Meta: fmt.Appendf(nil, `{"n":%d}`, i)})
 		spoil(name)
 	}
 	for i, subject := range subjectNames {
@@ -252,7 +252,7 @@ type timedToken struct {
 func (t *tester) createTimed(clock *atomic.Int64, subject string) (c timedToken) {
 	c.begin = clock.Add(1)
 	var err error
-	if c.token, err = t.store.Create(t.Context(), token.New{Subject: []byte(subject), Meta: []byte(`{}`)}); err != nil {
+	if c.token, err = t.store.Create(t.Context(), token.NewSession{Subject: []byte(subject), Meta: []byte(`{}`)}); err != nil {
 		t.Errorf("Create = error %v", err)
 	}
 	c.end = clock.Add(1)

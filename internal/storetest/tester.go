@@ -24,16 +24,16 @@ func (h Harness) open(t *testing.T, cfg Config) *tester {
 
 func (t *tester) create(meta string) token.Token {
 	t.Helper()
-	return t.createNew(token.New{Meta: []byte(meta)})
+	return t.createNew(token.NewSession{Meta: []byte(meta)})
 }
 
 // createFor creates a session of a subject.
 func (t *tester) createFor(subject, meta string) token.Token {
 	t.Helper()
-	return t.createNew(token.New{Subject: []byte(subject), Meta: []byte(meta)})
+	return t.createNew(token.NewSession{Subject: []byte(subject), Meta: []byte(meta)})
 }
 
-func (t *tester) createNew(n token.New) token.Token {
+func (t *tester) createNew(n token.NewSession) token.Token {
 	t.Helper()
 	created, err := t.store.Create(t.Context(), n)
 	if err != nil {
@@ -45,7 +45,7 @@ func (t *tester) createNew(n token.New) token.Token {
 // createError expects that a session is refused.
 func (t *tester) createError(meta string, want error) {
 	t.Helper()
-	created, err := t.store.Create(t.Context(), token.New{Meta: []byte(meta)})
+	created, err := t.store.Create(t.Context(), token.NewSession{Meta: []byte(meta)})
 	if !errors.Is(err, want) {
 		t.Fatalf("Create(%.100q) = error %v, want %v", meta, err, want)
 	}

@@ -136,7 +136,7 @@ func (w *walk) session() *session {
 // spent returns a spent token of a session that has one, mostly of the last.
 func (w *walk) spent(s *session) spentToken {
 	if w.rng.IntN(4) > 0 {
-		return pick(w.rng, s.spent[max(0, len(s.spent)-graceSteps-1):])
+		return pick(w.rng, s.spent[max(0, len(s.spent)-token.GraceDepth-1):])
 	}
 	return pick(w.rng, s.spent)
 }
@@ -144,7 +144,7 @@ func (w *walk) spent(s *session) spentToken {
 func pick[T any](rng *rand.Rand, list []T) T { return list[rng.IntN(len(list))] }
 
 func (w *walk) create() {
-	n := token.New{Meta: []byte(w.object()), Subject: []byte(w.subject())}
+	n := token.NewSession{Meta: []byte(w.object()), Subject: []byte(w.subject())}
 	if w.rng.IntN(4) == 0 {
 		n.Lifetime = w.model.cfg.Lifetime/2 + time.Duration(w.rng.Int64N(int64(w.model.cfg.Lifetime)))
 	}
@@ -203,7 +203,7 @@ func (w *walk) exchangeOn() {
 		return
 	}
 	s := w.session()
-	for range w.rng.IntN(graceSteps + 4) {
+	for range w.rng.IntN(token.GraceDepth + 4) {
 		w.exchange(s.current)
 	}
 	if w.rng.IntN(2) == 0 {
@@ -219,9 +219,9 @@ func (w *walk) reuse(s *session) {
 		w.sleepUntil(time.Now().Add(time.Duration(w.rng.Int64N(int64(grace)))))
 		w.model.expire(time.Now())
 	}
-	n := graceSteps + 1
+	n := token.GraceDepth + 1
 	if w.rng.IntN(2) == 0 {
-		n = w.rng.IntN(graceSteps)
+		n = w.rng.IntN(token.GraceDepth)
 	}
 	last := s.spent[max(0, len(s.spent)-n):]
 	w.presentAll(last)

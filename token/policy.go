@@ -1,0 +1,42 @@
+package token
+
+import "time"
+
+// GraceDepth is after how many later exchanges a spent token can't be told any
+// more from one that never was: a session keeps the times at which its last
+// GraceDepth tokens were spent, and from a spent token so many successors are
+// derived to find the current one.
+//
+// It is part of the durable store's format: a data directory may have a session
+// with as many times as the server that wrote it kept.
+const GraceDepth = 8
+
+// Bounds and defaults of the session policies. Flags and requests are held to
+// them; a store takes what it is given.
+const (
+	// MinLifetime and MaxLifetime bound the idle lifetime, which every exchange
+	// renews in full: the store's, and that of a session of its own.
+	MinLifetime     = 30 * time.Minute
+	MaxLifetime     = 96 * time.Hour
+	DefaultLifetime = 2 * time.Hour
+
+	// MaxGrace is the longest time for which a spent token may stand for the
+	// current one.
+	MaxGrace = time.Minute
+
+	// MinAbsoluteLifetime and MaxAbsoluteLifetime bound the absolute lifetime,
+	// which no exchange renews.
+	MinAbsoluteLifetime = 30 * time.Minute
+	MaxAbsoluteLifetime = 365 * 24 * time.Hour
+)
+
+// MaxSubject is the greatest length of a subject's name in bytes; the least is 1.
+const MaxSubject = 256
+
+// Bounds and default of the limit of a session's metadata in bytes, as a compact
+// object.
+const (
+	MinMetaLimit     = 1 << 10
+	MaxMetaLimit     = 16 << 20
+	DefaultMetaLimit = 64 << 10
+)

@@ -1,0 +1,34 @@
+package token
+
+import "time"
+
+// NewSession describes a session to be created.
+type NewSession struct {
+	// Meta is a compact JSON object. A name may be given twice. It is the
+	// caller's: a store keeps a copy.
+	Meta []byte
+	// Subject names whose session it is, with MaxSubject bytes at most. Empty means
+	// nobody's. It is the caller's: a store keeps a digest.
+	Subject []byte
+	// Lifetime takes the place of the store's idle lifetime, for this session:
+	// MinLifetime to MaxLifetime. 0 means that it does not.
+	Lifetime time.Duration
+}
+
+// ExchangeResult is the outcome of an exchange.
+type ExchangeResult struct {
+	Token Token  // the session's new token
+	Meta  []byte // the caller's buffer with the merged metadata appended
+	// Reused says that the token presented was spent, but in its grace, and that
+	// Token is the session's current one.
+	Reused bool
+}
+
+// Session is what a listing tells of a session; neither its id nor its tokens.
+type Session struct {
+	Created time.Time // only in the listing of a subject
+	Expires time.Time
+	// Meta borrows the listing's memory in a listing of all sessions, and is valid
+	// until it goes on. In the listing of a subject it is the caller's.
+	Meta []byte
+}
