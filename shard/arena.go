@@ -2,12 +2,12 @@ package shard
 
 import "math/bits"
 
-// An arena keeps byte strings in blocks of size classes, and blocks in pages of
+// arena keeps byte strings in blocks of size classes, and blocks in pages of
 // one class each. A freed block goes to its page's free list, and a page without
 // used blocks back to where it came from, so that memory serves whatever size
 // is wanted next. No block has a pointer to it or in it.
 type arena struct {
-	frames   *frames
+	pool     *pagePool
 	dir      [][]page           // pages by number, pagesPerChunk a chunk; page 0 is none
 	pages    uint32             // pages in dir, also the released ones
 	released uint32             // first of the released pages, linked by next
@@ -17,10 +17,10 @@ type arena struct {
 	used     int64              // bytes in used blocks
 }
 
-// A page is a run of blocks of one class, or one large block.
+// page is a run of blocks of one class, or one large block.
 type page struct {
 	data       []byte
-	frame      uint32 // that data is in; 0 if the page is too small or too large for one
+	poolPage   uint32 // number of the pool page that data is; 0 if it is smaller or larger than one
 	next, prev uint32 // neighbours in the list that the page is in
 	class      uint8
 	free       uint16 // first free block, counted from 1, linked by each block's first two bytes
@@ -29,7 +29,7 @@ type page struct {
 	blocks     uint16
 }
 
-// blockRef names a block: its page's number and its place in the page. 0 is none.
+// blockRef names a block: its page's number and its slot in the page. 0 is none.
 type blockRef uint32
 
 const (
@@ -179,16 +179,16 @@ func (a *arena) newPage(class uint8, n int) uint32 {
 }
 
 // fillPage gives a page its memory. A class doubles with each page until that
-// is a frame, so that a shard with few sessions takes little.
+// is a page of the pool, so that a shard with few sessions takes little.
 func (a *arena) fillPage(p *page) {
 	size := uint32(blockSizes[p.class])
 	blocks := max(a.blocks[p.class], minBlocks)
-	if limit := min(frameSize/size, maxBlocks); blocks < limit {
+	if limit := min(pageSize/size, maxBlocks); blocks < limit {
 		p.data = make([]byte, blocks*size)
 	} else {
 		blocks = limit
-		f := a.frames.take()
-		p.frame, p.data = f.number, f.data
+		m := a.pool.take()
+		p.poolPage, p.data = m.number, m.data
 	}
 	p.blocks = uint16(blocks)
 	a.blocks[p.class] += blocks
@@ -217,8 +217,8 @@ func (a *arena) release(number uint32) {
 	if p.class < largeClass {
 		a.blocks[p.class] -= uint32(p.blocks)
 	}
-	if p.frame != 0 {
-		a.frames.give(p.frame)
+	if p.poolPage != 0 {
+		a.pool.give(p.poolPage)
 	}
 	*p = page{next: a.released}
 	a.released = number

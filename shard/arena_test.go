@@ -62,7 +62,7 @@ type arenaModel struct {
 func newArenaModel(t *testing.T) *arenaModel {
 	return &arenaModel{
 		t:      t,
-		arena:  arena{frames: new(frames)},
+		arena:  arena{pool: new(pagePool)},
 		blocks: make(map[blockRef]int),
 		want:   make(map[blockRef][]byte),
 	}
@@ -155,7 +155,7 @@ func TestArenaEachClass(t *testing.T) {
 
 func TestArenaLargeBlocks(t *testing.T) {
 	m := newArenaModel(t)
-	for _, n := range []int{largeMin + 1, frameSize - 1, frameSize, frameSize + 1, 1 << 20, 16 << 20} {
+	for _, n := range []int{largeMin + 1, pageSize - 1, pageSize, pageSize + 1, 1 << 20, 16 << 20} {
 		m.alloc(n, byte(n))
 		if m.arena.reserved != int64(n) || m.arena.used != int64(n) {
 			t.Errorf("large block of %d bytes: reserved %d, used %d", n, m.arena.reserved, m.arena.used)
@@ -188,13 +188,13 @@ func TestArenaPagesServeOtherSizes(t *testing.T) {
 			m.free(len(m.refs) - 1)
 		}
 		m.check()
-		if m.arena.reserved > 4*frameSize {
+		if m.arena.reserved > 4*pageSize {
 			t.Errorf("emptied of blocks of %d: %d bytes reserved, want at most a page a class", size, m.arena.reserved)
 		}
 	}
-	const perFrame = total/frameSize + 20 // the first pages of a class are smaller
-	if m.arena.pages > perFrame || m.arena.frames.n > perFrame {
-		t.Errorf("%d pages and %d frames made, want at most %d", m.arena.pages, m.arena.frames.n, perFrame)
+	const perPage = total/pageSize + 20 // the first pages of a class are smaller
+	if m.arena.pages > perPage || m.arena.pool.n > perPage {
+		t.Errorf("%d pages, and %d of the pool,, want at most %d", m.arena.pages, m.arena.pool.n, perPage)
 	}
 }
 
@@ -218,7 +218,7 @@ func TestArenaStartsSmall(t *testing.T) {
 	m := newArenaModel(t)
 	for n := 1; n <= 10_000; n++ {
 		m.alloc(100, 1)
-		if limit := int64(max(2*n, minBlocks) * blockSize(100)); m.arena.reserved > limit && n < frameSize/100 {
+		if limit := int64(max(2*n, minBlocks) * blockSize(100)); m.arena.reserved > limit && n < pageSize/100 {
 			t.Fatalf("%d blocks: %d bytes reserved, want at most %d", n, m.arena.reserved, limit)
 		}
 	}

@@ -7,55 +7,55 @@ import (
 )
 
 // A session's block begins with a word: the size of its metadata, and whether a
-// second word follows that names the session's extra. Then comes the metadata.
+// second word follows that names the session's policy state. Then comes the metadata.
 const (
-	blockWord    = 4
-	hasExtraFlag = 1 << 31
+	blockWord     = 4
+	hasPolicyFlag = 1 << 31
 )
 
 // blockLen is how much of a block n bytes of metadata take.
-func blockLen(n int, hasExtra bool) int {
-	if hasExtra {
+func blockLen(n int, hasPolicy bool) int {
+	if hasPolicy {
 		return 2*blockWord + n
 	}
 	return blockWord + n
 }
 
 // contentLocked returns a session's metadata, which is valid while the lock is
-// held, and its extra, or 0.
-func (sh *shard) contentLocked(r *record) ([]byte, extraIndex) {
+// held, and its policy state, or 0.
+func (sh *shard) contentLocked(r *record) ([]byte, policyIndex) {
 	b := sh.meta.block(r.block)
 	size := binary.LittleEndian.Uint32(b)
-	if size&hasExtraFlag == 0 {
+	if size&hasPolicyFlag == 0 {
 		return b[blockWord:][:size], 0
 	}
-	e := extraIndex(binary.LittleEndian.Uint32(b[blockWord:]))
-	return b[2*blockWord:][:size&^hasExtraFlag], e
+	e := policyIndex(binary.LittleEndian.Uint32(b[blockWord:]))
+	return b[2*blockWord:][:size&^hasPolicyFlag], e
 }
 
-// extraLocked returns a session's extra, or nil if it has none.
-func (sh *shard) extraLocked(r *record) *extra {
+// policyLocked returns a session's policy state, or nil if it has none.
+func (sh *shard) policyLocked(r *record) *policyState {
 	if _, e := sh.contentLocked(r); e != 0 {
-		return sh.extras.at(e)
+		return sh.policies.at(e)
 	}
 	return nil
 }
 
 // resizeLocked writes the head of a block and returns the place for n bytes of metadata.
-func (sh *shard) resizeLocked(ref blockRef, n int, e extraIndex) []byte {
+func (sh *shard) resizeLocked(ref blockRef, n int, e policyIndex) []byte {
 	b := sh.meta.block(ref)
 	if e == 0 {
 		binary.LittleEndian.PutUint32(b, uint32(n))
 		return b[blockWord:][:n]
 	}
-	binary.LittleEndian.PutUint32(b, uint32(n)|hasExtraFlag)
+	binary.LittleEndian.PutUint32(b, uint32(n)|hasPolicyFlag)
 	binary.LittleEndian.PutUint32(b[blockWord:], uint32(e))
 	return b[2*blockWord:][:n]
 }
 
 // setMetaLocked replaces a session's metadata of size old, or leaves it as it is
 // on an error.
-func (sh *shard) setMetaLocked(r *record, e extraIndex, old int, meta []byte) error {
+func (sh *shard) setMetaLocked(r *record, e policyIndex, old int, meta []byte) error {
 	if len(meta) > sh.rules.maxMeta {
 		return token.ErrMetaTooLarge
 	}

@@ -15,10 +15,10 @@ type budget struct {
 const sessionOverhead = 72
 
 // sessionCost is the room that a session with n bytes of metadata takes.
-func sessionCost(n int, hasExtra bool) int64 {
-	cost := sessionOverhead + int64(blockSize(blockLen(n, hasExtra)))
-	if hasExtra {
-		cost += extraSize
+func sessionCost(n int, hasPolicy bool) int64 {
+	cost := sessionOverhead + int64(blockSize(blockLen(n, hasPolicy)))
+	if hasPolicy {
+		cost += policySize
 	}
 	return cost
 }

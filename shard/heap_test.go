@@ -14,19 +14,19 @@ type heapModel struct {
 	slab    slab
 	heap    deadlineHeap
 	records []recordIndex // in the heap
-	want    map[recordIndex]deadline
+	want    map[recordIndex]timestamp
 }
 
 func newHeapModel(t *testing.T) *heapModel {
-	f := new(frames)
-	m := &heapModel{t: t, want: make(map[recordIndex]deadline)}
-	m.slab.chunks.frames = f
-	m.heap.entries.frames = f
+	pool := new(pagePool)
+	m := &heapModel{t: t, want: make(map[recordIndex]timestamp)}
+	m.slab.chunks.pool = pool
+	m.heap.entries.pool = pool
 	m.heap.records = &m.slab
 	return m
 }
 
-func (m *heapModel) push(d deadline) {
+func (m *heapModel) push(d timestamp) {
 	i := m.slab.alloc()
 	m.heap.push(entry{deadline: d, record: i})
 	m.records, m.want[i] = append(m.records, i), d
@@ -34,15 +34,15 @@ func (m *heapModel) push(d deadline) {
 
 func (m *heapModel) remove(at int) {
 	i := m.records[at]
-	m.heap.remove(m.slab.at(i).place)
+	m.heap.remove(m.slab.at(i).heapIndex)
 	m.slab.release(i)
 	delete(m.want, i)
 	m.records = slices.Delete(m.records, at, at+1)
 }
 
-func (m *heapModel) update(at int, d deadline) {
+func (m *heapModel) update(at int, d timestamp) {
 	i := m.records[at]
-	m.heap.update(m.slab.at(i).place, d)
+	m.heap.update(m.slab.at(i).heapIndex, d)
 	m.want[i] = d
 }
 
@@ -54,7 +54,7 @@ func (m *heapModel) check() {
 		m.t.Fatalf("heap has %d entries, want %d", m.heap.n, len(m.want))
 	}
 	for i, d := range m.want {
-		if e := m.heap.at(m.slab.at(i).place); e.record != i || e.deadline != d {
+		if e := m.heap.at(m.slab.at(i).heapIndex); e.record != i || e.deadline != d {
 			m.t.Fatalf("heap: record %d has the entry %+v, want deadline %d", i, *e, d)
 		}
 	}
@@ -80,7 +80,7 @@ func TestHeapRandom(t *testing.T) {
 
 // step does something at random; on the whole, the heap grows or shrinks.
 func (m *heapModel) step(rng *rand.Rand, grow bool) {
-	d := deadline(rng.IntN(1000)) // many are the same
+	d := timestamp(rng.IntN(1000)) // many are the same
 	n := rng.IntN(10)
 	switch {
 	case len(m.records) == 0, n < 6 && grow:
@@ -96,14 +96,14 @@ func TestHeapPopsInOrder(t *testing.T) {
 	rng := storetest.NewRand(storetest.Seed(t))
 	for _, n := range []int{1, 2, 4, 5, 6, 20, 21, 22, 5000} {
 		m := newHeapModel(t)
-		var want []deadline
+		var want []timestamp
 		for range n {
-			d := rng.Int64()
+			d := timestamp(rng.Int64())
 			m.push(d)
 			want = append(want, d)
 		}
 		slices.Sort(want)
-		var got []deadline
+		var got []timestamp
 		for m.heap.n > 0 {
 			first := m.heap.min()
 			got = append(got, first.deadline)
@@ -121,7 +121,7 @@ func TestHeapPopsInOrder(t *testing.T) {
 func TestHeapRemoveMovesUp(t *testing.T) {
 	m := newHeapModel(t)
 	// The root, its children 100, 1, 1, 1, the children of 100, and those of a 1.
-	for _, d := range []deadline{0, 100, 1, 1, 1, 101, 102, 103, 104, 2} {
+	for _, d := range []timestamp{0, 100, 1, 1, 1, 101, 102, 103, 104, 2} {
 		m.push(d)
 	}
 	m.remove(5) // 101: 2 takes its place and goes above 100
@@ -133,13 +133,13 @@ func TestHeapRemoveMovesUp(t *testing.T) {
 
 func TestHeapPlaces(t *testing.T) {
 	if firstChild(heapRoot)%4 != 0 {
-		t.Errorf("first child of the root at place %d, want a multiple of four", firstChild(heapRoot))
+		t.Errorf("first child of the root at index %d, want a multiple of four", firstChild(heapRoot))
 	}
 	next := uint32(heapRoot + 1)
-	for place := uint32(heapRoot); place < 10_000; place++ {
+	for at := uint32(heapRoot); at < 10_000; at++ {
 		for i := range uint32(4) {
-			if child := firstChild(place) + i; child != next || parent(child) != place {
-				t.Fatalf("child %d of place %d is %d, whose parent is %d, want %d", i, place, child, parent(child), next)
+			if child := firstChild(at) + i; child != next || parent(child) != at {
+				t.Fatalf("child %d of %d is %d, whose parent is %d, want %d", i, at, child, parent(child), next)
 			}
 			next++
 		}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"testing"
+
+	"tokenserver/internal/stats"
 )
 
 // checkStore checks all that must hold of a store while no call is under way;
@@ -21,7 +23,7 @@ func checkRestored(t testing.TB, s *Store, restored int) {
 		defer s.shards[i].mu.Unlock()
 	}
 	var sessions, bytes int64
-	var c Counters
+	var c stats.Counters
 	for i := range s.shards {
 		sh := &s.shards[i]
 		checkShard(t, sh)
@@ -30,7 +32,7 @@ func checkRestored(t testing.TB, s *Store, restored int) {
 				t.Errorf("shard %d has a session of another shard", i)
 			}
 		}
-		if sh.heap.n > 0 && sh.heap.min().deadline < s.purge.earliest.Load() {
+		if sh.heap.n > 0 && int64(sh.heap.min().deadline) < s.purge.earliest.Load() {
 			t.Errorf("shard %d: a session expires at %d, earliest is %d", i, sh.heap.min().deadline, s.purge.earliest.Load())
 		}
 		sessions += int64(sh.heap.n)
@@ -40,7 +42,7 @@ func checkRestored(t testing.TB, s *Store, restored int) {
 	if ended := c.Deleted + c.Purged + c.Revoked + c.Ended; uint64(restored)+c.Created-ended != uint64(sessions) {
 		t.Errorf("%d sessions, %d restored, counters are %+v", sessions, restored, c)
 	}
-	checkFrames(t, s)
+	checkPages(t, s)
 	checkQuota(t, "sessions", &s.budget.sessions, sessions)
 	checkQuota(t, "bytes", &s.budget.bytes, bytes)
 	if t.Failed() {
@@ -48,56 +50,56 @@ func checkRestored(t testing.TB, s *Store, restored int) {
 	}
 }
 
-func sumOf(a, b Counters) Counters {
-	sum := Stats{Counters: a}
-	sum.add(Stats{Counters: b})
+func sumOf(a, b stats.Counters) stats.Counters {
+	sum := stats.Store{Counters: a}
+	sum.Add(stats.Store{Counters: b})
 	return sum.Counters
 }
 
-// checkFrames checks that each frame is free or has one owner.
-func checkFrames(t testing.TB, s *Store) {
+// checkPages checks that each page of the pool is free or has one owner.
+func checkPages(t testing.TB, s *Store) {
 	t.Helper()
-	f := &s.frames
-	owners := make([]int, f.n+1)
-	for number := f.free; number != 0; number = binary.LittleEndian.Uint32(f.dataLocked(number)) {
+	pool := &s.pool
+	owners := make([]int, pool.n+1)
+	for number := pool.free; number != 0; number = binary.LittleEndian.Uint32(pool.dataLocked(number)) {
 		if owners[number]++; owners[number] > 1 {
-			t.Fatalf("frames: frame %d is twice in the free list", number)
+			t.Fatalf("pool: page %d is twice in the free list", number)
 		}
 		owners[0]++
 	}
-	if owners[0] != int(f.frees) {
-		t.Errorf("frames: %d in the free list, frees is %d", owners[0], f.frees)
+	if owners[0] != int(pool.frees) {
+		t.Errorf("pool: %d in the free list, frees is %d", owners[0], pool.frees)
 	}
 	for i := range s.shards {
-		for _, number := range ownedFrames(&s.shards[i]) {
+		for _, number := range ownedPages(&s.shards[i]) {
 			owners[number]++
 		}
 	}
 	for number, n := range owners[1:] {
 		if n != 1 {
-			t.Errorf("frames: frame %d of %d has %d owners", number+1, f.n, n)
+			t.Errorf("pool: page %d of %d has %d owners", number+1, pool.n, n)
 		}
 	}
 }
 
-// ownedFrames returns the numbers of a shard's frames.
-func ownedFrames(sh *shard) (numbers []uint32) {
+// ownedPages returns the numbers of the pages that a shard has of the pool.
+func ownedPages(sh *shard) (numbers []uint32) {
 	add := func(number uint32) {
 		if number != 0 {
 			numbers = append(numbers, number)
 		}
 	}
-	for _, number := range sh.records.chunks.taken {
+	for _, number := range sh.records.chunks.pages {
 		add(number)
 	}
-	for _, number := range sh.heap.entries.taken {
+	for _, number := range sh.heap.entries.pages {
 		add(number)
 	}
-	for _, number := range sh.extras.chunks.taken {
+	for _, number := range sh.policies.chunks.pages {
 		add(number)
 	}
 	for number := uint32(1); number <= sh.meta.pages; number++ {
-		add(sh.meta.page(number).frame)
+		add(sh.meta.page(number).poolPage)
 	}
 	return numbers
 }
@@ -125,8 +127,8 @@ func checkShard(t testing.TB, sh *shard) {
 		if j, ok := sh.sessions[r.id]; !ok || j != i {
 			t.Errorf("record %d: the map has %d, %v", i, j, ok)
 		}
-		if r.place < heapRoot || r.place >= sh.heap.end() || sh.heap.at(r.place).record != i {
-			t.Errorf("record %d: its place %d in the heap is not its own", i, r.place)
+		if r.heapIndex < heapRoot || r.heapIndex >= sh.heap.end() || sh.heap.at(r.heapIndex).record != i {
+			t.Errorf("record %d: its heap index %d is not its own", i, r.heapIndex)
 		}
 		if _, taken := blocks[r.block]; taken {
 			t.Errorf("record %d shares a block", i)
@@ -135,7 +137,7 @@ func checkShard(t testing.TB, sh *shard) {
 		blocks[r.block] = blockLen(len(meta), e != 0)
 	}
 	checkHeap(t, &sh.heap)
-	checkExtras(t, sh, live)
+	checkPolicies(t, sh, live)
 	if checkArena(t, &sh.meta, blocks); t.Failed() {
 		t.FailNow()
 	}
@@ -164,7 +166,7 @@ func checkRecords(t testing.TB, sh *shard) (live []recordIndex) {
 	for i := recordIndex(0); uint32(i) < s.n; i++ {
 		switch {
 		case free[i]:
-		case s.at(i).place == 0:
+		case s.at(i).heapIndex == 0:
 			t.Errorf("record %d is neither in use nor in the free list", i)
 		default:
 			live = append(live, i)
@@ -176,13 +178,13 @@ func checkRecords(t testing.TB, sh *shard) (live []recordIndex) {
 // checkHeap checks the order of the heap, and that its records know their places.
 func checkHeap(t testing.TB, h *deadlineHeap) {
 	t.Helper()
-	for place := uint32(heapRoot); place < h.end(); place++ {
-		e := *h.at(place)
-		if place > heapRoot && h.at(parent(place)).deadline > e.deadline {
-			t.Errorf("heap: %d at place %d, under %d", e.deadline, place, h.at(parent(place)).deadline)
+	for i := uint32(heapRoot); i < h.end(); i++ {
+		e := *h.at(i)
+		if i > heapRoot && h.at(parent(i)).deadline > e.deadline {
+			t.Errorf("heap: %d at index %d, under %d", e.deadline, i, h.at(parent(i)).deadline)
 		}
-		if got := h.records.at(e.record).place; got != place {
-			t.Errorf("heap: record %d is at place %d and says %d", e.record, place, got)
+		if got := h.records.at(e.record).heapIndex; got != i {
+			t.Errorf("heap: record %d is at index %d and says %d", e.record, i, got)
 		}
 	}
 	// A whole chunk and half of one are kept for more, no more.
@@ -265,7 +267,7 @@ func checkPage(t testing.TB, a *arena, number uint32, used map[uint16]bool) {
 		}
 		return
 	}
-	if rest := len(p.data) - int(p.blocks)*int(blockSizes[p.class]); rest < 0 || rest > 0 && p.frame == 0 {
+	if rest := len(p.data) - int(p.blocks)*int(blockSizes[p.class]); rest < 0 || rest > 0 && p.poolPage == 0 {
 		t.Errorf("arena: page %d of class %d: %d bytes for %d blocks", number, p.class, len(p.data), p.blocks)
 	}
 	seen := make(map[uint16]bool)

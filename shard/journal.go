@@ -37,11 +37,11 @@ type State struct {
 	Expires time.Time
 	Meta    []byte
 	// What only some sessions have; else it is zero.
-	Subject  Subject
-	Lifetime time.Duration
-	Until    time.Time
-	Created  time.Time
-	Spent    []time.Time // when the last tokens were spent, the last one last
+	Subject          Subject
+	Lifetime         time.Duration
+	AbsoluteDeadline time.Time
+	Created          time.Time
+	Spent            []time.Time // when the last tokens were spent, the last one last
 }
 
 // saveLocked hands a session's state to the journal.
@@ -53,8 +53,8 @@ func (sh *shard) saveLocked(r *record) Write {
 	return sh.enqueuedLocked(r.id, sh.rules.journal.Save(&state))
 }
 
-// savedLocked is saveLocked for an answer that changes a session or does not.
-func (sh *shard) savedLocked(r *record, changed bool) Write {
+// saveIfChangedLocked is saveLocked for an answer that changes a session or does not.
+func (sh *shard) saveIfChangedLocked(r *record, changed bool) Write {
 	if changed {
 		return sh.saveLocked(r)
 	}
@@ -74,7 +74,7 @@ func (sh *shard) expireLocked(r *record) {
 	if sh.rules.journal != nil {
 		sh.rules.journal.Expired(r.id)
 	}
-	sh.removeLocked(sh.heap.at(r.place).record)
+	sh.removeLocked(sh.heap.at(r.heapIndex).record)
 	sh.counters.Purged++
 }
 
@@ -90,18 +90,18 @@ func (sh *shard) enqueuedLocked(id token.ID, w Write) Write {
 func (sh *shard) stateLocked(r *record) State {
 	meta, i := sh.contentLocked(r)
 	clock := sh.rules.clock
-	state := State{ID: r.id, Digest: r.digest, Meta: meta, Expires: clock.time(sh.heap.at(r.place).deadline)}
+	state := State{ID: r.id, Digest: r.digest, Meta: meta, Expires: clock.time(sh.heap.at(r.heapIndex).deadline)}
 	if i == 0 {
 		return state
 	}
-	e := sh.extras.at(i)
-	state.Subject, state.Lifetime = e.subject, time.Duration(e.lifetime)
+	e := sh.policies.at(i)
+	state.Subject, state.Lifetime = e.subject, e.lifetime
 	state.Created = clock.time(e.created)
-	if e.until != 0 {
-		state.Until = clock.time(e.until)
+	if e.absoluteDeadline != 0 {
+		state.AbsoluteDeadline = clock.time(e.absoluteDeadline)
 	}
-	for steps := int(min(e.spends, token.GraceDepth)); steps > 0; steps-- {
-		state.Spent = append(state.Spent, clock.time(e.spentAt(steps)))
+	for age := int(min(e.spends, token.GraceDepth)); age > 0; age-- {
+		state.Spent = append(state.Spent, clock.time(e.spentAt(age)))
 	}
 	return state
 }
@@ -118,9 +118,9 @@ func (s *Store) Restore(state *State) error {
 	meta := s.split(state.Meta)
 	defer s.members.Put(meta)
 	now := s.now()
-	n := session{id: state.ID, digest: state.Digest, meta: meta, size: meta.Len()}
-	n.extra, n.hasExtra = s.extraOf(state, now)
-	n.deadline = min(s.rules.clock.deadline(state.Expires), n.extra.renewed(now, s.rules.lifetime))
+	n := newSession{id: state.ID, digest: state.Digest, meta: meta, size: meta.Len()}
+	n.policy, n.hasPolicy = s.policyStateOf(state, now)
+	n.deadline = min(s.rules.clock.timestamp(state.Expires), n.policy.renewed(now, s.rules.lifetime))
 	if !s.budget.takeSession(n.cost()) {
 		return token.ErrFull
 	}
@@ -139,7 +139,7 @@ func (s *Store) Restored() {
 	}
 }
 
-func (sh *shard) restore(n *session) (added bool, err error) {
+func (sh *shard) restore(n *newSession) (added bool, err error) {
 	sh.lock()
 	defer sh.mu.Unlock()
 	sh.restoring = true
@@ -147,24 +147,24 @@ func (sh *shard) restore(n *session) (added bool, err error) {
 	return r != nil, err
 }
 
-// extraOf returns the extra of a state, and whether it needs one. What a clock
+// policyStateOf returns the policy state of a state, and whether it needs one. What a clock
 // that was set back has in the future is taken to be now, and so is a creation
 // that is not known.
-func (s *Store) extraOf(state *State, now deadline) (e extra, ok bool) {
+func (s *Store) policyStateOf(state *State, now timestamp) (e policyState, ok bool) {
 	clock := &s.rules.clock
-	e = extra{subject: state.Subject, lifetime: int64(state.Lifetime)}
-	if !state.Until.IsZero() {
-		e.until = clock.deadline(state.Until)
+	e = policyState{subject: state.Subject, lifetime: state.Lifetime}
+	if !state.AbsoluteDeadline.IsZero() {
+		e.absoluteDeadline = clock.timestamp(state.AbsoluteDeadline)
 	}
 	for _, t := range state.Spent {
-		e.spend(min(clock.deadline(t), now))
+		e.spend(min(clock.timestamp(t), now))
 	}
-	if s.rules.grace == 0 && s.rules.maxLifetime == 0 && e == (extra{}) {
+	if s.rules.grace == 0 && s.rules.maxLifetime == 0 && e == (policyState{}) {
 		return e, false
 	}
 	e.created = now
 	if !state.Created.IsZero() {
-		e.created = min(clock.deadline(state.Created), now)
+		e.created = min(clock.timestamp(state.Created), now)
 	}
 	if s.rules.maxLifetime != 0 {
 		e.limit(now, s.rules.maxLifetime)

@@ -39,7 +39,7 @@ func newJournal() *fakeJournal {
 func (j *fakeJournal) Save(s *State) Write {
 	state := *s
 	state.Meta = bytes.Clone(s.Meta)
-	state.Expires, state.Until, state.Created = onWall(s.Expires), onWall(s.Until), onWall(s.Created)
+	state.Expires, state.AbsoluteDeadline, state.Created = onWall(s.Expires), onWall(s.AbsoluteDeadline), onWall(s.Created)
 	state.Spent = nil
 	for _, t := range s.Spent {
 		state.Spent = append(state.Spent, onWall(t))
@@ -144,7 +144,7 @@ func checkJournal(t testing.TB, s *Store, j *fakeJournal) {
 // sameState compares states, of whose times the moment counts alone.
 func sameState(a, b *State) bool {
 	times := func(s *State) (nanos []int64) {
-		for _, t := range append([]time.Time{s.Expires, s.Until, s.Created}, s.Spent...) {
+		for _, t := range append([]time.Time{s.Expires, s.AbsoluteDeadline, s.Created}, s.Spent...) {
 			nanos = append(nanos, t.UnixNano())
 		}
 		return nanos
@@ -162,7 +162,7 @@ func TestJournalSeesChanges(t *testing.T) {
 		start := time.Now()
 		want := State{
 			Meta: []byte(`{"a":1}`), Subject: NewSubject([]byte("ada")), Lifetime: 2 * time.Hour,
-			Created: start, Until: start.Add(3 * time.Hour), Expires: start.Add(2 * time.Hour),
+			Created: start, AbsoluteDeadline: start.Add(3 * time.Hour), Expires: start.Add(2 * time.Hour),
 		}
 		step := func(name, wantLog string, tok token.Token) {
 			t.Helper()
@@ -179,7 +179,7 @@ func TestJournalSeesChanges(t *testing.T) {
 		step("Create", "save", a)
 		time.Sleep(90 * time.Minute)
 		b := mustExchange(t, s, a, nil)
-		want.Spent, want.Expires = []time.Time{time.Now()}, want.Until
+		want.Spent, want.Expires = []time.Time{time.Now()}, want.AbsoluteDeadline
 		step("Exchange", "save", b)
 		time.Sleep(time.Second)
 		mustExchange(t, s, a, nil)

@@ -16,17 +16,17 @@ const purgeBatch = 16
 type purgeState struct {
 	// makingRoom is held while a full store is purged.
 	makingRoom sync.Mutex
-	// earliest is a time before which no session expires. A full store would
+	// earliest is a timestamp before which no session expires. A full store would
 	// otherwise look into each shard at each create.
 	earliest atomic.Int64
 	longest  atomic.Int64 // nanoseconds that a batch held a lock
 }
 
 // expect says that a session expires at d.
-func (p *purgeState) expect(d deadline) {
+func (p *purgeState) expect(d timestamp) {
 	for {
 		earliest := p.earliest.Load()
-		if earliest <= d || p.earliest.CompareAndSwap(earliest, d) {
+		if earliest <= int64(d) || p.earliest.CompareAndSwap(earliest, int64(d)) {
 			return
 		}
 	}
@@ -75,10 +75,10 @@ func (s *Store) isClosing() bool {
 // It sets earliest to infinity first and lowers it by what each shard holds
 // afterwards, so that a session created meanwhile, which lowers it too, is
 // never forgotten.
-func (s *Store) makeRoom(now deadline) {
+func (s *Store) makeRoom(now timestamp) {
 	s.purge.makingRoom.Lock()
 	defer s.purge.makingRoom.Unlock()
-	if now < s.purge.earliest.Load() {
+	if int64(now) < s.purge.earliest.Load() {
 		return
 	}
 	s.purge.earliest.Store(math.MaxInt64)
@@ -92,7 +92,7 @@ func (s *Store) makeRoom(now deadline) {
 
 // purgeShard purges a shard in batches. It returns how many sessions went, and
 // the deadline of the next one to expire.
-func (s *Store) purgeShard(sh *shard, now deadline, p *pacer) (purged int, next deadline) {
+func (s *Store) purgeShard(sh *shard, now timestamp, p *pacer) (purged int, next timestamp) {
 	for n := purgeBatch; n == purgeBatch && !s.isClosing(); purged += n {
 		start := time.Now()
 		n, next = sh.purgeBatch(now)
@@ -147,7 +147,7 @@ func (p *purgeState) held(d time.Duration) {
 }
 
 // purgeBatch removes up to purgeBatch sessions that have expired.
-func (sh *shard) purgeBatch(now deadline) (purged int, next deadline) {
+func (sh *shard) purgeBatch(now timestamp) (purged int, next timestamp) {
 	sh.lock()
 	defer sh.mu.Unlock()
 	for ; sh.heap.n > 0; purged++ {

@@ -33,13 +33,13 @@ func decoyID(i int) (id token.ID) {
 func newTrappedShard(t testing.TB, expired, live int) *shard {
 	t.Helper()
 	sh := new(shard)
-	sh.init(&rules{maxMeta: DefaultMaxMeta}, new(frames), new(budget), new(purgeState))
+	sh.init(&rules{maxMeta: DefaultMaxMeta}, new(pagePool), new(budget), new(purgeState))
 	sh.sessions = decoys
 	var meta metadata.Object
 	meta.Split([]byte(`{"a":1}`))
 	for i := range expired {
 		delete(decoys, decoyID(i))
-		n := session{id: decoyID(i), meta: &meta, size: meta.Len(), deadline: 1}
+		n := newSession{id: decoyID(i), meta: &meta, size: meta.Len(), deadline: 1}
 		if ok, _, err := sh.create(&n); !ok || err != nil {
 			t.Fatalf("create = %v, error %v", ok, err)
 		}
@@ -47,7 +47,7 @@ func newTrappedShard(t testing.TB, expired, live int) *shard {
 	for i := range live {
 		r := sh.records.alloc()
 		*sh.records.at(r) = record{id: decoyID(1<<20 + i), block: math.MaxUint32}
-		sh.heap.push(entry{deadline: deadline(100 + i%1000), record: r})
+		sh.heap.push(entry{deadline: timestamp(100 + i%1000), record: r})
 	}
 	return sh
 }
@@ -104,7 +104,7 @@ func TestPurgeInBatches(t *testing.T) {
 	sh := newTrappedShard(t, 2*purgeBatch+3, 10_000)
 	tests := []struct {
 		purged int
-		next   deadline
+		next   timestamp
 	}{
 		{purgeBatch, 1}, {purgeBatch, 1}, {3, 100}, {0, 100},
 	}
@@ -168,22 +168,22 @@ func TestPurgeRunsByItself(t *testing.T) {
 
 func TestLongestPurgeHold(t *testing.T) {
 	s := open(t, Config{Shards: 1, Lifetime: 1, PurgeInterval: never})
-	if got := s.LongestPurgeHold(); got != 0 {
+	if got := s.Stats().LongestPurgeHold; got != 0 {
 		t.Errorf("before a purge: LongestPurgeHold = %v, want 0", got)
 	}
 	mustCreate(t, s, `{}`)
 	for s.Purge() == 0 {
 	}
-	first := s.LongestPurgeHold()
+	first := s.Stats().LongestPurgeHold
 	if first <= 0 {
 		t.Errorf("LongestPurgeHold = %v, want more than 0", first)
 	}
 	s.purge.held(first - 1)
-	if got := s.LongestPurgeHold(); got != first {
+	if got := s.Stats().LongestPurgeHold; got != first {
 		t.Errorf("LongestPurgeHold = %v after a shorter one, want %v", got, first)
 	}
 	s.purge.held(first + 1)
-	if got := s.LongestPurgeHold(); got != first+1 {
+	if got := s.Stats().LongestPurgeHold; got != first+1 {
 		t.Errorf("LongestPurgeHold = %v after a longer one, want %v", got, first+1)
 	}
 }

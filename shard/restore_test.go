@@ -201,7 +201,7 @@ func TestRestoreFull(t *testing.T) {
 	}
 }
 
-// TestRestoreWithAnotherSecret loses the lineage of what was spent, and no more.
+// TestRestoreWithAnotherSecret loses the successors of what was spent, and no more.
 func TestRestoreWithAnotherSecret(t *testing.T) {
 	j := newJournal()
 	s := open(t, Config{Shards: 4, Grace: time.Minute, Journal: j, Secret: testSecret})
@@ -227,7 +227,7 @@ func TestRestoreWithOtherPolicies(t *testing.T) {
 		tests := []struct {
 			name       string
 			from, to   Config
-			wantExtra  bool
+			wantPolicy bool
 			wantWindow bool
 			wantAll    time.Duration // lifetime of a session exchanged again and again
 		}{
@@ -243,8 +243,8 @@ func TestRestoreWithOtherPolicies(t *testing.T) {
 			tok := mustCreate(t, open(t, test.from), `{"a":1}`)
 			created := time.Now()
 			s := restored(t, test.to, j)
-			if got := s.Stats().Bytes != sessionCost(7, false); got != test.wantExtra {
-				t.Errorf("%s: the session has an extra: %v, want %v", test.name, got, test.wantExtra)
+			if got := s.Stats().Bytes != sessionCost(7, false); got != test.wantPolicy {
+				t.Errorf("%s: the session has a policy state: %v, want %v", test.name, got, test.wantPolicy)
 			}
 			next := mustExchange(t, s, tok, nil)
 			if x, err := s.Exchange(t.Context(), tok, nil, nil); (err == nil) != test.wantWindow || x.Reused != test.wantWindow {
@@ -300,10 +300,10 @@ func TestRestoreAfterClockStep(t *testing.T) {
 func TestRestoreLimits(t *testing.T) {
 	const hour = time.Hour
 	tests := []struct {
-		name                              string
-		cfg                               Config        // of the store; its lifetime is 2 hours
-		lifetime, expires, until, created time.Duration // of the session, from now on; 0 for none
-		want, wantUntil                   time.Duration
+		name                                         string
+		cfg                                          Config        // of the store; its lifetime is 2 hours
+		lifetime, expires, absoluteDeadline, created time.Duration // of the session, from now on; 0 for none
+		want, wantAbsolute                           time.Duration
 	}{
 		{"as it was", Config{}, 0, 90 * time.Minute, 0, 0, 90 * time.Minute, 0},
 		{"just in time", Config{}, 0, 2 * hour, 0, 0, 2 * hour, 0},
@@ -335,15 +335,15 @@ func TestRestoreLimits(t *testing.T) {
 			j, tok := newJournal(), token.Generate()
 			j.states[tok.ID] = State{
 				ID: tok.ID, Digest: tok.Digest(), Meta: []byte(`{}`), Lifetime: test.lifetime,
-				Expires: fromNow(test.expires), Until: fromNow(test.until), Created: fromNow(test.created),
+				Expires: fromNow(test.expires), AbsoluteDeadline: fromNow(test.absoluteDeadline), Created: fromNow(test.created),
 			}
 			s := restored(t, test.cfg, j)
 			if _, expires, err := s.Validate(t.Context(), tok, nil); time.Until(expires) != test.want || err != nil {
 				t.Errorf("%s: expires in %v, error %v, want %v", test.name, time.Until(expires), err, test.want)
 			}
 			state := s.shard(tok.ID).stateLocked(s.shard(tok.ID).records.at(0))
-			if got := fromNow(test.wantUntil); !state.Until.Equal(got) {
-				t.Errorf("%s: ends at %v in any case, want %v", test.name, state.Until, got)
+			if got := fromNow(test.wantAbsolute); !state.AbsoluteDeadline.Equal(got) {
+				t.Errorf("%s: ends at %v in any case, want %v", test.name, state.AbsoluteDeadline, got)
 			}
 		})
 	}

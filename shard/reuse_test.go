@@ -9,17 +9,18 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tokenserver/internal/stats"
 	"tokenserver/token"
 )
 
 func TestLineageIsSecretsChain(t *testing.T) {
 	s := open(t, Config{Shards: 1, Grace: time.Minute, Secret: testSecret})
 	tok := token.Generate()
-	l := s.lineage(tok)
+	l := s.successorsOf(tok)
 	for i := range token.GraceDepth {
 		tok = testSecret.Next(tok)
 		if l.tokens[i] != tok || l.digests[i] != tok.Digest() {
-			t.Errorf("step %d of a lineage is not the token after the one before", i+1)
+			t.Errorf("step %d of a successors is not the token after the one before", i+1)
 		}
 	}
 }
@@ -56,22 +57,22 @@ func TestPolicyCounters(t *testing.T) {
 	type reuse struct {
 		name string
 		call func(s *Store, chain []token.Token)
-		want Counters // beside Created and Exchanged
+		want stats.Counters // beside Created and Exchanged
 	}
 	exchange := func(s *Store, tok token.Token, patch string) { s.Exchange(t.Context(), tok, []byte(patch), nil) }
 	last := token.GraceDepth + 1 // the current one in a chain
 	reuses := []reuse{
-		{"replay", func(s *Store, chain []token.Token) { exchange(s, chain[1], `{}`) }, Counters{Replayed: 1}},
-		{"refused replay", func(s *Store, chain []token.Token) { exchange(s, chain[1], tooLarge) }, Counters{}},
-		{"look in grace", func(s *Store, chain []token.Token) { s.Validate(t.Context(), chain[1], nil) }, Counters{}},
-		{"late look", func(s *Store, chain []token.Token) { s.Validate(t.Context(), chain[0], nil) }, Counters{}},
-		{"delete in grace", func(s *Store, chain []token.Token) { s.Delete(t.Context(), chain[1]) }, Counters{Deleted: 1}},
-		{"late", func(s *Store, chain []token.Token) { exchange(s, chain[0], `{}`) }, Counters{Invalid: 1, Reused: 1}},
-		{"late, too large", func(s *Store, chain []token.Token) { exchange(s, chain[0], tooLarge) }, Counters{Invalid: 1, Reused: 1}},
-		{"late delete", func(s *Store, chain []token.Token) { s.Delete(t.Context(), chain[0]) }, Counters{Reused: 1}},
-		{"wrong nonce", func(s *Store, chain []token.Token) { exchange(s, chain[last].Next(), `{}`) }, Counters{Invalid: 1, Reused: 1}},
-		{"unknown", func(s *Store, chain []token.Token) { exchange(s, token.Generate(), `{}`) }, Counters{Invalid: 1}},
-		{"unknown delete", func(s *Store, chain []token.Token) { s.Delete(t.Context(), token.Generate()) }, Counters{}},
+		{"replay", func(s *Store, chain []token.Token) { exchange(s, chain[1], `{}`) }, stats.Counters{Replayed: 1}},
+		{"refused replay", func(s *Store, chain []token.Token) { exchange(s, chain[1], tooLarge) }, stats.Counters{}},
+		{"look in grace", func(s *Store, chain []token.Token) { s.Validate(t.Context(), chain[1], nil) }, stats.Counters{}},
+		{"late look", func(s *Store, chain []token.Token) { s.Validate(t.Context(), chain[0], nil) }, stats.Counters{}},
+		{"delete in grace", func(s *Store, chain []token.Token) { s.Delete(t.Context(), chain[1]) }, stats.Counters{Deleted: 1}},
+		{"late", func(s *Store, chain []token.Token) { exchange(s, chain[0], `{}`) }, stats.Counters{Invalid: 1, Reused: 1}},
+		{"late, too large", func(s *Store, chain []token.Token) { exchange(s, chain[0], tooLarge) }, stats.Counters{Invalid: 1, Reused: 1}},
+		{"late delete", func(s *Store, chain []token.Token) { s.Delete(t.Context(), chain[0]) }, stats.Counters{Reused: 1}},
+		{"wrong nonce", func(s *Store, chain []token.Token) { exchange(s, chain[last].Next(), `{}`) }, stats.Counters{Invalid: 1, Reused: 1}},
+		{"unknown", func(s *Store, chain []token.Token) { exchange(s, token.Generate(), `{}`) }, stats.Counters{Invalid: 1}},
+		{"unknown delete", func(s *Store, chain []token.Token) { s.Delete(t.Context(), token.Generate()) }, stats.Counters{}},
 	}
 	for _, revoke := range []bool{false, true} {
 		for _, r := range reuses {
@@ -104,7 +105,7 @@ func TestSpendWraps(t *testing.T) {
 		s := open(t, Config{Shards: 1, Grace: time.Minute, PurgeInterval: never})
 		tok := mustCreate(t, s, `{}`)
 		sh := &s.shards[0]
-		sh.extraLocked(sh.records.at(sh.sessions[tok.ID])).spends = 1<<32 - 5
+		sh.policyLocked(sh.records.at(sh.sessions[tok.ID])).spends = 1<<32 - 5
 		chain := []token.Token{tok}
 		for i := range token.GraceDepth + 2 {
 			time.Sleep(time.Second)

@@ -49,13 +49,13 @@ type listing struct {
 }
 
 type listed struct {
-	deadline deadline
+	deadline timestamp
 	end      int // of the metadata in listing.meta
 }
 
 // read copies the next live sessions of a shard. It returns false if there are
 // no more records.
-func (b *listing) read(sh *shard, now deadline) bool {
+func (b *listing) read(sh *shard, now timestamp) bool {
 	b.sessions, b.meta = b.sessions[:0], b.meta[:0]
 	sh.rlock()
 	defer sh.mu.RUnlock()
@@ -67,11 +67,11 @@ func (b *listing) read(sh *shard, now deadline) bool {
 	return first < end
 }
 
-func (b *listing) copyLocked(sh *shard, r *record, now deadline) {
-	if r.place == 0 {
+func (b *listing) copyLocked(sh *shard, r *record, now timestamp) {
+	if r.heapIndex == 0 {
 		return
 	}
-	if d := sh.heap.at(r.place).deadline; d > now {
+	if d := sh.heap.at(r.heapIndex).deadline; d > now {
 		meta, _ := sh.contentLocked(r)
 		b.meta = append(b.meta, meta...)
 		b.sessions = append(b.sessions, listed{deadline: d, end: len(b.meta)})
@@ -120,7 +120,7 @@ func (s *Store) SubjectSessions(_ context.Context, name []byte, limit int) (list
 // has ended. If none is there, that is the newest one.
 type subjectListing struct {
 	subject  Subject
-	now      deadline
+	now      timestamp
 	limit    int
 	sessions []token.Session
 	size     int        // bytes of their metadata
@@ -157,37 +157,37 @@ func (sh *shard) listNextLocked(l *subjectListing) bool {
 			return true
 		}
 		newest := i
-		if i = sh.extras.at(last).next; i == newest {
+		if i = sh.policies.at(last).next; i == newest {
 			return false
 		}
 	}
 	if i == 0 {
 		return false
 	}
-	r := sh.records.at(sh.extras.at(i).record)
-	if sh.heap.at(r.place).deadline <= l.now {
+	r := sh.records.at(sh.policies.at(i).record)
+	if sh.heap.at(r.heapIndex).deadline <= l.now {
 		sh.expireLocked(r)
 		return true
 	}
 	return sh.listLocked(l, r, i)
 }
 
-// ofSubjectLocked returns the extra of a session, or 0 if it is not there or not
+// ofSubjectLocked returns the policy state of a session, or 0 if it is not there or not
 // the subject's.
-func (sh *shard) ofSubjectLocked(id token.ID, subject Subject) extraIndex {
+func (sh *shard) ofSubjectLocked(id token.ID, subject Subject) policyIndex {
 	i, ok := sh.sessions[id]
 	if !ok {
 		return 0
 	}
 	_, e := sh.contentLocked(sh.records.at(i))
-	if e == 0 || sh.extras.at(e).subject != subject {
+	if e == 0 || sh.policies.at(e).subject != subject {
 		return 0
 	}
 	return e
 }
 
 // listLocked lists a session, or returns false if there is no room for it.
-func (sh *shard) listLocked(l *subjectListing, r *record, i extraIndex) bool {
+func (sh *shard) listLocked(l *subjectListing, r *record, i policyIndex) bool {
 	meta, _ := sh.contentLocked(r)
 	n := len(l.sessions)
 	if n >= l.limit || n > 0 && l.size+len(meta) > maxListed {
@@ -195,8 +195,8 @@ func (sh *shard) listLocked(l *subjectListing, r *record, i extraIndex) bool {
 		return false
 	}
 	l.sessions = append(l.sessions, token.Session{
-		Created: sh.rules.clock.time(sh.extras.at(i).created),
-		Expires: sh.rules.clock.time(sh.heap.at(r.place).deadline),
+		Created: sh.rules.clock.time(sh.policies.at(i).created),
+		Expires: sh.rules.clock.time(sh.heap.at(r.heapIndex).deadline),
 		Meta:    bytes.Clone(meta),
 	})
 	l.size += len(meta)

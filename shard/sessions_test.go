@@ -243,7 +243,7 @@ func TestSubjectListingKeepsItsPlace(t *testing.T) {
 		{"all that are left end", func(t *testing.T, s *Store, all tokens) { end(t, s, all, 1, last-1) }, nil},
 		{"all end", func(t *testing.T, s *Store, all tokens) { end(t, s, all, 1, n) }, nil},
 		{"newer ones begin", func(t *testing.T, s *Store, _ tokens) { createNumbered(t, s, n+1, 2*n) }, numbered(last-1, 1)},
-		{"extras are used again", func(t *testing.T, s *Store, all tokens) {
+		{"policies are used again", func(t *testing.T, s *Store, all tokens) {
 			end(t, s, all, last, n)
 			createFor(t, s, "bob", subjectBatch)
 		}, numbered(last-1, 1)},
@@ -360,16 +360,16 @@ func TestOfSubject(t *testing.T) {
 		id   token.ID
 		want bool
 	}{
-		"its own":                      {mine[0].ID, true},
-		"one that has ended":           {mine[1].ID, false},
-		"another subject's":            {createFor(t, s, "bob", 1)[0].ID, false},
-		"nobody's":                     {mustCreate(t, s, `{}`).ID, false},
-		"nobody's, with its own extra": {mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Lifetime: time.Hour}).ID, false},
-		"unknown":                      {token.Generate().ID, false},
+		"its own":                            {mine[0].ID, true},
+		"one that has ended":                 {mine[1].ID, false},
+		"another subject's":                  {createFor(t, s, "bob", 1)[0].ID, false},
+		"nobody's":                           {mustCreate(t, s, `{}`).ID, false},
+		"nobody's, with its own policyState": {mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Lifetime: time.Hour}).ID, false},
+		"unknown":                            {token.Generate().ID, false},
 	}
 	for name, test := range tests {
 		if got := sh.ofSubjectLocked(test.id, NewSubject([]byte("ada"))); (got != 0) != test.want {
-			t.Errorf("%s: ofSubjectLocked = extra %d, want one: %v", name, got, test.want)
+			t.Errorf("%s: ofSubjectLocked = policyState %d, want one: %v", name, got, test.want)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tokenserver/internal/metadata"
+	"tokenserver/internal/stats"
 	"tokenserver/token"
 )
 
@@ -18,10 +19,10 @@ type shard struct {
 	records  slab
 	heap     deadlineHeap
 	meta     arena
-	extras   extras
-	subjects map[Subject]extraIndex // the newest session of each, unless restoring
-	pending  pending                // the last changes of sessions that may be under way
-	counters Counters
+	policies policySlab
+	subjects map[Subject]policyIndex // the newest session of each, unless restoring
+	pending  pending                 // the last changes of sessions that may be under way
+	counters stats.Counters
 	// restoring says that sessions are being restored, in no order.
 	restoring bool
 
@@ -37,22 +38,22 @@ type shard struct {
 
 // rules are what all shards of a store go by.
 type rules struct {
-	lifetime      deadline // from an exchange on
-	grace         deadline // 0 for none
+	lifetime      time.Duration // from an exchange on
+	grace         time.Duration // 0 for none
 	revokeOnReuse bool
-	maxLifetime   deadline // from the creation on; 0 for none
-	maxMeta       int      // bytes
-	journal       Journal  // nil for none
+	maxLifetime   time.Duration // from the creation on; 0 for none
+	maxMeta       int           // bytes
+	journal       Journal       // nil for none
 	clock         clock
 }
 
-func (sh *shard) init(r *rules, f *frames, b *budget, p *purgeState) {
+func (sh *shard) init(r *rules, pool *pagePool, b *budget, p *purgeState) {
 	sh.sessions = make(map[token.ID]recordIndex)
 	sh.heap.records = &sh.records
-	sh.records.chunks.frames = f
-	sh.heap.entries.frames = f
-	sh.extras.chunks.frames = f
-	sh.meta.frames = f
+	sh.records.chunks.pool = pool
+	sh.heap.entries.pool = pool
+	sh.policies.chunks.pool = pool
+	sh.meta.pool = pool
 	sh.rules, sh.budget, sh.purge = r, b, p
 }
 
@@ -76,23 +77,23 @@ func (sh *shard) wait(lock func()) {
 	sh.contended.Add(1)
 }
 
-// session is a session to be stored.
-type session struct {
-	id       token.ID
-	digest   token.Digest
-	deadline deadline
-	meta     *metadata.Object
-	size     int // bytes of meta
-	hasExtra bool
-	extra    extra
+// newSession is a session to be stored.
+type newSession struct {
+	id        token.ID
+	digest    token.Digest
+	deadline  timestamp
+	meta      *metadata.Object
+	size      int // bytes of meta
+	hasPolicy bool
+	policy    policyState
 }
 
 // cost is what the session takes of the budget.
-func (n *session) cost() int64 { return sessionCost(n.size, n.hasExtra) }
+func (n *newSession) cost() int64 { return sessionCost(n.size, n.hasPolicy) }
 
 // create stores a session whose room the caller has taken from the budget. It
 // returns false if the id is taken.
-func (sh *shard) create(n *session) (bool, Write, error) {
+func (sh *shard) create(n *newSession) (bool, Write, error) {
 	sh.lock()
 	defer sh.mu.Unlock()
 	r, err := sh.addLocked(n)
@@ -104,18 +105,18 @@ func (sh *shard) create(n *session) (bool, Write, error) {
 }
 
 // addLocked stores a session. It returns nil if the id is taken, or with an error.
-func (sh *shard) addLocked(n *session) (*record, error) {
+func (sh *shard) addLocked(n *newSession) (*record, error) {
 	if _, taken := sh.sessions[n.id]; taken {
 		return nil, nil
 	}
-	ref, ok := sh.meta.alloc(blockLen(n.size, n.hasExtra))
+	ref, ok := sh.meta.alloc(blockLen(n.size, n.hasPolicy))
 	if !ok {
 		return nil, token.ErrFull
 	}
 	i := sh.records.alloc()
-	e := extraIndex(0)
-	if n.hasExtra {
-		e = sh.addExtraLocked(n.extra, i)
+	e := policyIndex(0)
+	if n.hasPolicy {
+		e = sh.addPolicyLocked(n.policy, i)
 	}
 	n.meta.Append(sh.resizeLocked(ref, n.size, e)[:0])
 	r := sh.records.at(i)
@@ -125,9 +126,9 @@ func (sh *shard) addLocked(n *session) (*record, error) {
 	return r, nil
 }
 
-// exchange is what one exchange brings to a shard.
-type exchange struct {
-	presented
+// exchangeArgs is what one exchange brings to a shard.
+type exchangeArgs struct {
+	credential
 	new   token.Digest
 	patch *metadata.Object // nil for none
 }
@@ -136,9 +137,9 @@ type exchange struct {
 // of any number of exchanges of one token the first to get the lock wins, and
 // all others find another digest. Nothing changes unless all of it does.
 //
-// steps is 0 if the token was the current one, and else how many exchanges ago
-// it was spent.
-func (sh *shard) exchange(x *exchange, dst []byte) (meta []byte, steps int, w Write, err error) {
+// age is 0 if the token was the current one, and else how many exchanges ago it
+// was spent.
+func (sh *shard) exchange(x *exchangeArgs, dst []byte) (meta []byte, age int, w Write, err error) {
 	sh.lock()
 	defer sh.mu.Unlock()
 	r := sh.liveLocked(x.id, x.now)
@@ -147,7 +148,7 @@ func (sh *shard) exchange(x *exchange, dst []byte) (meta []byte, steps int, w Wr
 		return dst, 0, sh.pending.writes[x.id], token.ErrInvalid
 	}
 	if r.digest != x.digest {
-		if steps, err = sh.replayLocked(r, &x.presented); err != nil {
+		if age, err = sh.checkReuseLocked(r, &x.credential); err != nil {
 			if err == token.ErrInvalid {
 				sh.counters.Invalid++
 			}
@@ -157,9 +158,9 @@ func (sh *shard) exchange(x *exchange, dst []byte) (meta []byte, steps int, w Wr
 	if dst, err = sh.mergeLocked(r, x.patch, dst); err != nil {
 		return dst, 0, sh.pending.writes[x.id], err
 	}
-	if steps > 0 {
+	if age > 0 {
 		sh.counters.Replayed++
-		return dst, steps, sh.savedLocked(r, x.patch != nil), nil
+		return dst, age, sh.saveIfChangedLocked(r, x.patch != nil), nil
 	}
 	r.digest = x.new
 	sh.renewLocked(r, x.now)
@@ -184,32 +185,32 @@ func (sh *shard) mergeLocked(r *record, patch *metadata.Object, dst []byte) ([]b
 
 // renewLocked gives a session its full lifetime again, and remembers when its
 // token was spent.
-func (sh *shard) renewLocked(r *record, now deadline) {
-	d := now + sh.rules.lifetime
-	if e := sh.extraLocked(r); e != nil {
+func (sh *shard) renewLocked(r *record, now timestamp) {
+	d := now.add(sh.rules.lifetime)
+	if e := sh.policyLocked(r); e != nil {
 		d = e.renewed(now, sh.rules.lifetime)
 		e.spend(now)
 	}
-	if d < sh.heap.at(r.place).deadline { // restored from a store with longer lifetimes
+	if d < sh.heap.at(r.heapIndex).deadline { // restored from a store with longer lifetimes
 		sh.purge.expect(d)
 	}
-	sh.heap.update(r.place, d)
+	sh.heap.update(r.heapIndex, d)
 }
 
 // liveLocked returns the session with an id, or nil if there is none that lives.
-func (sh *shard) liveLocked(id token.ID, now deadline) *record {
+func (sh *shard) liveLocked(id token.ID, now timestamp) *record {
 	i, ok := sh.sessions[id]
 	if !ok {
 		return nil
 	}
 	r := sh.records.at(i)
-	if sh.heap.at(r.place).deadline <= now {
+	if sh.heap.at(r.heapIndex).deadline <= now {
 		return nil
 	}
 	return r
 }
 
-func (sh *shard) validate(p *presented, dst []byte) ([]byte, deadline, Write, error) {
+func (sh *shard) validate(p *credential, dst []byte) ([]byte, timestamp, Write, error) {
 	sh.rlock()
 	defer sh.mu.RUnlock()
 	w := sh.pending.writes[p.id]
@@ -218,16 +219,16 @@ func (sh *shard) validate(p *presented, dst []byte) ([]byte, deadline, Write, er
 		return dst, 0, w, token.ErrInvalid
 	}
 	if r.digest != p.digest {
-		if _, err := sh.windowLocked(r, p); err != nil {
+		if _, err := sh.graceAgeLocked(r, p); err != nil {
 			return dst, 0, w, err
 		}
 	}
 	meta, _ := sh.contentLocked(r)
-	return append(dst, meta...), sh.heap.at(r.place).deadline, w, nil
+	return append(dst, meta...), sh.heap.at(r.heapIndex).deadline, w, nil
 }
 
 // delete ends the session that p is a token of. Its error is errUnproven or nil.
-func (sh *shard) delete(p *presented) (Write, error) {
+func (sh *shard) delete(p *credential) (Write, error) {
 	sh.lock()
 	defer sh.mu.Unlock()
 	r := sh.liveLocked(p.id, p.now)
@@ -235,7 +236,7 @@ func (sh *shard) delete(p *presented) (Write, error) {
 		return sh.pending.writes[p.id], nil
 	}
 	if r.digest != p.digest {
-		if _, err := sh.replayLocked(r, p); err == errUnproven {
+		if _, err := sh.checkReuseLocked(r, p); err == errUnproven {
 			return nil, err
 		} else if err != nil {
 			return sh.pending.writes[p.id], nil
@@ -248,7 +249,7 @@ func (sh *shard) delete(p *presented) (Write, error) {
 // endLocked removes a live session and tells the journal.
 func (sh *shard) endLocked(r *record) Write {
 	id := r.id
-	sh.removeLocked(sh.heap.at(r.place).record)
+	sh.removeLocked(sh.heap.at(r.heapIndex).record)
 	return sh.forgetLocked(id)
 }
 
@@ -256,13 +257,13 @@ func (sh *shard) endLocked(r *record) Write {
 func (sh *shard) removeLocked(i recordIndex) {
 	r := sh.records.at(i)
 	meta, e := sh.contentLocked(r)
-	size, hasExtra := len(meta), e != 0
-	if hasExtra {
-		sh.removeExtraLocked(e)
+	size, hasPolicy := len(meta), e != 0
+	if hasPolicy {
+		sh.removePolicyLocked(e)
 	}
 	delete(sh.sessions, r.id)
-	sh.heap.remove(r.place)
-	sh.meta.free(r.block, blockLen(size, hasExtra))
-	sh.budget.giveSession(sessionCost(size, hasExtra))
+	sh.heap.remove(r.heapIndex)
+	sh.meta.free(r.block, blockLen(size, hasPolicy))
+	sh.budget.giveSession(sessionCost(size, hasPolicy))
 	sh.records.release(i)
 }

@@ -9,10 +9,10 @@ import (
 // record is a session, without what is in its block of the arena and without
 // its deadline, which its entry in the heap has. Two of its size are a cache line.
 type record struct {
-	digest token.Digest
-	id     token.ID
-	block  blockRef // its metadata
-	place  uint32   // in the heap; 0 says that the record is free
+	digest    token.Digest
+	id        token.ID
+	block     blockRef // its metadata
+	heapIndex uint32   // of its entry; 0 says that the record is free
 }
 
 const recordSize = int64(unsafe.Sizeof(record{}))
@@ -48,63 +48,64 @@ func (s *slab) release(i recordIndex) {
 	s.free = uint32(i) + 1
 }
 
-// chunked is an array of T, which has no pointers, that grows in chunks, so that no growth copies more than one chunk: the
-// first one doubles until it has the size of a frame, then whole frames follow.
+// chunked is an array of T, which has no pointers. It grows in chunks, so that no
+// growth copies more than one: the first one doubles until it has the size of a
+// page, then whole pages follow.
 type chunked[T any] struct {
-	frames *frames
+	pool   *pagePool
 	chunks [][]T
-	taken  []uint32 // the frame of each chunk; 0 for the first one while it is smaller
+	pages  []uint32 // the pool page of each chunk; 0 for the first one while it is smaller
 }
 
 // firstLen is the length of the first chunk at first.
 const firstLen = 8
 
-// chunkLen is how many elements a frame has.
+// chunkLen is how many elements a page has.
 func (c *chunked[T]) chunkLen() uint32 {
 	var t T
-	return frameSize / uint32(unsafe.Sizeof(t))
+	return pageSize / uint32(unsafe.Sizeof(t))
 }
 
 func (c *chunked[T]) at(i uint32) *T {
 	return &c.chunks[i/c.chunkLen()][i%c.chunkLen()]
 }
 
-// reserve makes sure that there is a place i. All places before it are there, or
-// there are none yet and i is less than firstLen.
+// reserve makes sure that there is an element i. All before it are there, or there
+// are none yet and i is less than firstLen.
 func (c *chunked[T]) reserve(i uint32) {
 	switch {
 	case len(c.chunks) == 0:
 		c.chunks = append(c.chunks, make([]T, firstLen))
-		c.taken = append(c.taken, 0)
+		c.pages = append(c.pages, 0)
 	case int(i) == len(c.chunks[0]) && 2*i < c.chunkLen():
 		first := make([]T, 2*i)
 		copy(first, c.chunks[0])
 		c.chunks[0] = first
 	case int(i) == len(c.chunks[0]) && i < c.chunkLen():
 		first := c.chunks[0]
-		c.chunks, c.taken = c.chunks[:0], c.taken[:0]
-		c.addFrame()
+		c.chunks, c.pages = c.chunks[:0], c.pages[:0]
+		c.addPage()
 		copy(c.chunks[0], first)
 	case i/c.chunkLen() == uint32(len(c.chunks)):
-		c.addFrame()
+		c.addPage()
 	}
 }
 
-func (c *chunked[T]) addFrame() {
-	f := c.frames.take()
-	c.chunks = append(c.chunks, unsafe.Slice((*T)(unsafe.Pointer(&f.data[0])), c.chunkLen()))
-	c.taken = append(c.taken, f.number)
+func (c *chunked[T]) addPage() {
+	p := c.pool.take()
+	c.chunks = append(c.chunks, unsafe.Slice((*T)(unsafe.Pointer(&p.data[0])), c.chunkLen()))
+	c.pages = append(c.pages, p.number)
 }
 
-// drop gives the last chunk back if place n and all behind it are unused, and
+// drop gives the last chunk back if element n and all behind it are unused, and
 // half a chunk before it too, so that n going up and down does not cost a chunk
 // each time.
 func (c *chunked[T]) drop(n uint32) {
 	last := len(c.chunks) - 1
 	if last > 0 && n+c.chunkLen()/2 <= uint32(last)*c.chunkLen() {
-		c.frames.give(c.taken[last])
+		c.pool.give(c.pages[last])
 		c.chunks[last] = nil
-		c.chunks, c.taken = c.chunks[:last], c.taken[:last]
+		c.chunks, c.pages = c.chunks[:last], c.pages[:last]
 	}
 }
 

@@ -13,14 +13,14 @@ func TestRecordsShareCacheLines(t *testing.T) {
 }
 
 func TestSlabReuses(t *testing.T) {
-	var f frames
-	s := slab{chunks: chunked[record]{frames: &f}}
+	var pool pagePool
+	s := slab{chunks: chunked[record]{pool: &pool}}
 	const n = 5000
 	for i := range n {
 		if got := s.alloc(); int(got) != i {
 			t.Fatalf("alloc = record %d, want %d", got, i)
 		}
-		s.at(recordIndex(i)).place = uint32(i) + heapRoot
+		s.at(recordIndex(i)).heapIndex = uint32(i) + heapRoot
 	}
 	for i := 0; i < n; i += 3 {
 		s.release(recordIndex(i))
@@ -38,14 +38,14 @@ func TestSlabReuses(t *testing.T) {
 	if got := s.alloc(); int(got) != n || s.n != n+1 {
 		t.Errorf("alloc = record %d of %d, want %d of %d", got, s.n, n, n+1)
 	}
-	if got := s.at(1).place; got != 1+heapRoot {
-		t.Errorf("record 1 changed: its place is %d, want %d", got, 1+heapRoot)
+	if got := s.at(1).heapIndex; got != 1+heapRoot {
+		t.Errorf("record 1 changed: its heap index is %d, want %d", got, 1+heapRoot)
 	}
 }
 
 func TestChunkedGrows(t *testing.T) {
-	var f frames
-	c := chunked[entry]{frames: &f}
+	var pool pagePool
+	c := chunked[entry]{pool: &pool}
 	chunkLen := c.chunkLen()
 	if c.len() != 0 {
 		t.Errorf("empty: len = %d, want 0", c.len())
@@ -55,18 +55,18 @@ func TestChunkedGrows(t *testing.T) {
 		if got, want := c.len(), roomFor(i, chunkLen); got != want {
 			t.Fatalf("with element %d: len = %d, want %d", i, got, want)
 		}
-		c.at(i).deadline = int64(i)
-		if got := c.at(i / 2).deadline; got != int64(i/2) {
+		c.at(i).deadline = timestamp(i)
+		if got := c.at(i / 2).deadline; got != timestamp(i/2) {
 			t.Fatalf("with element %d: element %d = %d", i, i/2, got)
 		}
 	}
 	for i := range 3*chunkLen + 1 {
-		if got := c.at(i).deadline; got != int64(i) {
+		if got := c.at(i).deadline; got != timestamp(i) {
 			t.Fatalf("element %d = %d", i, got)
 		}
 	}
-	if f.n != 4 || f.frees != 0 {
-		t.Errorf("%d frames taken, %d free, want 4, 0", f.n, f.frees)
+	if pool.n != 4 || pool.frees != 0 {
+		t.Errorf("%d pages taken, %d free, want 4, 0", pool.n, pool.frees)
 	}
 }
 
@@ -81,8 +81,8 @@ func roomFor(i, chunkLen uint32) int {
 }
 
 func TestChunkedDrops(t *testing.T) {
-	var f frames
-	c := chunked[entry]{frames: &f}
+	var pool pagePool
+	c := chunked[entry]{pool: &pool}
 	chunkLen := c.chunkLen()
 	for i := range 3 * chunkLen {
 		c.reserve(i)
@@ -99,22 +99,22 @@ func TestChunkedDrops(t *testing.T) {
 	}
 	for _, test := range tests {
 		c.drop(test.n)
-		if got := uint32(len(c.chunks)); got != test.chunks || f.n-f.frees != test.chunks {
-			t.Errorf("drop(%d): %d chunks, %d frames, want %d", test.n, got, f.n-f.frees, test.chunks)
+		if got := uint32(len(c.chunks)); got != test.chunks || pool.n-pool.frees != test.chunks {
+			t.Errorf("drop(%d): %d chunks, %d pages, want %d", test.n, got, pool.n-pool.frees, test.chunks)
 		}
 	}
 	for i := range 3 * chunkLen {
 		c.reserve(i)
 	}
-	if len(c.chunks) != 3 || f.n != 3 || f.frees != 0 {
-		t.Errorf("grown again: %d chunks, %d frames, %d free, want 3, 3, 0", len(c.chunks), f.n, f.frees)
+	if len(c.chunks) != 3 || pool.n != 3 || pool.frees != 0 {
+		t.Errorf("grown again: %d chunks, %d pages, %d free, want 3, 3, 0", len(c.chunks), pool.n, pool.frees)
 	}
 }
 
 // TestChunkedKeepsChunk goes up and down at the end of a chunk, which must not
 // cost a chunk each time.
 func TestChunkedKeepsChunk(t *testing.T) {
-	c := chunked[entry]{frames: new(frames)}
+	c := chunked[entry]{pool: new(pagePool)}
 	chunkLen := c.chunkLen()
 	for i := range chunkLen + 1 {
 		c.reserve(i)
@@ -131,40 +131,40 @@ func TestChunkedKeepsChunk(t *testing.T) {
 	}
 }
 
-func TestFramesAreApart(t *testing.T) {
-	var f frames
-	const n = 2*framesPerRegion + 1
-	taken := make([]frame, n)
+func TestPagesAreApart(t *testing.T) {
+	var pool pagePool
+	const n = 2*pagesPerRegion + 1
+	taken := make([]poolPage, n)
 	for i := range taken {
-		taken[i] = f.take()
+		taken[i] = pool.take()
 		for j := range taken[i].data {
 			taken[i].data[j] = byte(i)
 		}
 	}
 	for i, got := range taken {
-		if got.number != uint32(i+1) || len(got.data) != frameSize || cap(got.data) != frameSize {
-			t.Fatalf("take = frame %d with %d bytes, want %d with %d", got.number, len(got.data), i+1, frameSize)
+		if got.number != uint32(i+1) || len(got.data) != pageSize || cap(got.data) != pageSize {
+			t.Fatalf("take = page %d with %d bytes, want %d with %d", got.number, len(got.data), i+1, pageSize)
 		}
 		if j := slices.IndexFunc(got.data, func(b byte) bool { return b != byte(i) }); j >= 0 {
-			t.Fatalf("frame %d shares byte %d", i, j)
+			t.Fatalf("page %d shares byte %d", i, j)
 		}
 	}
 }
 
-func TestFramesAreReused(t *testing.T) {
-	var f frames
+func TestPagesAreReused(t *testing.T) {
+	var pool pagePool
 	for range 5 {
-		f.take()
+		pool.take()
 	}
-	f.give(2)
-	f.give(4)
-	if got := f.freeBytes(); got != 2*frameSize {
-		t.Errorf("freeBytes = %d, want %d", got, 2*frameSize)
+	pool.give(2)
+	pool.give(4)
+	if got := pool.freeBytes(); got != 2*pageSize {
+		t.Errorf("freeBytes = %d, want %d", got, 2*pageSize)
 	}
-	if a, b, c := f.take().number, f.take().number, f.take().number; a != 4 || b != 2 || c != 6 {
-		t.Errorf("take = frames %d, %d, %d, want 4, 2, 6", a, b, c)
+	if a, b, c := pool.take().number, pool.take().number, pool.take().number; a != 4 || b != 2 || c != 6 {
+		t.Errorf("take = pages %d, %d, %d, want 4, 2, 6", a, b, c)
 	}
-	if got := f.freeBytes(); got != 0 {
+	if got := pool.freeBytes(); got != 0 {
 		t.Errorf("freeBytes = %d, want 0", got)
 	}
 }

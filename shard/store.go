@@ -85,7 +85,7 @@ type Store struct {
 	shift  uint // turns a hash into a shard's number
 	rules  rules
 	secret *token.Secret // nil without a grace
-	frames frames
+	pool   pagePool
 	budget budget
 	purge  purgeState
 
@@ -111,7 +111,7 @@ func New(cfg Config) *Store {
 	s.budget.sessions.limit = cfg.MaxSessions
 	s.budget.bytes.limit = cfg.MaxBytes
 	for i := range s.shards {
-		s.shards[i].init(&s.rules, &s.frames, &s.budget, &s.purge)
+		s.shards[i].init(&s.rules, &s.pool, &s.budget, &s.purge)
 	}
 	s.closed.Go(func() { s.purgeLoop(cfg.PurgeInterval) })
 	return s
@@ -143,10 +143,10 @@ func (cfg Config) withDefaults() Config {
 
 func (cfg Config) rules() rules {
 	return rules{
-		lifetime:      int64(cfg.Lifetime),
-		grace:         int64(cfg.Grace),
+		lifetime:      cfg.Lifetime,
+		grace:         cfg.Grace,
 		revokeOnReuse: cfg.RevokeOnReuse,
-		maxLifetime:   int64(cfg.MaxLifetime),
+		maxLifetime:   cfg.MaxLifetime,
 		maxMeta:       cfg.MaxMeta,
 		journal:       cfg.Journal,
 		clock:         clock{start: time.Now()},
@@ -165,14 +165,14 @@ func (s *Store) Close() error {
 func (s *Store) Create(_ context.Context, n token.NewSession) (token.Token, error) {
 	meta := s.split(n.Meta)
 	defer s.members.Put(meta)
-	session := session{meta: meta, size: meta.Len()}
+	session := newSession{meta: meta, size: meta.Len()}
 	if session.size > s.rules.maxMeta {
 		return token.Token{}, token.ErrMetaTooLarge
 	}
 	now := s.now()
-	session.deadline = now + s.rules.lifetime
+	session.deadline = now.add(s.rules.lifetime)
 	if n.Lifetime != 0 || len(n.Subject) > 0 || s.rules.grace != 0 || s.rules.maxLifetime != 0 {
-		s.addExtra(&session, n, now)
+		s.addPolicyState(&session, n, now)
 	}
 	if !s.takeSession(session.cost(), now) {
 		return token.Token{}, token.ErrFull
@@ -189,22 +189,22 @@ func (s *Store) Create(_ context.Context, n token.NewSession) (token.Token, erro
 	return t, nil
 }
 
-// addExtra gives a new session what only some have.
-func (s *Store) addExtra(n *session, wanted token.NewSession, now deadline) {
-	n.hasExtra = true
-	n.extra = extra{subject: NewSubject(wanted.Subject), lifetime: int64(wanted.Lifetime), created: now}
+// addPolicyState gives a new session what only some have.
+func (s *Store) addPolicyState(n *newSession, wanted token.NewSession, now timestamp) {
+	n.hasPolicy = true
+	n.policy = policyState{subject: NewSubject(wanted.Subject), lifetime: wanted.Lifetime, created: now}
 	if s.rules.maxLifetime != 0 {
-		n.extra.until = now + s.rules.maxLifetime
+		n.policy.absoluteDeadline = now.add(s.rules.maxLifetime)
 	}
-	n.deadline = n.extra.renewed(now, s.rules.lifetime)
+	n.deadline = n.policy.renewed(now, s.rules.lifetime)
 }
 
 // add stores a session under a new token.
-func (s *Store) add(n *session) (token.Token, Write, error) {
+func (s *Store) add(n *newSession) (token.Token, Write, error) {
 	for {
 		t := token.Generate()
-		if n.extra.subject != (Subject{}) {
-			t.ID = idFor(n.extra.subject, t.ID)
+		if n.policy.subject != (Subject{}) {
+			t.ID = idFor(n.policy.subject, t.ID)
 		}
 		n.id, n.digest = t.ID, t.Digest()
 		created, w, err := s.shard(t.ID).create(n)
@@ -215,7 +215,7 @@ func (s *Store) add(n *session) (token.Token, Write, error) {
 }
 
 // takeSession takes the room of a session from the budget, expired ones making room first.
-func (s *Store) takeSession(cost int64, now deadline) bool {
+func (s *Store) takeSession(cost int64, now timestamp) bool {
 	if s.budget.takeSession(cost) {
 		return true
 	}
@@ -232,7 +232,7 @@ func (s *Store) takeSession(cost int64, now deadline) bool {
 // no more than eight exchanges, gets the session's current token: nothing is
 // spent or renewed, but a patch is merged all the same.
 func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
-	var x exchange
+	var x exchangeArgs
 	x.id, x.now = t.ID, s.now()
 	next := s.next(t)
 	x.digest, x.new = token.Digests(t, next)
@@ -240,13 +240,13 @@ func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 		x.patch = s.split(patch)
 		defer s.members.Put(x.patch)
 	}
-	meta, steps, w, err := s.exchange(t, &x, dst)
+	meta, age, w, err := s.exchange(t, &x, dst)
 	if err == token.ErrFull {
 		s.makeRoom(x.now)
-		if x.lineage == nil {
+		if x.successors == nil {
 			x.now = s.now() // a grace begins when the token is spent, not before the purge
 		}
-		meta, steps, w, err = s.exchange(t, &x, dst)
+		meta, age, w, err = s.exchange(t, &x, dst)
 	}
 	if failed := wait(w); failed != nil {
 		return token.ExchangeResult{Meta: dst}, failed
@@ -254,24 +254,24 @@ func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 	if err != nil {
 		return token.ExchangeResult{Meta: dst}, err
 	}
-	if steps > 0 {
-		next = x.lineage.tokens[steps-1]
+	if age > 0 {
+		next = x.successors.tokens[age-1]
 	}
-	return token.ExchangeResult{Token: next, Meta: meta, Reused: steps > 0}, nil
+	return token.ExchangeResult{Token: next, Meta: meta, Reused: age > 0}, nil
 }
 
-// exchange makes an exchange in its shard, with the token's lineage if it takes that.
-func (s *Store) exchange(t token.Token, x *exchange, dst []byte) (meta []byte, steps int, w Write, err error) {
+// exchange makes an exchange in its shard, with the token's successors if it takes that.
+func (s *Store) exchange(t token.Token, x *exchangeArgs, dst []byte) (meta []byte, age int, w Write, err error) {
 	sh := s.shard(t.ID)
-	meta, steps, w, err = sh.exchange(x, dst)
+	meta, age, w, err = sh.exchange(x, dst)
 	if err == errUnproven {
-		x.lineage = s.lineage(t)
-		meta, steps, w, err = sh.exchange(x, dst)
+		x.successors = s.successorsOf(t)
+		meta, age, w, err = sh.exchange(x, dst)
 	}
-	return meta, steps, w, err
+	return meta, age, w, err
 }
 
-// next returns the token after t: a random one, unless its lineage may be asked for.
+// next returns the token after t: a random one, unless its successors may be asked for.
 func (s *Store) next(t token.Token) token.Token {
 	if s.secret == nil {
 		return t.Next()
@@ -283,11 +283,11 @@ func (s *Store) next(t token.Token) token.Token {
 // so less than the grace ago, to dst and returns when it expires. It changes
 // nothing. Its error is token.ErrInvalid.
 func (s *Store) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, time.Time, error) {
-	p := presented{id: t.ID, digest: t.Digest(), now: s.now()}
+	p := credential{id: t.ID, digest: t.Digest(), now: s.now()}
 	sh := s.shard(t.ID)
 	meta, d, w, err := sh.validate(&p, dst)
 	if err == errUnproven {
-		p.lineage = s.lineage(t)
+		p.successors = s.successorsOf(t)
 		meta, d, w, err = sh.validate(&p, dst)
 	}
 	if failed := wait(w); failed != nil {
@@ -302,11 +302,11 @@ func (s *Store) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, 
 // Delete ends the session whose current token is t, or was so less than the
 // grace ago, if there is one.
 func (s *Store) Delete(_ context.Context, t token.Token) error {
-	p := presented{id: t.ID, digest: t.Digest(), now: s.now()}
+	p := credential{id: t.ID, digest: t.Digest(), now: s.now()}
 	sh := s.shard(t.ID)
 	w, err := sh.delete(&p)
 	if err == errUnproven {
-		p.lineage = s.lineage(t)
+		p.successors = s.successorsOf(t)
 		w, _ = sh.delete(&p)
 	}
 	return wait(w)
@@ -321,11 +321,4 @@ func (s *Store) split(object []byte) *metadata.Object {
 	return m
 }
 
-func (s *Store) now() deadline { return s.rules.clock.now() }
-
-// clock turns times into deadlines.
-type clock struct{ start time.Time }
-
-func (c *clock) now() deadline                 { return int64(time.Since(c.start)) }
-func (c *clock) time(d deadline) time.Time     { return c.start.Add(time.Duration(d)) }
-func (c *clock) deadline(t time.Time) deadline { return int64(t.Sub(c.start)) }
+func (s *Store) now() timestamp { return s.rules.clock.now() }

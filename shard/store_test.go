@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"tokenserver/internal/stats"
 	"tokenserver/token"
 )
 
@@ -98,7 +99,7 @@ func TestShardsShareEvenly(t *testing.T) {
 	const perShard = 200
 	for _, shards := range []int{1, 2, 64} {
 		s := open(t, Config{Shards: shards})
-		if got := s.ShardCount(); got != shards {
+		if got := s.Stats().Shards; got != shards {
 			t.Errorf("ShardCount() = %d, want %d", got, shards)
 		}
 		for range perShard * shards {
@@ -140,8 +141,9 @@ func TestCounters(t *testing.T) {
 		s.Delete(t.Context(), tokens[0])
 
 		got := s.Stats()
-		want := Stats{
-			Counters: Counters{Created: 10, Exchanged: 4, Invalid: 3, Deleted: 1, Reused: 2},
+		want := stats.Store{
+			Counters: stats.Counters{Created: 10, Exchanged: 4, Invalid: 3, Deleted: 1, Reused: 2},
+			Shards:   got.Shards,
 			Sessions: 9,
 			Bytes:    9 * sessionCost(len(`{"a":1}`), false),
 			Reserved: got.Reserved,
@@ -181,10 +183,10 @@ func TestReserved(t *testing.T) {
 	if got := s.Stats().Reserved; got != first {
 		t.Errorf("empty again: Reserved = %d, want %d", got, first)
 	}
-	f := s.frames.take()
-	s.frames.give(f.number)
-	if got := s.Stats().Reserved; got != first+frameSize {
-		t.Errorf("with a free frame: Reserved = %d, want %d", got, first+frameSize)
+	p := s.pool.take()
+	s.pool.give(p.number)
+	if got := s.Stats().Reserved; got != first+pageSize {
+		t.Errorf("with a free page: Reserved = %d, want %d", got, first+pageSize)
 	}
 }
 
@@ -221,8 +223,8 @@ func anyWaits() bool {
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]
 	for _, stack := range bytes.Split(stacks, []byte("\n\n")) {
-		state, frames, _ := bytes.Cut(stack, []byte("\n"))
-		if bytes.Contains(state, []byte("Lock")) && bytes.Contains(frames, []byte("shard.(*shard).wait(")) {
+		state, pages, _ := bytes.Cut(stack, []byte("\n"))
+		if bytes.Contains(state, []byte("Lock")) && bytes.Contains(pages, []byte("shard.(*shard).wait(")) {
 			return true
 		}
 	}

@@ -26,8 +26,8 @@ func NewSubject(name []byte) Subject {
 
 // linkLocked puts a session where it belongs among its subject's: at the head,
 // for a new one. While sessions are restored, all go there.
-func (sh *shard) linkLocked(i extraIndex) {
-	e := sh.extras.at(i)
+func (sh *shard) linkLocked(i policyIndex) {
+	e := sh.policies.at(i)
 	newest, ok := sh.subjects[e.subject]
 	if !ok {
 		sh.setNewestLocked(e.subject, i)
@@ -35,22 +35,22 @@ func (sh *shard) linkLocked(i extraIndex) {
 		return
 	}
 	next := newest
-	for !sh.restoring && sh.extras.at(next).created > e.created {
-		if next = sh.extras.at(next).next; next == newest {
+	for !sh.restoring && sh.policies.at(next).created > e.created {
+		if next = sh.policies.at(next).next; next == newest {
 			break
 		}
 	}
-	e.next, e.prev = next, sh.extras.at(next).prev
-	sh.extras.at(e.prev).next = i
-	sh.extras.at(next).prev = i
-	if next == newest && (sh.restoring || sh.extras.at(newest).created <= e.created) {
+	e.next, e.prev = next, sh.policies.at(next).prev
+	sh.policies.at(e.prev).next = i
+	sh.policies.at(next).prev = i
+	if next == newest && (sh.restoring || sh.policies.at(newest).created <= e.created) {
 		sh.setNewestLocked(e.subject, i)
 	}
 }
 
-func (sh *shard) setNewestLocked(subject Subject, i extraIndex) {
+func (sh *shard) setNewestLocked(subject Subject, i policyIndex) {
 	if sh.subjects == nil {
-		sh.subjects = make(map[Subject]extraIndex)
+		sh.subjects = make(map[Subject]policyIndex)
 	}
 	sh.subjects[subject] = i
 }
@@ -61,32 +61,32 @@ func (sh *shard) sortSubjects() {
 	sh.lock()
 	defer sh.mu.Unlock()
 	sh.restoring = false
-	var list []extraIndex
+	var list []policyIndex
 	for subject, newest := range sh.subjects {
 		list = append(list[:0], newest)
-		for i := sh.extras.at(newest).next; i != newest; i = sh.extras.at(i).next {
+		for i := sh.policies.at(newest).next; i != newest; i = sh.policies.at(i).next {
 			list = append(list, i)
 		}
-		slices.SortFunc(list, func(a, b extraIndex) int {
-			return cmp.Compare(sh.extras.at(b).created, sh.extras.at(a).created)
+		slices.SortFunc(list, func(a, b policyIndex) int {
+			return cmp.Compare(sh.policies.at(b).created, sh.policies.at(a).created)
 		})
 		for n, i := range list {
 			next := list[(n+1)%len(list)]
-			sh.extras.at(i).next, sh.extras.at(next).prev = next, i
+			sh.policies.at(i).next, sh.policies.at(next).prev = next, i
 		}
 		sh.subjects[subject] = list[0]
 	}
 }
 
 // unlinkLocked takes a session off its subject's list.
-func (sh *shard) unlinkLocked(i extraIndex) {
-	e := sh.extras.at(i)
+func (sh *shard) unlinkLocked(i policyIndex) {
+	e := sh.policies.at(i)
 	if e.next == i {
 		delete(sh.subjects, e.subject)
 		return
 	}
-	sh.extras.at(e.next).prev = e.prev
-	sh.extras.at(e.prev).next = e.next
+	sh.policies.at(e.next).prev = e.prev
+	sh.policies.at(e.prev).next = e.next
 	if sh.subjects[e.subject] == i {
 		sh.subjects[e.subject] = e.next
 	}
@@ -153,7 +153,7 @@ type endedSessions struct {
 
 // endSubject ends the oldest sessions of a subject, unless they are newer than
 // now. It returns whether there are more.
-func (sh *shard) endSubject(subject Subject, now deadline) (batch endedSessions, more bool) {
+func (sh *shard) endSubject(subject Subject, now timestamp) (batch endedSessions, more bool) {
 	sh.lock()
 	defer sh.mu.Unlock()
 	batch.writes = sh.pending.all()
@@ -162,12 +162,12 @@ func (sh *shard) endSubject(subject Subject, now deadline) (batch endedSessions,
 		if !ok {
 			return batch, false
 		}
-		e := sh.extras.at(sh.extras.at(newest).prev)
+		e := sh.policies.at(sh.policies.at(newest).prev)
 		if e.created > now {
 			return batch, false
 		}
 		r := sh.records.at(e.record)
-		if sh.heap.at(r.place).deadline > now {
+		if sh.heap.at(r.heapIndex).deadline > now {
 			batch.live++
 			sh.counters.Ended++
 		} else {

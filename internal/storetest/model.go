@@ -84,21 +84,21 @@ func must[T any](v T, err error) T {
 // model is the naive model of a store.
 type model struct {
 	cfg  Config
-	cost func(meta int, extra bool) int64 // nil for no limit of bytes
-	live []*session                       // in the order of their creation
-	gone []token.Token                    // of sessions that have ended, the latest of them
+	cost func(meta int, hasPolicy bool) int64 // nil for no limit of bytes
+	live []*session                           // in the order of their creation
+	gone []token.Token                        // of sessions that have ended, the latest of them
 }
 
 type session struct {
-	current  token.Token
-	spent    []spentToken // in the order in which they were
-	meta     object
-	subject  string
-	lifetime time.Duration // from an exchange on
-	extra    bool          // what Cost asks
-	created  time.Time
-	until    time.Time // zero for no absolute deadline
-	expires  time.Time
+	current   token.Token
+	spent     []spentToken // in the order in which they were
+	meta      object
+	subject   string
+	lifetime  time.Duration // from an exchange on
+	hasPolicy bool          // what Cost asks
+	created   time.Time
+	until     time.Time // zero for no absolute deadline
+	expires   time.Time
 }
 
 type spentToken struct {
@@ -163,7 +163,7 @@ func (m *model) end(s *session) { m.endWhere(func(other *session) bool { return 
 func (m *model) newSession(n token.NewSession) (*session, error) {
 	now := time.Now()
 	s := &session{meta: parseObject(string(n.Meta)), subject: string(n.Subject), lifetime: n.Lifetime, created: now}
-	s.extra = s.subject != "" || s.lifetime != 0 || m.cfg.Grace != 0 || m.cfg.MaxLifetime != 0
+	s.hasPolicy = s.subject != "" || s.lifetime != 0 || m.cfg.Grace != 0 || m.cfg.MaxLifetime != 0
 	if s.lifetime == 0 {
 		s.lifetime = m.cfg.Lifetime
 	}
@@ -177,7 +177,7 @@ func (m *model) newSession(n token.NewSession) (*session, error) {
 		return nil, token.ErrMetaTooLarge
 	case m.cfg.MaxSessions > 0 && int64(len(m.live)) >= m.cfg.MaxSessions:
 		return nil, token.ErrFull
-	case m.cost != nil && m.cfg.MaxBytes > 0 && m.bytes()+m.cost(size, s.extra) > m.cfg.MaxBytes:
+	case m.cost != nil && m.cfg.MaxBytes > 0 && m.bytes()+m.cost(size, s.hasPolicy) > m.cfg.MaxBytes:
 		return nil, token.ErrFull
 	}
 	return s, nil
@@ -214,7 +214,7 @@ func (m *model) exchange(t token.Token, patch object) (*session, standing, objec
 		return nil, worth, nil, token.ErrMetaTooLarge
 	}
 	if m.cost != nil && m.cfg.MaxBytes > 0 {
-		growth := m.cost(size, s.extra) - m.cost(len(s.meta.String()), s.extra)
+		growth := m.cost(size, s.hasPolicy) - m.cost(len(s.meta.String()), s.hasPolicy)
 		if growth > 0 && m.bytes()+growth > m.cfg.MaxBytes {
 			return nil, worth, nil, token.ErrFull
 		}
@@ -243,7 +243,7 @@ func (m *model) ofSubject(name string) (list []*session) {
 // bytes is what all live sessions take.
 func (m *model) bytes() (sum int64) {
 	for _, s := range m.live {
-		sum += m.cost(len(s.meta.String()), s.extra)
+		sum += m.cost(len(s.meta.String()), s.hasPolicy)
 	}
 	return sum
 }

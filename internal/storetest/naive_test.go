@@ -50,8 +50,8 @@ func openNaive(defect string) func(testing.TB, Config) Store {
 	}
 }
 
-func naiveCost(meta int, extra bool) int64 {
-	if extra {
+func naiveCost(meta int, hasPolicy bool) int64 {
+	if hasPolicy {
 		return 150 + int64(meta)
 	}
 	return 100 + int64(meta)

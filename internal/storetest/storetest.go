@@ -60,9 +60,9 @@ type Harness struct {
 	// Unlimited says that the store knows neither MaxSessions nor MaxBytes.
 	Unlimited bool
 	// Cost returns what a session with so many bytes of metadata takes of
-	// MaxBytes; extra says that it has a subject or a lifetime of its own, or the
+	// MaxBytes; hasPolicy says that it has a subject or a lifetime of its own, or the
 	// store a Grace or a MaxLifetime. If it is nil, the random walk has no such limit.
-	Cost func(meta int, extra bool) int64
+	Cost func(meta int, hasPolicy bool) int64
 	// Check, if it is not nil, is called again and again during a random walk and
 	// after each concurrent test, while no call is under way.
 	Check func(t testing.TB, s Store)

@@ -8,34 +8,34 @@ import (
 	"tokenserver/token"
 )
 
-// checkExtras checks that each extra is free or that of one live record, and
+// checkPolicies checks that each policy state is free or that of one live record, and
 // that each subject's list has its sessions, the newest first.
-func checkExtras(t testing.TB, sh *shard, live []recordIndex) {
+func checkPolicies(t testing.TB, sh *shard, live []recordIndex) {
 	t.Helper()
-	used := make(map[extraIndex]bool)
+	used := make(map[policyIndex]bool)
 	subjects := make(map[Subject]int)
 	for _, i := range live {
 		_, e := sh.contentLocked(sh.records.at(i))
 		if e == 0 {
 			continue
 		}
-		if used[e] || sh.extras.at(e).record != i {
-			t.Errorf("record %d: extra %d is not its own", i, e)
+		if used[e] || sh.policies.at(e).record != i {
+			t.Errorf("record %d: policyState %d is not its own", i, e)
 		}
 		used[e] = true
-		if subject := sh.extras.at(e).subject; subject != (Subject{}) {
+		if subject := sh.policies.at(e).subject; subject != (Subject{}) {
 			subjects[subject]++
 		}
 	}
 	free := uint32(0)
-	for e := sh.extras.free; e != 0 && free <= sh.extras.n; e = sh.extras.at(e).next {
+	for e := sh.policies.free; e != 0 && free <= sh.policies.n; e = sh.policies.at(e).next {
 		if used[e] {
-			t.Errorf("extra %d is used and free", e)
+			t.Errorf("policyState %d is used and free", e)
 		}
 		free++
 	}
-	if int(sh.extras.used) != len(used) || sh.extras.used+free != sh.extras.n {
-		t.Errorf("%d extras: %d in use, %d counted, %d free", sh.extras.n, len(used), sh.extras.used, free)
+	if int(sh.policies.used) != len(used) || sh.policies.used+free != sh.policies.n {
+		t.Errorf("%d policies: %d in use, %d counted, %d free", sh.policies.n, len(used), sh.policies.used, free)
 	}
 	if len(sh.subjects) != len(subjects) {
 		t.Errorf("%d subjects in the index, %d among the sessions", len(sh.subjects), len(subjects))
@@ -54,16 +54,16 @@ func checkSubject(t testing.TB, sh *shard, subject Subject, want int) {
 	}
 	n, i := 0, newest
 	for {
-		e := sh.extras.at(i)
-		if e.subject != subject || sh.extras.at(e.next).prev != i {
-			t.Errorf("extra %d: the subject's list is broken", i)
+		e := sh.policies.at(i)
+		if e.subject != subject || sh.policies.at(e.next).prev != i {
+			t.Errorf("policyState %d: the subject's list is broken", i)
 			return
 		}
 		if n++; e.next == newest || n > want {
 			break
 		}
-		if e.created < sh.extras.at(e.next).created {
-			t.Errorf("extra %d: an older session comes before a newer one", e.next)
+		if e.created < sh.policies.at(e.next).created {
+			t.Errorf("policyState %d: an older session comes before a newer one", e.next)
 		}
 		i = e.next
 	}
@@ -95,11 +95,13 @@ func TestIDForKeepsSubjectsTogether(t *testing.T) {
 	}
 }
 
-func TestExtraRenewed(t *testing.T) {
+func TestPolicyStateRenewed(t *testing.T) {
 	tests := []struct {
-		own, until    deadline
-		now, lifetime deadline
-		want          deadline
+		own              time.Duration
+		absoluteDeadline timestamp
+		now              timestamp
+		lifetime         time.Duration
+		want             timestamp
 	}{
 		{0, 0, 100, 50, 150},
 		{30, 0, 100, 50, 130},
@@ -113,62 +115,62 @@ func TestExtraRenewed(t *testing.T) {
 		{0, -60, -100, 50, -60},
 	}
 	for _, test := range tests {
-		e := extra{lifetime: test.own, until: test.until}
+		e := policyState{lifetime: test.own, absoluteDeadline: test.absoluteDeadline}
 		if got := e.renewed(test.now, test.lifetime); got != test.want {
-			t.Errorf("renewed(%d, %d), own lifetime %d, until %d, = %d, want %d",
-				test.now, test.lifetime, test.own, test.until, got, test.want)
+			t.Errorf("renewed(%d, %d), own lifetime %d, absolute deadline %d, = %d, want %d",
+				test.now, test.lifetime, test.own, test.absoluteDeadline, got, test.want)
 		}
 	}
 }
 
-func TestExtraSpentAt(t *testing.T) {
-	var e extra
+func TestPolicyStateSpentAt(t *testing.T) {
+	var e policyState
 	for spends := 1; spends <= 3*token.GraceDepth; spends++ {
-		e.spend(deadline(10 * spends))
-		for steps := 1; steps <= min(spends, token.GraceDepth); steps++ {
-			if got, want := e.spentAt(steps), deadline(10*(spends-steps+1)); got != want {
-				t.Errorf("after %d exchanges: spentAt(%d) = %d, want %d", spends, steps, got, want)
+		e.spend(timestamp(10 * spends))
+		for age := 1; age <= min(spends, token.GraceDepth); age++ {
+			if got, want := e.spentAt(age), timestamp(10*(spends-age+1)); got != want {
+				t.Errorf("after %d exchanges: spentAt(%d) = %d, want %d", spends, age, got, want)
 			}
 		}
 	}
 }
 
-func TestExtrasReuse(t *testing.T) {
-	s := extras{chunks: chunked[extra]{frames: new(frames)}}
+func TestPolicySlabReuse(t *testing.T) {
+	s := policySlab{chunks: chunked[policyState]{pool: new(pagePool)}}
 	const n = 3000
-	for i := range extraIndex(n) {
+	for i := range policyIndex(n) {
 		if got := s.alloc(); got != i+1 {
-			t.Fatalf("alloc = extra %d, want %d", got, i+1)
+			t.Fatalf("alloc = policyState %d, want %d", got, i+1)
 		}
-		*s.at(i + 1) = extra{created: deadline(i)}
+		*s.at(i + 1) = policyState{created: timestamp(i)}
 	}
-	for i := range extraIndex(n) {
+	for i := range policyIndex(n) {
 		s.release(i + 1)
 	}
-	if s.used != 0 || *s.at(7) != (extra{next: 6}) {
-		t.Errorf("all released: %d in use, extra 7 is %+v", s.used, *s.at(7))
+	if s.used != 0 || *s.at(7) != (policyState{next: 6}) {
+		t.Errorf("all released: %d in use, policyState 7 is %+v", s.used, *s.at(7))
 	}
-	for i := range extraIndex(n) {
+	for i := range policyIndex(n) {
 		if got, want := s.alloc(), n-i; got != want {
-			t.Fatalf("alloc = extra %d, want %d again", got, want)
+			t.Fatalf("alloc = policyState %d, want %d again", got, want)
 		}
 	}
 	if s.n != n || s.used != n {
-		t.Errorf("%d extras made, %d in use, want %d, %d", s.n, s.used, n, n)
+		t.Errorf("%d policies made, %d in use, want %d, %d", s.n, s.used, n, n)
 	}
 }
 
-// TestExtraIsSmall holds how much more a session takes that has an extra.
-func TestExtraIsSmall(t *testing.T) {
-	if extraSize != 120 {
-		t.Errorf("an extra has %d bytes, want 120", extraSize)
+// TestPolicyStateIsSmall holds how much more a session takes that has a policy state.
+func TestPolicyStateIsSmall(t *testing.T) {
+	if policySize != 120 {
+		t.Errorf("an policyState has %d bytes, want 120", policySize)
 	}
 }
 
-// TestPlainSessionsHaveNoExtras makes all kinds of calls on sessions without a
+// TestPlainSessionsHaveNoPolicyState makes all kinds of calls on sessions without a
 // subject and a lifetime of their own, in a store without grace and absolute
 // deadline: nothing of the policies takes memory.
-func TestPlainSessionsHaveNoExtras(t *testing.T) {
+func TestPlainSessionsHaveNoPolicyState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const sessions = 1000
 		s := open(t, Config{Shards: 4, Lifetime: time.Hour, PurgeInterval: never})
@@ -183,9 +185,9 @@ func TestPlainSessionsHaveNoExtras(t *testing.T) {
 		s.SubjectSessions(t.Context(), []byte("ada"), 10)
 		for i := range s.shards {
 			sh := &s.shards[i]
-			if sh.extras.n != 0 || len(sh.extras.chunks.chunks) != 0 || sh.subjects != nil || sh.pending.writes != nil {
-				t.Errorf("shard %d: %d extras in %d chunks, %d subjects, %d changes under way, want none",
-					i, sh.extras.n, len(sh.extras.chunks.chunks), len(sh.subjects), len(sh.pending.writes))
+			if sh.policies.n != 0 || len(sh.policies.chunks.chunks) != 0 || sh.subjects != nil || sh.pending.writes != nil {
+				t.Errorf("shard %d: %d policies in %d chunks, %d subjects, %d changes under way, want none",
+					i, sh.policies.n, len(sh.policies.chunks.chunks), len(sh.subjects), len(sh.pending.writes))
 			}
 		}
 		const want = sessions * (72 + 16) // a block of 16 bytes holds 7 of metadata
@@ -195,9 +197,9 @@ func TestPlainSessionsHaveNoExtras(t *testing.T) {
 	})
 }
 
-// TestOnlySomeSessionsHaveExtras counts extras beside plain sessions, whose
+// TestOnlySomeSessionsHavePolicyState counts policy states beside plain sessions, whose
 // memory they leave alone.
-func TestOnlySomeSessionsHaveExtras(t *testing.T) {
+func TestOnlySomeSessionsHavePolicyState(t *testing.T) {
 	const meta = `{"a":1}`
 	tests := []struct {
 		name string

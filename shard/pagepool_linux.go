@@ -9,7 +9,7 @@ import (
 const heapArena = 64 << 20
 
 // adviseHugePages asks for huge pages, for memory and for the heap around it:
-// the maps of the shards grow beside the frames, and are looked up as often.
+// the maps of the shards grow beside the pages, and are looked up as often.
 // Where there are none, all works the same, only slower.
 func adviseHugePages(memory []byte) {
 	first := uintptr(unsafe.Pointer(&memory[0]))
