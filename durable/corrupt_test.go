@@ -62,7 +62,7 @@ func newDamaged(t *testing.T, fsync Fsync, clean bool) *damaged {
 			s.journal.tick()
 		}
 	}
-	s.journal.tick() // it marks that the one before was synced
+	s.journal.tick() // its sync point says that the one before was synced
 	left := d.fs.CrashClone(vfs.CrashCloneCfg{})
 	mustClose(t, s)
 	if !clean {
@@ -206,7 +206,7 @@ func (d *damaged) checkRefusal(t *testing.T, name string, err error) {
 	}
 }
 
-// needed says whether all of a file is needed. The marks need no contents, and
+// needed says whether all of a file is needed. The markers need no contents, and
 // of logs and tables there are some that are not in use any more.
 func (d *damaged) needed(name string) bool {
 	return name == formatFile || strings.HasPrefix(name, "MANIFEST")
@@ -288,15 +288,15 @@ func TestFalseEndOfLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := marks(data, uint32(number))
-	// The last mark says that the writes before the one before it are on disk.
+	all := syncPoints(data, uint32(number))
+	// The last sync point says that the writes before the one before it are on disk.
 	for i, m := range all[:len(all)-2] {
 		damaged := slices.Clone(data)
 		damaged[m.at+7]++
 		s, err := d.with(t, last, damaged)
 		if err == nil {
 			mustClose(t, s)
-			t.Errorf("mark %d of %d is a false end of the log: Open = success", i, len(all))
+			t.Errorf("sync point %d of %d is a false end of the log: Open = success", i, len(all))
 			continue
 		}
 		d.checkRefusal(t, last, err)

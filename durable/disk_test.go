@@ -13,33 +13,32 @@ func TestDiskFree(t *testing.T) {
 	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 40, TotalBytes: 1 << 41})
 	s := mustOpen(t, memConfig(fs))
 	defer mustClose(t, s)
-	if got, ok := s.DiskFree(); got != 1<<40 || !ok {
-		t.Errorf("DiskFree = %d, %v, want %d", got, ok, 1<<40)
+	if got := s.Stats().Disk.Free; got != 1<<40 {
+		t.Errorf("%d bytes free, want %d", got, 1<<40)
 	}
 	fs.TestingSetDiskUsage(vfs.DiskUsage{})
-	if got, ok := s.DiskFree(); ok {
-		t.Errorf("DiskFree = %d where nobody can tell, want that it says so", got)
+	if got := s.Stats().Disk.Free; got != -1 {
+		t.Errorf("%d bytes free where nobody can tell, want -1", got)
 	}
 }
 
 func TestDiskStatistics(t *testing.T) {
 	s := mustOpen(t, memConfig(vfs.NewMem()))
 	defer mustClose(t, s)
-	bytes := s.DiskBytes()
-	before, _ := s.Syncs()
+	before := *s.Stats().Disk
 	const n = 10
 	for range n {
 		if _, err := s.Create(t.Context(), token.NewSession{Meta: largeMeta()}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got, took := s.Syncs(); got < before+n || took <= 0 {
-		t.Errorf("Syncs = %d, %v after %d Creates one by one, %d before", got, took, n, before)
+	if got := s.Stats().Disk; got.Syncs < before.Syncs+n || got.SyncTime <= 0 {
+		t.Errorf("%d syncs took %v after %d Creates one by one, %d before", got.Syncs, got.SyncTime, n, before.Syncs)
 	}
 	if err := s.db.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.DiskBytes() - bytes; got < n<<10 {
+	if got := s.Stats().Disk.Bytes - before.Bytes; got < n<<10 {
 		t.Errorf("%d sessions of 1 KiB took %d bytes of disk, want %d at least", n, got, n<<10)
 	}
 }

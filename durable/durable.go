@@ -1,9 +1,9 @@
 // Package durable is the embedded store made to last: sessions live in a
-// shard.Store, and a Pebble database in a folder remembers them.
+// shard.Store, and a Pebble database in a data directory remembers them.
 //
 // # Basics
 //
-// Open loads what a folder holds and returns a Store. Each change of a session
+// Open loads what a data directory holds and returns a Store. Each change of a session
 // is enqueued in Pebble's log while its shard is locked, so that the log has
 // the changes in the order in which they were decided, and waited for once the
 // lock is released, so that concurrent requests share a sync. Nothing is ever
@@ -48,12 +48,12 @@ func (f Fsync) String() string {
 
 // Config describes a Store. Its zero value, with a Dir, has the documented defaults.
 type Config struct {
-	// Dir is the folder, which is made if it is not there.
+	// Dir is the data directory, which is made if it is not there.
 	Dir string
 	// Fsync says when a change is on disk.
 	Fsync Fsync
 	// Store describes the sessions. Its Journal is overwritten. With a Grace and
-	// no Secret, the folder's is used, which is made at the first need.
+	// no Secret, the data directory's is used, which is made at the first need.
 	Store shard.Config
 	// Logger gets what happens at the start and at the end. Nil means nobody.
 	Logger *slog.Logger
@@ -98,20 +98,20 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// Store is a store of sessions that lasts. It implements server.Store; its
-// methods but Close, Ready, DiskBytes, DiskFree and Syncs are those of a shard.Store. Besides
-// the answers documented there they return an error when the disk fails.
+// Store is a store of sessions that lasts. It implements server.Store. Besides the
+// answers documented at [shard.Store], its methods return an error when the disk
+// fails.
 type Store struct {
-	*shard.Store
-	folder  *folder
-	db      *pebble.DB
-	journal *journal
-	failure *failure
-	log     *slog.Logger
-	minFree int64
+	sessions *shard.Store
+	dataDir  *dataDir
+	db       *pebble.DB
+	journal  *journal
+	failure  *failure
+	log      *slog.Logger
+	minFree  int64
 }
 
-// Open loads the sessions of a folder. It must be closed. Its errors match
+// Open loads the sessions of a data directory. It must be closed. Its errors match
 // ErrLocked, ErrVersion, ErrCorrupt, ErrNoSpace or ErrFailed where those are the
 // reason, and token.ErrFull if the sessions do not fit into the limits of cfg.Store.
 func Open(cfg Config) (*Store, error) {
@@ -121,31 +121,31 @@ func Open(cfg Config) (*Store, error) {
 		s.abandon()
 		return nil, fmt.Errorf("durable: %w", diskError(err))
 	}
-	s.failure.arm()
+	s.failure.enableReport()
 	return s, nil
 }
 
 func (s *Store) open(cfg Config) (err error) {
-	if s.folder, err = openFolder(&cfg); err != nil {
+	if s.dataDir, err = openDataDir(&cfg); err != nil {
 		return err
 	}
 	if err := s.checkSpace(); err != nil {
 		return err
 	}
-	if err := s.folder.checkFiles(); err != nil {
+	if err := s.dataDir.checkFiles(); err != nil {
 		return err
 	}
 	if err := s.openDB(&cfg); err != nil {
 		return err
 	}
 	if cfg.Store.Grace != 0 && cfg.Store.Secret == nil {
-		if cfg.Store.Secret, err = openSecret(s.folder); err != nil {
+		if cfg.Store.Secret, err = openSecret(s.dataDir); err != nil {
 			return err
 		}
 	}
 	s.journal = newJournal(s.db, &cfg, s.failure)
 	cfg.Store.Journal = s.journal
-	s.Store = shard.New(cfg.Store)
+	s.sessions = shard.New(cfg.Store)
 	return s.load()
 }
 
@@ -153,25 +153,25 @@ func (s *Store) open(cfg Config) (err error) {
 func (s *Store) openDB(cfg *Config) error {
 	start := time.Now()
 	o := s.options(cfg)
-	if err := s.folder.checkOptions(o); err != nil {
+	if err := s.dataDir.checkOptions(o); err != nil {
 		return err
 	}
-	if err := s.folder.opening(); err != nil {
+	if err := s.dataDir.opening(); err != nil {
 		return err
 	}
 	o.WithFSDefaults() // where a file operation hangs, the log says which
-	err := s.failure.unless(func() (err error) {
+	err := s.failure.runUntilFailure(func() (err error) {
 		s.db, err = pebble.Open(cfg.Dir, o)
 		return err
 	})
 	if err != nil {
-		s.folder.notOpened()
+		s.dataDir.notOpened()
 		return s.openError(err)
 	}
-	if err := s.folder.opened(); err != nil {
+	if err := s.dataDir.opened(); err != nil {
 		return err
 	}
-	s.log.Info("folder opened", "dir", cfg.Dir, "fsync", cfg.Fsync.String(), "seconds", seconds(start))
+	s.log.Info("data directory opened", "dir", cfg.Dir, "fsync", cfg.Fsync.String(), "seconds", seconds(start))
 	return nil
 }
 
@@ -181,9 +181,9 @@ func (s *Store) abandon() {
 	if failed := s.failure.get(); failed != nil && !errors.Is(failed, ErrCorrupt) {
 		return
 	}
-	_ = s.failure.unless(func() error {
-		if s.Store != nil {
-			s.Store.Close()
+	_ = s.failure.runUntilFailure(func() error {
+		if s.sessions != nil {
+			s.sessions.Close()
 		}
 		if s.journal != nil {
 			s.journal.stop()
@@ -191,22 +191,22 @@ func (s *Store) abandon() {
 		if s.db != nil {
 			s.db.Close()
 		}
-		if s.folder != nil {
-			s.folder.close()
+		if s.dataDir != nil {
+			s.dataDir.close()
 		}
 		return nil
 	})
 }
 
 // Close writes all that is only in the log to tables, so that the next Open has
-// no log to replay, and closes the folder. Changes that begin afterwards fail.
+// no log to replay, and closes the data directory. Changes that begin afterwards fail.
 // After a failed write it closes nothing and returns that failure.
 func (s *Store) Close() error {
 	if err := s.failure.get(); err != nil {
 		return err
 	}
-	return s.failure.unless(func() error {
-		s.Store.Close()
+	return s.failure.runUntilFailure(func() error {
+		s.sessions.Close()
 		s.journal.close()
 		start := time.Now()
 		if err := s.db.Flush(); err != nil {
@@ -216,7 +216,7 @@ func (s *Store) Close() error {
 		if err := s.db.Close(); err != nil {
 			return s.failure.set(err)
 		}
-		return s.folder.close()
+		return s.dataDir.close()
 	})
 }
 

@@ -13,10 +13,10 @@ import (
 
 // Errors that Open's errors match. ErrNoSpace is also what Ready's may match.
 var (
-	// ErrLocked says that another process has the folder open.
-	ErrLocked = errors.New("the folder is in use by another process")
-	// ErrVersion says that the folder is of another program or a later version.
-	ErrVersion = errors.New("unknown format of the folder")
+	// ErrLocked says that another process has the data directory open.
+	ErrLocked = errors.New("the data directory is in use by another process")
+	// ErrVersion says that the data directory is of another program or a later version.
+	ErrVersion = errors.New("unknown format of the data directory")
 	// ErrCorrupt says that a file is damaged.
 	ErrCorrupt = errors.New("damaged file")
 	// ErrNoSpace says that there is too little free space on the disk.
@@ -44,18 +44,19 @@ func diskError(err error) error {
 	return err
 }
 
-// failure is the first error of the disk, after which nothing is promised any more.
+// failure is the first error of the disk, after which nothing is promised any
+// more: the store is fail-stop.
 type failure struct {
-	err      atomic.Pointer[error]
-	happened chan struct{} // closed once there is one
-	notify   func(error)
-	armed    atomic.Bool
-	once     sync.Once     // of notify
-	told     chan struct{} // closed when notify has returned
+	err           atomic.Pointer[error]
+	happened      chan struct{} // closed once there is one
+	notify        func(error)
+	reportEnabled atomic.Bool
+	once          sync.Once     // of notify
+	reported      chan struct{} // closed when notify has returned
 }
 
 func newFailure(notify func(error)) *failure {
-	return &failure{happened: make(chan struct{}), told: make(chan struct{}), notify: notify}
+	return &failure{happened: make(chan struct{}), reported: make(chan struct{}), notify: notify}
 }
 
 // set keeps err if it is the first one, and returns the first one. The
@@ -66,14 +67,14 @@ func (f *failure) set(err error) error {
 	}
 	if f.err.CompareAndSwap(nil, &err) {
 		close(f.happened)
-		f.tell()
+		f.report()
 	}
 	return f.get()
 }
 
-// unless runs do, which may wait for a write of Pebble's. It does not wait for
+// runUntilFailure runs do, which may wait for a write of Pebble's. It does not wait for
 // do any longer once a write has failed, and returns that failure.
-func (f *failure) unless(do func() error) error {
+func (f *failure) runUntilFailure(do func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- do() }()
 	select {
@@ -88,31 +89,31 @@ func (f *failure) unless(do func() error) error {
 	}
 }
 
-// arm has the failure notified from now on: while Open runs, its error says all.
-func (f *failure) arm() {
-	f.armed.Store(true)
+// enableReport has the failure reported from now on: while Open runs, its error says all.
+func (f *failure) enableReport() {
+	f.reportEnabled.Store(true)
 	if f.get() != nil {
-		f.tell()
+		f.report()
 	}
 }
 
-func (f *failure) tell() {
-	if f.armed.Load() {
+func (f *failure) report() {
+	if f.reportEnabled.Load() {
 		f.once.Do(func() {
 			go func() {
 				f.notify(f.get())
-				close(f.told)
+				close(f.reported)
 			}()
 		})
 	}
 }
 
-// hold keeps the error of a call back until the notification has returned: one
+// delayUntilReported keeps the error of a call back until the notification has returned: one
 // that ends the process is the only thing heard of a failure then, and not the
 // complaint of each request that was under way.
-func (f *failure) hold(err error) error {
-	if err != nil && f.get() != nil && f.armed.Load() {
-		<-f.told
+func (f *failure) delayUntilReported(err error) error {
+	if err != nil && f.get() != nil && f.reportEnabled.Load() {
+		<-f.reported
 	}
 	return err
 }

@@ -258,7 +258,7 @@ func openAndClose(t *testing.T, fs vfs.FS) error {
 func TestFatalfDoesNotReturn(t *testing.T) {
 	told := make(chan error, 10)
 	logger := &pebbleLogger{log: testLogger(t), failure: newFailure(func(err error) { told <- err })}
-	logger.failure.arm()
+	logger.failure.enableReport()
 	returned := make(chan struct{})
 	for i := range 2 {
 		go func() {
@@ -306,15 +306,15 @@ func TestNobodyIsAnsweredBeforeFatal(t *testing.T) {
 			time.Sleep(time.Second)
 			returned.Store(true)
 		})
-		if err := f.hold(errClosed); err != errClosed {
+		if err := f.delayUntilReported(errClosed); err != errClosed {
 			t.Errorf("hold before a failure = %v, want %v at once", err, errClosed)
 		}
 		first := f.set(errors.New("while Open runs"))
-		if err := f.hold(first); err != first || returned.Load() {
+		if err := f.delayUntilReported(first); err != first || returned.Load() {
 			t.Errorf("hold while Open runs = %v, want %v at once", err, first)
 		}
-		f.arm()
-		if err := f.hold(nil); err != nil || returned.Load() {
+		f.enableReport()
+		if err := f.delayUntilReported(nil); err != nil || returned.Load() {
 			t.Errorf("hold of a success = %v, want nil at once", err)
 		}
 		if err := (failed{f, first}).Wait(); err != first || !returned.Load() {

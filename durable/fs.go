@@ -13,17 +13,17 @@ import (
 // say which manifest and which format are in use.
 const markerPrefix = "marker."
 
-// markedFS is a file system on which a marker is never seen before the file
+// markerFS is a file system on which a marker is never seen before the file
 // that it names, nor its predecessor gone before it is there itself. Pebble
-// relies on the order in which entries of a folder reach the disk, which not
+// relies on the order in which entries of a directory reach the disk, which not
 // every file system keeps.
-type markedFS struct{ vfs.FS }
+type markerFS struct{ vfs.FS }
 
 // Unwrap implements vfs.FS.
-func (m markedFS) Unwrap() vfs.FS { return m.FS }
+func (m markerFS) Unwrap() vfs.FS { return m.FS }
 
 // Create implements vfs.FS.
-func (m markedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+func (m markerFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := m.settle(name); err != nil {
 		return nil, err
 	}
@@ -31,15 +31,15 @@ func (m markedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 }
 
 // Remove implements vfs.FS.
-func (m markedFS) Remove(name string) error {
+func (m markerFS) Remove(name string) error {
 	if err := m.settle(name); err != nil {
 		return err
 	}
 	return m.FS.Remove(name)
 }
 
-// settle syncs the folder of a marker.
-func (m markedFS) settle(name string) error {
+// settle syncs the directory of a marker.
+func (m markerFS) settle(name string) error {
 	if !strings.HasPrefix(m.PathBase(name), markerPrefix) {
 		return nil
 	}
@@ -47,7 +47,7 @@ func (m markedFS) settle(name string) error {
 }
 
 // privateFS is the disk, with files that only their owner can read. The
-// folder's own mode keeps others out until a new file has its mode.
+// directory's own mode keeps others out until a new file has its mode.
 type privateFS struct{ vfs.FS }
 
 // Unwrap implements vfs.FS.

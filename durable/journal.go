@@ -81,9 +81,9 @@ func newJournal(db *pebble.DB, cfg *Config, f *failure) *journal {
 // Save implements shard.Journal.
 func (j *journal) Save(s *shard.State) shard.Write {
 	return j.add(func(b *pebble.Batch) {
-		op := b.SetDeferred(len(s.ID), recordLen(s))
+		op := b.SetDeferred(len(s.ID), valueLen(s))
 		copy(op.Key, s.ID[:])
-		appendRecord(op.Value[:0], s)
+		appendValue(op.Value[:0], s)
 	})
 }
 
@@ -118,7 +118,7 @@ func (g *group) Wait() error {
 	case <-g.written:
 	case <-f.happened:
 	}
-	return f.hold(f.get())
+	return f.delayUntilReported(f.get())
 }
 
 // Lasts implements shard.Write.
@@ -138,7 +138,7 @@ type failed struct {
 }
 
 // Wait implements shard.Write.
-func (f failed) Wait() error { return f.failure.hold(f.err) }
+func (f failed) Wait() error { return f.failure.delayUntilReported(f.err) }
 
 // Lasts implements shard.Write.
 func (f failed) Lasts() bool { return false }
@@ -344,14 +344,14 @@ func (j *journal) tickLoop() {
 }
 
 // tick writes what has changed, deletes what has expired, and syncs the log with
-// a mark at its end.
+// a sync point at its end.
 func (j *journal) tick() {
 	j.changed.Store(false)
 	expired := j.takeExpired()
 	j.flush() // it may still have a change of one that has expired
 	j.deleteKeys(expired)
 	b := j.db.NewBatch()
-	b.LogData(appendMark(nil, j.synced.Load()), nil)
+	b.LogData(appendSyncPoint(nil, j.synced.Load()), nil)
 	j.write(b, true)
 }
 

@@ -19,7 +19,7 @@ const progressInterval = 5 * time.Second
 // are random, so the parts are of a size.
 const keyRanges = 64
 
-// loader loads the sessions of a folder.
+// loader loads the sessions of a data directory.
 type loader struct {
 	store   *Store
 	now     time.Time
@@ -40,7 +40,7 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
-	s.Restored()
+	s.sessions.Restored()
 	s.log.Info("loaded", "sessions", l.loaded.Load(), "expired", l.expired.Load(), "seconds", seconds(l.now))
 	return nil
 }
@@ -124,15 +124,15 @@ func (l *loader) loadRange(d *decoder, bounds *pebble.IterOptions) error {
 func (l *loader) restore(d *decoder, key, value []byte) error {
 	state, err := d.decode(key, value)
 	if err != nil {
-		return fmt.Errorf("%w in %s: %w", ErrCorrupt, l.store.folder.dir, err)
+		return fmt.Errorf("%w in %s: %w", ErrCorrupt, l.store.dataDir.path, err)
 	}
 	if !state.Expires.After(l.now) {
 		l.store.journal.Expired(token.ID(key))
 		l.expired.Add(1)
 		return nil
 	}
-	if err := l.store.Restore(state); err != nil {
-		return fmt.Errorf("folder %s has more sessions than the limits allow: %w", l.store.folder.dir, err)
+	if err := l.store.sessions.Restore(state); err != nil {
+		return fmt.Errorf("data directory %s has more sessions than the limits allow: %w", l.store.dataDir.path, err)
 	}
 	l.loaded.Add(1)
 	return nil

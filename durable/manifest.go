@@ -12,10 +12,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/record"
 )
 
-// checkFiles refuses a folder with damage that Pebble would take for the traces
+// checkFiles refuses a data directory with damage that Pebble would take for the traces
 // of a crash.
-func (f *folder) checkFiles() error {
-	desc, err := pebble.Peek(f.dir, f.fs)
+func (d *dataDir) checkFiles() error {
+	desc, err := pebble.Peek(d.path, d.fs)
 	var fault *fs.PathError
 	switch {
 	case errors.As(err, &fault):
@@ -23,24 +23,24 @@ func (f *folder) checkFiles() error {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrVersion, err)
 	case !desc.Exists:
-		return f.checkNoData()
+		return d.checkNoData()
 	}
-	if err := f.checkManifest(f.fs.PathBase(desc.ManifestFilename)); err != nil {
+	if err := d.checkManifest(d.fs.PathBase(desc.ManifestFilename)); err != nil {
 		return err
 	}
-	return f.checkLog()
+	return d.checkLog()
 }
 
-// checkNoData refuses a folder that has data, but no manifest that is in use:
+// checkNoData refuses a data directory that has data, but no manifest that is in use:
 // Pebble would take it for a new one.
-func (f *folder) checkNoData() error {
-	names, err := f.fs.List(f.dir)
+func (d *dataDir) checkNoData() error {
+	names, err := d.fs.List(d.path)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
 		if strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".log") || name == openedFile {
-			return fmt.Errorf("%w %s: there is data, but no %smanifest", ErrCorrupt, f.dir, markerPrefix)
+			return fmt.Errorf("%w %s: there is data, but no %smanifest", ErrCorrupt, d.path, markerPrefix)
 		}
 	}
 	return nil
@@ -51,16 +51,16 @@ func (f *folder) checkNoData() error {
 //
 // Each record is synced before the next one is written, so only the last one
 // can be torn, and what is not there of it are whole sectors.
-func (f *folder) checkManifest(name string) error {
-	data, err := f.read(name)
+func (d *dataDir) checkManifest(name string) error {
+	data, err := d.read(name)
 	if err != nil {
-		return fmt.Errorf("%w %s: %w", ErrCorrupt, f.path(name), err)
+		return fmt.Errorf("%w %s: %w", ErrCorrupt, d.file(name), err)
 	}
 	good := readableManifest(data)
 	if good == len(data) || isTorn(data, good) {
 		return nil
 	}
-	return fmt.Errorf("%w %s: it can't be read from byte %d on", ErrCorrupt, f.path(name), good)
+	return fmt.Errorf("%w %s: it can't be read from byte %d on", ErrCorrupt, d.file(name), good)
 }
 
 // readableManifest returns the length of the part that can be read.
@@ -81,18 +81,18 @@ func readableManifest(data []byte) (good int) {
 	}
 }
 
-// checkOptions refuses a folder whose file of options Pebble would refuse: its
+// checkOptions refuses a data directory whose file of options Pebble would refuse: its
 // own error does not name it.
-func (f *folder) checkOptions(o *pebble.Options) error {
-	desc, err := pebble.Peek(f.dir, f.fs)
+func (d *dataDir) checkOptions(o *pebble.Options) error {
+	desc, err := pebble.Peek(d.path, d.fs)
 	if err != nil || desc.OptionsFilename == "" {
 		return err
 	}
-	data, err := f.read(f.fs.PathBase(desc.OptionsFilename))
+	data, err := d.read(d.fs.PathBase(desc.OptionsFilename))
 	if err != nil {
 		return err
 	}
-	if err := o.CheckCompatibility(f.dir, string(data)); err != nil {
+	if err := o.CheckCompatibility(d.path, string(data)); err != nil {
 		return fmt.Errorf("%w %s: %w", ErrCorrupt, desc.OptionsFilename, err)
 	}
 	return nil

@@ -22,11 +22,11 @@ const memTables = 2
 // overwritten again and again, none of them read before the next start.
 func (s *Store) options(cfg *Config) *pebble.Options {
 	o := &pebble.Options{
-		FS:            failFS{s.logFS(cfg), s.failure},
-		Lock:          s.folder.lock,
+		FS:            failStopFS{s.logFS(cfg), s.failure},
+		Lock:          s.dataDir.lock,
 		Logger:        &pebbleLogger{log: s.log, failure: s.failure},
 		EventListener: s.events(),
-		// Without it a new folder gets the oldest format, whose log can't tell
+		// Without it a new data directory gets the oldest format, whose log can't tell
 		// damage from a torn end.
 		FormatMajorVersion: pebble.FormatNewest,
 
@@ -77,9 +77,9 @@ func (s *Store) options(cfg *Config) *pebble.Options {
 // gained by zeros ahead.
 func (s *Store) logFS(cfg *Config) vfs.FS {
 	if cfg.Fsync == EverySecond {
-		return s.folder.fs
+		return s.dataDir.fs
 	}
-	return newAheadFS(s.folder.fs, cfg.MemTableBytes)
+	return newZeroFillFS(s.dataDir.fs, cfg.MemTableBytes)
 }
 
 // level returns the options of a level. There are no filters, since no key is
@@ -108,7 +108,7 @@ func (s *Store) openError(err error) error {
 		err = fmt.Errorf("%w (%s)", err, details)
 	}
 	if pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist) || crdb.Is(err, pebble.ErrDBNotPristine) {
-		return fmt.Errorf("%w in %s: %w", ErrCorrupt, s.folder.dir, err)
+		return fmt.Errorf("%w in %s: %w", ErrCorrupt, s.dataDir.path, err)
 	}
-	return fmt.Errorf("folder %s: %w", s.folder.dir, err)
+	return fmt.Errorf("data directory %s: %w", s.dataDir.path, err)
 }

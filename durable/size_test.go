@@ -48,10 +48,10 @@ func TestDiskStaysSmall(t *testing.T) {
 		}
 		tokens[i] = mustExchange(t, s, tokens[i], "")
 		if n%1000 == 0 {
-			most = max(most, s.DiskBytes())
+			most = max(most, s.Stats().Disk.Bytes)
 		}
 	}
-	t.Logf("%d bytes on disk at most, %d at the end, the limit is %d", most, s.DiskBytes(), limit)
+	t.Logf("%d bytes on disk at most, %d at the end, the limit is %d", most, s.Stats().Disk.Bytes, limit)
 	if most > limit {
 		t.Errorf("there are up to %d bytes on disk, want %d at most", most, limit)
 	}

@@ -21,7 +21,7 @@ func TestAhead(t *testing.T) {
 	}
 	for _, tt := range tests {
 		mem := vfs.NewMem()
-		fs := newAheadFS(mem, 4*aheadPart)
+		fs := newZeroFillFS(mem, 4*zeroFillParts)
 		file := createOrReuse(t, fs, tt.name, tt.reused)
 		for i, p := range tt.writes {
 			if n, err := file.Write([]byte(p)); n != len(p) || err != nil {
@@ -36,7 +36,7 @@ func TestAhead(t *testing.T) {
 }
 
 // createOrReuse creates a file, or one that takes the place of another.
-func createOrReuse(t *testing.T, fs aheadFS, name, reused string) vfs.File {
+func createOrReuse(t *testing.T, fs zeroFillFS, name, reused string) vfs.File {
 	t.Helper()
 	const old = "old.log"
 	file, err := fs.Create(name, vfs.WriteCategoryUnspecified)
@@ -82,7 +82,7 @@ func TestLogsGrowAhead(t *testing.T) {
 	for _, fsync := range []Fsync{Always, EverySecond} {
 		d := newDamaged(t, fsync, false)
 		name := d.lastLog(t)
-		step, size := int(d.cfg.MemTableBytes)/aheadPart, len(d.read(t, name))
+		step, size := int(d.cfg.MemTableBytes)/zeroFillParts, len(d.read(t, name))
 		if got, want := size%step == 0, fsync == Always; got != want || size == 0 {
 			t.Errorf("%v: %s has %d bytes, which is in steps of %d: %v, want %v", fsync, name, size, step, got, want)
 		}
@@ -101,7 +101,7 @@ func (p *preallocated) Preallocate(int64, int64) error { p.n++; return nil }
 // changed by each sync.
 func TestLogsAreNotPreallocated(t *testing.T) {
 	var p preallocated
-	if err := (&aheadFile{File: &p}).Preallocate(0, 1); p.n != 0 || err != nil {
+	if err := (&zeroFillFile{File: &p}).Preallocate(0, 1); p.n != 0 || err != nil {
 		t.Errorf("Preallocate = error %v, with %d calls to the disk, want none", err, p.n)
 	}
 }

@@ -11,27 +11,28 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// failFS is a file system that reports its first failed write, and does not
-// tell Pebble of it: some of what Pebble does then ends the process at once,
-// with a trace of its own. The goroutine that wrote stays where it is for ever.
+// failStopFS is a file system that makes the store fail-stop: it reports its first
+// failed write, and does not tell Pebble of it: some of what Pebble does then ends
+// the process at once, with a trace of its own. The goroutine that wrote stays
+// where it is for ever.
 //
 // The log is an exception: those who wait for its sync are to be told.
-type failFS struct {
+type failStopFS struct {
 	vfs.FS
 	failure *failure
 }
 
 // Unwrap implements vfs.FS.
-func (f failFS) Unwrap() vfs.FS { return f.FS }
+func (f failStopFS) Unwrap() vfs.FS { return f.FS }
 
 // Create implements vfs.FS.
-func (f failFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+func (f failStopFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	file, err := f.FS.Create(name, category)
 	return f.opened("creating", name, file, err)
 }
 
 // OpenReadWrite implements vfs.FS.
-func (f failFS) OpenReadWrite(
+func (f failStopFS) OpenReadWrite(
 	name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption,
 ) (vfs.File, error) {
 	file, err := f.FS.OpenReadWrite(name, category, opts...)
@@ -39,39 +40,39 @@ func (f failFS) OpenReadWrite(
 }
 
 // ReuseForWrite implements vfs.FS.
-func (f failFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+func (f failStopFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	file, err := f.FS.ReuseForWrite(old, name, category)
 	return f.opened("reusing", name, file, err)
 }
 
 // OpenDir implements vfs.FS.
-func (f failFS) OpenDir(name string) (vfs.File, error) {
+func (f failStopFS) OpenDir(name string) (vfs.File, error) {
 	dir, err := f.FS.OpenDir(name)
 	return f.opened("opening", name, dir, err)
 }
 
 // Rename implements vfs.FS.
-func (f failFS) Rename(old, name string) error {
-	f.failure.end("renaming", name, f.FS.Rename(old, name))
+func (f failStopFS) Rename(old, name string) error {
+	f.failure.parkOnError("renaming", name, f.FS.Rename(old, name))
 	return nil
 }
 
 // Remove implements vfs.FS.
-func (f failFS) Remove(name string) error {
+func (f failStopFS) Remove(name string) error {
 	err := f.FS.Remove(name)
 	if !errors.Is(err, fs.ErrNotExist) {
-		f.failure.end("removing", name, err)
+		f.failure.parkOnError("removing", name, err)
 	}
 	return err
 }
 
-func (f failFS) opened(doing, name string, file vfs.File, err error) (vfs.File, error) {
-	f.failure.end(doing, name, err)
-	return &failFile{File: file, name: name, isLog: filepath.Ext(name) == ".log", failure: f.failure}, nil
+func (f failStopFS) opened(doing, name string, file vfs.File, err error) (vfs.File, error) {
+	f.failure.parkOnError(doing, name, err)
+	return &failStopFile{File: file, name: name, isLog: filepath.Ext(name) == ".log", failure: f.failure}, nil
 }
 
-// failFile is a file of a failFS.
-type failFile struct {
+// failStopFile is a file of a failStopFS.
+type failStopFile struct {
 	vfs.File
 	name    string
 	isLog   bool
@@ -80,52 +81,52 @@ type failFile struct {
 }
 
 // Write implements vfs.File.
-func (f *failFile) Write(p []byte) (int, error) {
+func (f *failStopFile) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p)
 	return n, f.check("writing", err)
 }
 
 // WriteAt implements vfs.File.
-func (f *failFile) WriteAt(p []byte, off int64) (int, error) {
+func (f *failStopFile) WriteAt(p []byte, off int64) (int, error) {
 	n, err := f.File.WriteAt(p, off)
 	return n, f.check("writing", err)
 }
 
 // Sync implements vfs.File.
-func (f *failFile) Sync() error { return f.check("syncing", f.File.Sync()) }
+func (f *failStopFile) Sync() error { return f.check("syncing", f.File.Sync()) }
 
 // SyncData implements vfs.File.
-func (f *failFile) SyncData() error { return f.check("syncing", f.File.SyncData()) }
+func (f *failStopFile) SyncData() error { return f.check("syncing", f.File.SyncData()) }
 
 // SyncTo implements vfs.File.
-func (f *failFile) SyncTo(length int64) (bool, error) {
+func (f *failStopFile) SyncTo(length int64) (bool, error) {
 	all, err := f.File.SyncTo(length)
 	return all, f.check("syncing", err)
 }
 
 // Close implements vfs.File. With a log that has failed it is where Pebble is
 // stopped, before it opens the next one.
-func (f *failFile) Close() error {
+func (f *failStopFile) Close() error {
 	if f.failed.Load() {
 		select {}
 	}
-	f.failure.end("closing", f.name, f.File.Close())
+	f.failure.parkOnError("closing", f.name, f.File.Close())
 	return nil
 }
 
-func (f *failFile) check(doing string, err error) error {
+func (f *failStopFile) check(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
 	if !f.isLog {
-		f.failure.end(doing, f.name, err)
+		f.failure.parkOnError(doing, f.name, err)
 	}
 	f.failed.Store(true)
 	return f.failure.set(describe(doing, f.name, err))
 }
 
-// end keeps an error, if it is one, and then never returns.
-func (f *failure) end(doing, name string, err error) {
+// parkOnError keeps an error, if it is one, and parks the goroutine for ever.
+func (f *failure) parkOnError(doing, name string, err error) {
 	if err != nil {
 		f.set(describe(doing, name, err))
 		select {}

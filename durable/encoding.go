@@ -12,7 +12,7 @@ import (
 
 // A session's key is its id. Its value is
 //
-//	byte     recordVersion
+//	byte     valueVersion
 //	byte     which of the optional fields follow
 //	         digest, token.DigestLen bytes
 //	         deadline, a time
@@ -22,17 +22,17 @@ import (
 // Numbers are little-endian, times and durations in nanoseconds, times since 1970.
 // There is no checksum: Pebble has one for each record of its log and each
 // block of its tables.
-const recordVersion = 1
+const valueVersion = 1
 
 // Flags of the optional fields.
 const (
-	hasSubject  = 1 << iota // a shard.Subject
-	hasLifetime             // a duration
-	hasUntil                // a time
-	hasCreated              // a time
-	hasSpent                // a byte, their number, up to token.GraceDepth, and the times
+	hasSubject          = 1 << iota // a shard.Subject
+	hasLifetime                     // a duration
+	hasAbsoluteDeadline             // a time
+	hasCreated                      // a time
+	hasSpent                        // a byte, their number, up to token.GraceDepth, and the times
 
-	allFlags = hasSubject | hasLifetime | hasUntil | hasCreated | hasSpent
+	allFlags = hasSubject | hasLifetime | hasAbsoluteDeadline | hasCreated | hasSpent
 )
 
 // timeLen is the length of a time or a duration.
@@ -49,8 +49,8 @@ func flagsOf(s *shard.State) (flags byte) {
 	if s.Lifetime != 0 {
 		flags |= hasLifetime
 	}
-	if !s.Until.IsZero() {
-		flags |= hasUntil
+	if !s.AbsoluteDeadline.IsZero() {
+		flags |= hasAbsoluteDeadline
 	}
 	if !s.Created.IsZero() {
 		flags |= hasCreated
@@ -61,13 +61,13 @@ func flagsOf(s *shard.State) (flags byte) {
 	return flags
 }
 
-// recordLen returns how many bytes appendRecord appends.
-func recordLen(s *shard.State) int {
+// valueLen returns how many bytes appendValue appends.
+func valueLen(s *shard.State) int {
 	flags, n := flagsOf(s), fixedLen+len(s.Meta)
 	if flags&hasSubject != 0 {
 		n += len(s.Subject)
 	}
-	for _, flag := range []byte{hasLifetime, hasUntil, hasCreated} {
+	for _, flag := range []byte{hasLifetime, hasAbsoluteDeadline, hasCreated} {
 		if flags&flag != 0 {
 			n += timeLen
 		}
@@ -78,10 +78,10 @@ func recordLen(s *shard.State) int {
 	return n
 }
 
-// appendRecord appends a session's value to dst.
-func appendRecord(dst []byte, s *shard.State) []byte {
+// appendValue appends a session's value to dst.
+func appendValue(dst []byte, s *shard.State) []byte {
 	flags := flagsOf(s)
-	dst = append(dst, recordVersion, flags)
+	dst = append(dst, valueVersion, flags)
 	dst = append(dst, s.Digest[:]...)
 	dst = appendTime(dst, s.Expires)
 	if flags&hasSubject != 0 {
@@ -90,8 +90,8 @@ func appendRecord(dst []byte, s *shard.State) []byte {
 	if flags&hasLifetime != 0 {
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(s.Lifetime))
 	}
-	if flags&hasUntil != 0 {
-		dst = appendTime(dst, s.Until)
+	if flags&hasAbsoluteDeadline != 0 {
+		dst = appendTime(dst, s.AbsoluteDeadline)
 	}
 	if flags&hasCreated != 0 {
 		dst = appendTime(dst, s.Created)
@@ -109,7 +109,7 @@ func appendTime(dst []byte, t time.Time) []byte {
 	return binary.LittleEndian.AppendUint64(dst, uint64(t.UnixNano()))
 }
 
-// decoder decodes records. It is reused to save allocations.
+// decoder decodes values. It is reused to save allocations.
 type decoder struct {
 	state   shard.State
 	scanner metadata.Scanner
@@ -121,18 +121,18 @@ type decoder struct {
 // Errors of decode.
 var (
 	errKey     = errors.New("a key is no session's id")
-	errVersion = errors.New("a record has an unknown version")
-	errFields  = errors.New("a record's fields are no session's")
-	errMeta    = errors.New("a record's metadata is no compact JSON object")
+	errVersion = errors.New("a value has an unknown version")
+	errFields  = errors.New("a value's fields are no session's")
+	errMeta    = errors.New("a value's metadata is no compact JSON object")
 )
 
 // decode decodes a session, which is valid until the next call. It accepts what
-// appendRecord may have appended and nothing else.
+// appendValue may have appended and nothing else.
 func (d *decoder) decode(key, value []byte) (*shard.State, error) {
 	if len(key) != len(d.state.ID) {
 		return nil, errKey
 	}
-	if len(value) == 0 || value[0] != recordVersion {
+	if len(value) == 0 || value[0] != valueVersion {
 		return nil, errVersion
 	}
 	d.rest, d.short = value[1:], false
@@ -156,8 +156,8 @@ func (d *decoder) fields() {
 	if flags&hasLifetime != 0 {
 		s.Lifetime = time.Duration(d.number())
 	}
-	if flags&hasUntil != 0 {
-		s.Until = d.time()
+	if flags&hasAbsoluteDeadline != 0 {
+		s.AbsoluteDeadline = d.time()
 	}
 	if flags&hasCreated != 0 {
 		s.Created = d.time()

@@ -19,11 +19,11 @@ var states = map[string]shard.State{
 	},
 	"subject":  {Subject: shard.NewSubject([]byte("bob")), Created: time.Unix(5, 0), Meta: []byte(`{}`)},
 	"lifetime": {Lifetime: 30 * time.Minute, Created: time.Unix(5, 0), Meta: []byte(`{}`)},
-	"until":    {Until: time.Unix(6, 7), Created: time.Unix(5, 0), Meta: []byte(`{}`)},
+	"until":    {AbsoluteDeadline: time.Unix(6, 7), Created: time.Unix(5, 0), Meta: []byte(`{}`)},
 	"spent":    {Spent: []time.Time{time.Unix(1, 0)}, Meta: []byte(`{}`)},
 	"all": {
 		ID: token.ID{7: 1}, Digest: token.Digest{1}, Expires: time.Unix(-1, 5),
-		Subject: shard.Subject{15: 9}, Lifetime: 1, Until: time.Unix(1, 1), Created: time.Unix(-3, 1),
+		Subject: shard.Subject{15: 9}, Lifetime: 1, AbsoluteDeadline: time.Unix(1, 1), Created: time.Unix(-3, 1),
 		Spent: make([]time.Time, token.GraceDepth), Meta: []byte(`{"a":""}`),
 	},
 }
@@ -48,11 +48,11 @@ func TestRecord(t *testing.T) {
 	var d decoder
 	for name, s := range states {
 		t.Run(name, func(t *testing.T) {
-			record := appendRecord([]byte("before"), &s)[len("before"):]
-			if got, want := len(record), recordLen(&s); got != want {
-				t.Errorf("the record has %d bytes, recordLen = %d", got, want)
+			value := appendValue([]byte("before"), &s)[len("before"):]
+			if got, want := len(value), valueLen(&s); got != want {
+				t.Errorf("the value has %d bytes, valueLen = %d", got, want)
 			}
-			got, err := d.decode(s.ID[:], record)
+			got, err := d.decode(s.ID[:], value)
 			if err != nil {
 				t.Fatalf("decode = error %v", err)
 			}
@@ -68,34 +68,34 @@ func TestRecord(t *testing.T) {
 
 func TestDecodeRefuses(t *testing.T) {
 	all, key := states["all"], make([]byte, 8)
-	record := appendRecord(nil, &all)
+	value := appendValue(nil, &all)
 	with := func(at int, b byte) []byte {
-		changed := bytes.Clone(record)
+		changed := bytes.Clone(value)
 		changed[at] = b
 		return changed
 	}
-	spentAt := len(record) - len(all.Meta) - 1 - 8*token.GraceDepth
+	spentAt := len(value) - len(all.Meta) - 1 - 8*token.GraceDepth
 	tests := []struct {
 		name       string
 		key, value []byte
 		want       error
 	}{
-		{"empty key", nil, record, errKey},
-		{"long key", make([]byte, 9), record, errKey},
+		{"empty key", nil, value, errKey},
+		{"long key", make([]byte, 9), value, errKey},
 		{"empty", key, nil, errVersion},
-		{"later version", key, with(0, recordVersion+1), errVersion},
+		{"later version", key, with(0, valueVersion+1), errVersion},
 		{"unknown flag", key, with(1, 0x3f), errFields},
-		{"version alone", key, record[:1], errFields},
-		{"no digest", key, record[:2], errFields},
-		{"no deadline", key, record[:18], errFields},
-		{"no spent", key, record[:spentAt], errFields},
+		{"version alone", key, value[:1], errFields},
+		{"no digest", key, value[:2], errFields},
+		{"no deadline", key, value[:18], errFields},
+		{"no spent", key, value[:spentAt], errFields},
 		{"too many spent", key, with(spentAt, token.GraceDepth+1), errFields},
 		{"spent flag with none", key, with(spentAt, 0), errFields},
 		{"fewer spent", key, with(spentAt, token.GraceDepth-1), errMeta},
-		{"no metadata", key, record[:len(record)-len(all.Meta)], errMeta},
-		{"metadata cut short", key, record[:len(record)-1], errMeta},
-		{"metadata with white space", key, append(bytes.Clone(record), ' '), errMeta},
-		{"metadata no object", key, append(bytes.Clone(record[:len(record)-len(all.Meta)]), "[1]"...), errMeta},
+		{"no metadata", key, value[:len(value)-len(all.Meta)], errMeta},
+		{"metadata cut short", key, value[:len(value)-1], errMeta},
+		{"metadata with white space", key, append(bytes.Clone(value), ' '), errMeta},
+		{"metadata no object", key, append(bytes.Clone(value[:len(value)-len(all.Meta)]), "[1]"...), errMeta},
 	}
 	var d decoder
 	for _, test := range tests {
@@ -105,12 +105,12 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// FuzzDecode: what decode accepts is what appendRecord makes of it.
+// FuzzDecode: what decode accepts is what appendValue makes of it.
 func FuzzDecode(f *testing.F) {
 	for _, s := range states {
-		record := appendRecord(nil, &s)
-		f.Add(s.ID[:], record)
-		f.Add(s.ID[:], record[:len(record)/2])
+		value := appendValue(nil, &s)
+		f.Add(s.ID[:], value)
+		f.Add(s.ID[:], value[:len(value)/2])
 	}
 	var d decoder
 	f.Fuzz(func(t *testing.T, key, value []byte) {
@@ -122,15 +122,15 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again := appendRecord(nil, s); !bytes.Equal(again, value) || len(again) != recordLen(s) {
-			t.Fatalf("decode(%x) is a session with the record %x, recordLen %d", value, again, recordLen(s))
+		if again := appendValue(nil, s); !bytes.Equal(again, value) || len(again) != valueLen(s) {
+			t.Fatalf("decode(%x) is a session with the value %x, valueLen %d", value, again, valueLen(s))
 		}
 	})
 }
 
 func TestRecordAllocatesNothing(t *testing.T) {
-	s, record := states["all"], make([]byte, 0, 1000)
-	if got := testing.AllocsPerRun(100, func() { appendRecord(record, &s); recordLen(&s) }); got != 0 {
-		t.Errorf("appendRecord allocates %v times, want 0", got)
+	s, value := states["all"], make([]byte, 0, 1000)
+	if got := testing.AllocsPerRun(100, func() { appendValue(value, &s); valueLen(&s) }); got != 0 {
+		t.Errorf("appendValue allocates %v times, want 0", got)
 	}
 }
