@@ -61,7 +61,7 @@ func (d *dump) wait(ctx context.Context) error {
 	}
 }
 
-func (s *Server) startDump(ctx *fasthttp.RequestCtx) error {
+func (s *Server) handleDump(ctx *fasthttp.RequestCtx) error {
 	s.dump.start(s.writeDump)
 	ctx.SetStatusCode(fasthttp.StatusAccepted)
 	return nil
@@ -70,8 +70,8 @@ func (s *Server) startDump(ctx *fasthttp.RequestCtx) error {
 // writeDump writes a record for each session, and one that closes the list.
 func (s *Server) writeDump(ctx context.Context) {
 	defer func() {
-		if defect := recover(); defect != nil {
-			s.log.Error("defect", "panic", fmt.Sprint(defect), "stack", stack())
+		if p := recover(); p != nil {
+			s.log.Error("recovered panic", "panic", fmt.Sprint(p), "stack", stack())
 		}
 	}()
 	n := 0

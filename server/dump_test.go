@@ -183,7 +183,7 @@ func TestDumpThatFails(t *testing.T) {
 				yield(token.Session{}, errors.New("engine is away"))
 			}
 		},
-		"msg=defect panic=\"a defect\"": func(func(token.Session, error) bool) { panic("a defect") },
+		"msg=\"recovered panic\" panic=\"a panic\"": func(func(token.Session, error) bool) { panic("a panic") },
 	}
 	for want, failure := range failures {
 		var log logBuffer

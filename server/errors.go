@@ -22,7 +22,7 @@ var (
 	errMediaType        = errors.New("server: unsupported media type")
 	errInvalidRequest   = errors.New("server: invalid request")
 	errDraining         = errors.New("server: draining")
-	errDefect           = errors.New("server: defect")
+	errInternal         = errors.New("server: internal error")
 )
 
 // answer is what a client gets for an error.
@@ -48,7 +48,7 @@ var answers = []answer{
 	failure(errHeadersTooLarge, 431, "HeadersTooLarge", "The request line and headers are larger than this server reads."),
 	failure(errTimeout, 408, "RequestTimeout", "The request did not arrive in time."),
 	failure(errDraining, 503, "Draining", "The server is about to stop."),
-	failure(errDefect, 500, "InternalServerError", "The server has a defect; its log tells more."),
+	failure(errInternal, 500, "InternalServerError", "The server has a defect; its log tells more."),
 }
 
 // unavailable is the answer to all other errors: they are the store's.

@@ -120,7 +120,7 @@ func TestAnswerTo(t *testing.T) {
 		{errMediaType, 415, "UnsupportedMediaType"},
 		{errInvalidRequest, 422, "InvalidRequest"},
 		{errHeadersTooLarge, 431, "HeadersTooLarge"},
-		{errDefect, 500, "InternalServerError"},
+		{errInternal, 500, "InternalServerError"},
 		{errDraining, 503, "Draining"},
 		{token.ErrFull, 507, "StoreFull"},
 		{errors.New("anything else"), 503, "StoreUnavailable"},

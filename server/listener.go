@@ -2,12 +2,9 @@ package server
 
 import (
 	"errors"
-	"io"
 	"net"
 	"syscall"
 	"time"
-
-	"github.com/valyala/fasthttp"
 )
 
 // listener makes conns.
@@ -47,29 +44,4 @@ const (
 func isShortage(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) ||
 		errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
-}
-
-// What a client may still send, and for how long, after it was refused.
-const (
-	lingerBytes = 1 << 20
-	lingerTime  = time.Second
-)
-
-// lingerAfter lets the connection of a refused request linger. Closed with
-// unread input, a socket resets the connection, and the client might lose the
-// answer that tells why.
-func lingerAfter(ctx *fasthttp.RequestCtx) {
-	if c, ok := ctx.Conn().(*conn); ok {
-		c.linger.Store(true)
-	}
-}
-
-// Close closes the connection.
-func (c *conn) Close() error {
-	c.reaper.remove(c)
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.linger.Load() && half.CloseWrite() == nil {
-		c.SetReadDeadline(time.Now().Add(lingerTime))
-		io.CopyN(io.Discard, c.Conn, lingerBytes)
-	}
-	return c.Conn.Close()
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -96,70 +95,4 @@ func (r *reaper) stateChanged(nc net.Conn, state fasthttp.ConnState) {
 	case fasthttp.StateIdle:
 		c.allow(r.idle)
 	}
-}
-
-// conn is a connection that the reaper watches, and that can be closed such
-// that its last answer arrives.
-type conn struct {
-	net.Conn
-	reaper  *reaper
-	due     atomic.Int64 // when the present step has to be done, or unwatched or expired
-	writing atomic.Bool
-	linger  atomic.Bool // set by the connection's goroutine; Shutdown may close it too
-}
-
-// What a connection's due may be beside a time.
-const (
-	unwatched = math.MaxInt64 - iota // its request is being answered, which takes what it takes
-	expired                          // its time was over: it has to be closed
-)
-
-// allow gives the connection d for its next step. The time of the last tick may
-// be a tick ago.
-func (c *conn) allow(d time.Duration) {
-	c.setDue(c.reaper.now.Load() + int64(d+c.reaper.tick))
-}
-
-// setDue sets due and returns whether the time was over before. That stays so:
-// a deadline in the past is set.
-func (c *conn) setDue(due int64) (wasExpired bool) {
-	if c.due.Swap(due) != expired {
-		return false
-	}
-	c.due.Store(expired)
-	return true
-}
-
-// expire ends the read or write that takes too long. A request that was not
-// read in time can still be answered.
-//
-// What is being done is looked at before due: a step that begins in between
-// changes due, and the claim fails.
-func (c *conn) expire(now int64) {
-	writing, due := c.writing.Load(), c.due.Load()
-	if due >= now || !c.due.CompareAndSwap(due, expired) {
-		return
-	}
-	past := time.Unix(1, 0)
-	if writing {
-		c.SetWriteDeadline(past)
-	} else {
-		c.SetReadDeadline(past)
-	}
-}
-
-// requestRead tells that a request was read and is about to be answered. If
-// its time was over by then, the connection can't serve another one.
-func requestRead(ctx *fasthttp.RequestCtx) {
-	if c, ok := ctx.Conn().(*conn); ok && c.setDue(unwatched) {
-		ctx.SetConnectionClose()
-	}
-}
-
-// Write writes an answer, or what was gathered of several.
-func (c *conn) Write(b []byte) (int, error) {
-	c.allow(c.reaper.answer)
-	c.writing.Store(true)
-	defer c.writing.Store(false)
-	return c.Conn.Write(b)
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// request is what the body of a request says. It refers to the request's body,
-// and its fields are JSON texts, compact, or nil if they were not given.
+// request is what the body of a request says. Its fields are JSON texts, compact,
+// or nil if they were not given. They borrow the request's body, so that they are
+// valid until the handler returns.
 type request struct {
 	scanner metadata.Scanner
 	token   []byte
@@ -111,27 +112,20 @@ func (r *request) parseNew() (n token.NewSession, err error) {
 	return n, err
 }
 
-// maxSubject is the greatest length of a subject in bytes; the least is 1.
-const maxSubject = 256
-
 // parseSubject returns the subject that was given.
 func (r *request) parseSubject() ([]byte, error) {
 	if r.subject == nil || r.subject[0] != '"' {
 		return nil, errInvalidRequest
 	}
 	subject := metadata.Unquote(r.subject)
-	if len(subject) == 0 || len(subject) > maxSubject {
+	if len(subject) == 0 || len(subject) > token.MaxSubject {
 		return nil, errInvalidRequest
 	}
 	return subject, nil
 }
 
-// What a session's own lifetime may be, and how long its text.
-const (
-	minLifetime     = 30 * time.Minute
-	maxLifetime     = 96 * time.Hour
-	maxLifetimeText = 64 // bytes, after unescaping
-)
+// maxLifetimeText is how long the text of a lifetime may be, in bytes after unescaping.
+const maxLifetimeText = 64
 
 // parseLifetime returns the lifetime that was given, a duration as on the
 // command line.
@@ -144,7 +138,7 @@ func (r *request) parseLifetime() (time.Duration, error) {
 		return 0, errInvalidRequest
 	}
 	d, err := duration.Parse(string(text))
-	if err != nil || d < minLifetime || maxLifetime < d {
+	if err != nil || d < token.MinLifetime || token.MaxLifetime < d {
 		return 0, errInvalidRequest
 	}
 	return d, nil

@@ -2,9 +2,7 @@ package server
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/fasthttp/router"
 	"github.com/goccy/go-json"
@@ -21,19 +19,19 @@ type route struct {
 
 func (s *Server) routes(dump bool) []route {
 	routes := []route{
-		{"POST", "/token", s.create},
-		{"PUT", "/token", s.exchange},
-		{"DELETE", "/token", s.delete},
-		{"POST", "/token/validate", s.validate},
-		{"DELETE", "/subject", s.endSubject},
-		{"POST", "/subject/sessions", s.listSubject},
-		{"GET", "/healthz", s.healthy},
-		{"HEAD", "/healthz", s.healthy},
-		{"GET", "/readyz", s.ready},
-		{"HEAD", "/readyz", s.ready},
+		{"POST", "/token", s.handleCreate},
+		{"PUT", "/token", s.handleExchange},
+		{"DELETE", "/token", s.handleDelete},
+		{"POST", "/token/validate", s.handleValidate},
+		{"DELETE", "/subject", s.handleEndSubject},
+		{"POST", "/subject/sessions", s.handleListSubject},
+		{"GET", "/healthz", s.handleHealth},
+		{"HEAD", "/healthz", s.handleHealth},
+		{"GET", "/readyz", s.handleReady},
+		{"HEAD", "/readyz", s.handleReady},
 	}
 	if dump {
-		routes = append(routes, route{"HEAD", "/dump", s.startDump})
+		routes = append(routes, route{"HEAD", "/dump", s.handleDump})
 	}
 	return routes
 }
@@ -45,8 +43,8 @@ func (s *Server) addRoutes(dump bool) {
 	r.RedirectTrailingSlash = false
 	r.RedirectFixedPath = false
 	r.HandleOPTIONS = false
-	r.NotFound = s.answering(notFound)
-	r.MethodNotAllowed = s.answering(s.methodNotAllowed)
+	r.NotFound = s.answering(handleNotFound)
+	r.MethodNotAllowed = s.answering(s.handleMethodNotAllowed)
 	s.allow = make(map[string]string)
 	for _, route := range s.routes(dump) {
 		r.Handle(route.method, route.path, s.answering(route.handle))
@@ -64,9 +62,9 @@ func (s *Server) answering(h handler) fasthttp.RequestHandler {
 	}
 }
 
-func notFound(*fasthttp.RequestCtx) error { return errNotFound }
+func handleNotFound(*fasthttp.RequestCtx) error { return errNotFound }
 
-func (s *Server) methodNotAllowed(ctx *fasthttp.RequestCtx) error {
+func (s *Server) handleMethodNotAllowed(ctx *fasthttp.RequestCtx) error {
 	allow, ok := s.allow[string(ctx.Request.URI().PathOriginal())]
 	if !ok { // "*", which the router takes for a path
 		ctx.Response.Header.Del(fasthttp.HeaderAllow)
@@ -76,19 +74,19 @@ func (s *Server) methodNotAllowed(ctx *fasthttp.RequestCtx) error {
 	return errMethodNotAllowed
 }
 
-func (s *Server) healthy(ctx *fasthttp.RequestCtx) error {
+func (s *Server) handleHealth(ctx *fasthttp.RequestCtx) error {
 	ctx.SetBodyString("ok\n")
 	return nil
 }
 
-func (s *Server) ready(ctx *fasthttp.RequestCtx) error {
+func (s *Server) handleReady(ctx *fasthttp.RequestCtx) error {
 	if s.draining.Load() {
 		return errDraining
 	}
 	if err := s.unready(); err != nil {
 		return notReady(ctx, err)
 	}
-	return s.healthy(ctx)
+	return s.handleHealth(ctx)
 }
 
 // notReady is the one answer with a reason of the store's in it: it is for operators.
@@ -102,22 +100,4 @@ func notReady(ctx *fasthttp.RequestCtx, reason error) error {
 	ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
 	setBody(ctx, fmt.Appendf(body(ctx), `{"Err":"StoreUnavailable","message":%s}`, message))
 	return nil
-}
-
-// logRequest writes the access log. A path that is none of ours might hold
-// anything, a token too, so it is left out.
-func (s *Server) logRequest(ctx *fasthttp.RequestCtx, method int, d time.Duration) {
-	if !s.log.Enabled(ctx, slog.LevelDebug) {
-		return
-	}
-	path := string(ctx.Request.URI().PathOriginal())
-	if _, ours := s.allow[path]; !ours {
-		path = "unknown"
-	}
-	s.log.LogAttrs(ctx, slog.LevelDebug, "request",
-		slog.String("method", methods[method]),
-		slog.String("path", path),
-		slog.Int("status", ctx.Response.StatusCode()),
-		slog.Duration("duration", d),
-		slog.String("remote", ctx.RemoteAddr().String()))
 }

@@ -41,7 +41,7 @@ type Config struct {
 	// Ready says why the store can't be relied on, for /readyz. nil means that it
 	// always can.
 	Ready func() error
-	// Logger is where the dump, defects, and at level debug each request, are
+	// Logger is where the dump, recovered panics, and at level debug each request, are
 	// written. nil means slog.Default().
 	Logger *slog.Logger
 	// RequestTimeout is how long a client may take to send a request, and
@@ -88,7 +88,7 @@ type Server struct {
 	allow   map[string]string // methods of each path, as the header has them
 
 	requests sync.Pool // of *request
-	stats    statistics
+	stats    counters
 	unready  func() error
 	draining atomic.Bool
 	stopped  atomic.Bool
@@ -171,28 +171,22 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 
 // finish turns a panic into an answer, and records the request.
 func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
-	if defect := recover(); defect != nil {
-		s.log.Error("defect", "panic", fmt.Sprint(defect), "stack", stack())
+	if p := recover(); p != nil {
+		s.log.Error("recovered panic", "panic", fmt.Sprint(p), "stack", stack())
 		ctx.Response.Reset()
 		setNoStore(ctx)
 		ctx.SetConnectionClose()
-		s.fail(ctx, errDefect)
+		s.fail(ctx, errInternal)
 	}
 	ctx.Request.ReleaseBody(maxKept)
 	took := time.Since(s.reaper.start) - begun
 	s.stats.time(ctx, took)
-	s.record(ctx, methodIndex(ctx), took)
+	s.observe(ctx, methodIndex(ctx), took)
 }
 
 // maxKept is the size in bytes up to which a connection keeps the buffers of
 // bodies for its next request. More would be held by connections that lie idle.
 const maxKept = 64 << 10
-
-// record counts and logs a request that has its answer, d after it was read.
-func (s *Server) record(ctx *fasthttp.RequestCtx, method int, d time.Duration) {
-	s.stats.count(ctx, method)
-	s.logRequest(ctx, method, d)
-}
 
 // refuse answers a request that could not be read.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
@@ -200,7 +194,7 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	ctx.Response.Reset()
 	setNoStore(ctx)
 	s.fail(ctx, readError(err))
-	s.record(ctx, otherMethod, 0)
+	s.observe(ctx, otherMethod, 0)
 }
 
 // readError finds out what it means that fasthttp could not read a request.
@@ -237,7 +231,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	lingerAfter(ctx)
 	setNoStore(ctx)
 	s.fail(ctx, err)
-	s.record(ctx, methodIndex(ctx), 0)
+	s.observe(ctx, methodIndex(ctx), 0)
 	return ctx.Response.StatusCode()
 }
 

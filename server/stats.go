@@ -5,32 +5,13 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"tokenserver/internal/stats"
 )
-
-// Stats counts the requests since the start.
-type Stats struct {
-	Requests  []RequestCount // those that there were
-	Durations Histogram
-}
-
-// RequestCount is how many requests with a method got a status.
-type RequestCount struct {
-	Method string // "other" for one that this server knows nothing of
-	Code   int
-	Count  uint64
-}
-
-// Histogram is how long requests took that could be read, from then on until
-// their answer was ready.
-type Histogram struct {
-	Bounds []time.Duration // upper ones, rising
-	Counts []uint64        // between the bounds, not cumulative; the last is over all bounds
-	Sum    time.Duration
-}
 
 var (
 	methods = [...]string{"PUT", "POST", "DELETE", "GET", "HEAD", "OPTIONS", "other"}
-	codes   = [...]int{200, 202, 400, 401, 403, 404, 405, 408, 413, 415, 417, 422, 431, 500, 503, 507}
+	codes   = [...]int{200, 202, 400, 401, 403, 404, 405, 408, 413, 415, 417, 422, 431, 500, 503, 507, 0}
 	bounds  = [...]time.Duration{
 		50 * time.Microsecond, 100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond,
 		time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond,
@@ -41,7 +22,7 @@ var (
 
 // statistics are spread over stripes by connection, so that processors do not
 // wait for each other's counters.
-type statistics [16]stripe
+type counters [16]stripe
 
 type stripe struct {
 	requests  [len(methods)][len(codes)]atomic.Uint64
@@ -50,22 +31,26 @@ type stripe struct {
 	_         [64]byte
 }
 
-// otherMethod is the index of methods that are not known, or were not read.
-const otherMethod = len(methods) - 1
+// Indexes of what is counted together: methods that are not known, or were not
+// read, and statuses that are not expected.
+const (
+	otherMethod = len(methods) - 1
+	otherCode   = len(codes) - 1
+)
 
 // count counts a request by the answer that it has got.
-func (st *statistics) count(ctx *fasthttp.RequestCtx, method int) {
+func (st *counters) count(ctx *fasthttp.RequestCtx, method int) {
 	st.stripe(ctx).requests[method][codeIndex(ctx.Response.StatusCode())].Add(1)
 }
 
 // time counts how long a request took that could be read.
-func (st *statistics) time(ctx *fasthttp.RequestCtx, d time.Duration) {
+func (st *counters) time(ctx *fasthttp.RequestCtx, d time.Duration) {
 	s := st.stripe(ctx)
 	s.durations[boundIndex(d)].Add(1)
 	s.sum.Add(int64(d))
 }
 
-func (st *statistics) stripe(ctx *fasthttp.RequestCtx) *stripe {
+func (st *counters) stripe(ctx *fasthttp.RequestCtx) *stripe {
 	return &st[ctx.ConnID()%uint64(len(st))]
 }
 
@@ -85,7 +70,7 @@ func codeIndex(code int) int {
 			return i
 		}
 	}
-	panic("server: a status that is not counted")
+	return otherCode
 }
 
 func boundIndex(d time.Duration) int {
@@ -99,12 +84,12 @@ func boundIndex(d time.Duration) int {
 
 // Stats returns the counters. They are read one after the other, so that under
 // load they are of no single moment.
-func (s *Server) Stats() Stats {
-	sum := Stats{Durations: Histogram{Bounds: bounds[:], Counts: make([]uint64, len(bounds)+1)}}
+func (s *Server) Stats() stats.Server {
+	sum := stats.Server{Durations: stats.Histogram{Bounds: bounds[:], Counts: make([]uint64, len(bounds)+1)}}
 	for m, method := range methods {
 		for c, code := range codes {
 			if n := s.stats.requests(m, c); n > 0 {
-				sum.Requests = append(sum.Requests, RequestCount{method, code, n})
+				sum.Requests = append(sum.Requests, stats.RequestCount{Method: method, Code: code, Count: n})
 			}
 		}
 	}
@@ -117,7 +102,7 @@ func (s *Server) Stats() Stats {
 	return sum
 }
 
-func (st *statistics) requests(method, code int) (n uint64) {
+func (st *counters) requests(method, code int) (n uint64) {
 	for i := range st {
 		n += st[i].requests[method][code].Load()
 	}

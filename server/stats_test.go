@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"tokenserver/shard"
 )
 
@@ -51,7 +53,7 @@ func TestStats(t *testing.T) {
 	send(head+"Transfer-Encoding: identity\r\n\r\n", "PUT", 400)
 	store.set(func(string) error { return errEngine })
 	send(requestText("PUT", "/token", tokenBody(somewhere)), "PUT", 503)
-	store.set(func(string) error { panic("a defect") })
+	store.set(func(string) error { panic("a panic") })
 	send(requestText("PUT", "/token", tokenBody(somewhere)), "PUT", 500)
 	for _, text := range []string{requestText("PATCH", "/token", ""), requestText("BREW", "/token", "")} {
 		send(text, "PATCH", 405)
@@ -90,7 +92,7 @@ func sum(counts []uint64) (n uint64) {
 	return n
 }
 
-// What is not counted would be a defect in each such answer.
+// What is not counted would be counted as other.
 func TestEveryStatusIsCounted(t *testing.T) {
 	statuses := []int{200, 202, unavailable.status}
 	for _, a := range answers {
@@ -100,6 +102,18 @@ func TestEveryStatusIsCounted(t *testing.T) {
 		if got := codes[codeIndex(status)]; got != status {
 			t.Errorf("status %d is counted as %d", status, got)
 		}
+	}
+}
+
+func TestOtherStatusIsCountedTogether(t *testing.T) {
+	var c counters
+	var ctx fasthttp.RequestCtx
+	for _, status := range []int{100, 201, 418, 599} {
+		ctx.SetStatusCode(status)
+		c.count(&ctx, otherMethod)
+	}
+	if got := c.requests(otherMethod, otherCode); got != 4 {
+		t.Errorf("%d requests with an unexpected status are counted, want 4", got)
 	}
 }
 

@@ -130,22 +130,22 @@ func TestPanic(t *testing.T) {
 	s := serve(t, Config{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	c := s.dial(t)
 	tok := c.create(`{"a":1}`)
-	defects := map[string]func(){
-		"string":      func() { panic("a defect") },
-		"error":       func() { panic(errors.New("a defect")) },
+	panics := map[string]func(){
+		"string":      func() { panic("a panic") },
+		"error":       func() { panic(errors.New("a panic")) },
 		"nil":         func() { panic(nil) },
-		"index":       func() { _ = []int{}[len(defectName)] },
+		"index":       func() { _ = []int{}[len(panicName)] },
 		"nil pointer": func() { _ = *(*int)(nil) },
 	}
-	for name, defect := range defects {
-		store.set(func(string) error { defect(); return nil })
+	for name, cause := range panics {
+		store.set(func(string) error { cause(); return nil })
 		for call, request := range calls {
 			c := s.dial(t)
 			method, path, body := request(tok)
 			log.Reset()
 			c.do(method, path, body).wantError(t, 500, "InternalServerError")
 			c.wantClosed()
-			if text := log.String(); !strings.Contains(text, "level=ERROR msg=defect") || !strings.Contains(text, "store_test.go") {
+			if text := log.String(); !strings.Contains(text, "level=ERROR msg=\"recovered panic\"") || !strings.Contains(text, "store_test.go") {
 				t.Errorf("%s in %s is logged as %q, want a stack", name, call, text)
 			}
 			if text := log.String(); strings.Contains(text, tok) || strings.Contains(text, marker) {
@@ -160,14 +160,14 @@ func TestPanic(t *testing.T) {
 	s.wantWorking(t)
 }
 
-const defectName = "defect"
+const panicName = "panic"
 
 // A request that panics leaves nothing of itself in what the next one is given.
 func TestPanicLeavesNothingBehind(t *testing.T) {
 	store := newMishap(t)
 	s := serve(t, Config{Store: store})
 	for i := range 50 {
-		store.set(func(string) error { panic("a defect") })
+		store.set(func(string) error { panic("a panic") })
 		s.do(t, "POST", "/token", `{"meta":{"`+marker+`":1}}`).wantError(t, 500, "InternalServerError")
 		store.clear()
 		c := s.dial(t)

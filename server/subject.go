@@ -14,8 +14,8 @@ import (
 // subjectLimit is how many sessions of a subject are listed.
 const subjectLimit = 1000
 
-// endSubject ends all sessions of a subject: it logs a user out everywhere.
-func (s *Server) endSubject(ctx *fasthttp.RequestCtx) error {
+// handleEndSubject ends all sessions of a subject: it logs a user out everywhere.
+func (s *Server) handleEndSubject(ctx *fasthttp.RequestCtx) error {
 	r := s.requests.Get().(*request)
 	defer s.requests.Put(r)
 	subject, err := r.readSubject(ctx)
@@ -33,8 +33,8 @@ func (s *Server) endSubject(ctx *fasthttp.RequestCtx) error {
 	return nil
 }
 
-// listSubject lists the sessions of a subject: where a user is logged in.
-func (s *Server) listSubject(ctx *fasthttp.RequestCtx) error {
+// handleListSubject lists the sessions of a subject: where a user is logged in.
+func (s *Server) handleListSubject(ctx *fasthttp.RequestCtx) error {
 	r := s.requests.Get().(*request)
 	defer s.requests.Put(r)
 	subject, err := r.readSubject(ctx)

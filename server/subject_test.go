@@ -344,7 +344,7 @@ func TestLogShowsNothingOfSubjects(t *testing.T) {
 	send()
 	store.set(func(string) error { return errEngine })
 	send()
-	store.set(func(string) error { panic("a defect") })
+	store.set(func(string) error { panic("a panic") })
 	send()
 	s.shutdown(t)
 	text := log.String()

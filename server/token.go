@@ -23,7 +23,7 @@ func setBody(ctx *fasthttp.RequestCtx, body []byte) {
 	}
 }
 
-func (s *Server) create(ctx *fasthttp.RequestCtx) error {
+func (s *Server) handleCreate(ctx *fasthttp.RequestCtx) error {
 	r := s.requests.Get().(*request)
 	defer s.requests.Put(r)
 	if err := r.read(ctx, fieldsOfCreate); err != nil {
@@ -55,7 +55,7 @@ const (
 // is known only after the store has appended the metadata.
 var exchangedStart = exchangedHead + string(make([]byte, token.EncodedLen)) + exchangedMid
 
-func (s *Server) exchange(ctx *fasthttp.RequestCtx) error {
+func (s *Server) handleExchange(ctx *fasthttp.RequestCtx) error {
 	r := s.requests.Get().(*request)
 	defer s.requests.Put(r)
 	if err := r.read(ctx, fieldsOfExchange); err != nil {
@@ -80,7 +80,7 @@ func (s *Server) exchange(ctx *fasthttp.RequestCtx) error {
 	return nil
 }
 
-func (s *Server) validate(ctx *fasthttp.RequestCtx) error {
+func (s *Server) handleValidate(ctx *fasthttp.RequestCtx) error {
 	r := s.requests.Get().(*request)
 	defer s.requests.Put(r)
 	if err := r.read(ctx, fieldsOfToken); err != nil {
@@ -106,9 +106,9 @@ func secondsUntil(t time.Time) int64 {
 	return max(int64((time.Until(t)+time.Second-1)/time.Second), 1)
 }
 
-// delete accepts any token: whoever presents one wants its session to be over,
+// handleDelete accepts any token: whoever presents one wants its session to be over,
 // and afterwards it is.
-func (s *Server) delete(ctx *fasthttp.RequestCtx) error {
+func (s *Server) handleDelete(ctx *fasthttp.RequestCtx) error {
 	r := s.requests.Get().(*request)
 	defer s.requests.Put(r)
 	if err := r.read(ctx, fieldsOfToken); err != nil {
