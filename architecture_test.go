@@ -19,16 +19,18 @@ const module = "tokenserver"
 var mayImport = map[string][]string{
 	"token":             {},
 	"internal/metadata": {},
-	"shard":             {"token", "internal/metadata", "internal/sleep"},
-	"server":            {"token", "internal/metadata", "internal/duration"},
-	"admin":             {},
-	"durable":           {"token", "internal/metadata", "shard"},
+	"internal/stats":    {},
+	"shard":             {"token", "internal/metadata", "internal/sleep", "internal/stats"},
+	"server":            {"token", "internal/metadata", "internal/duration", "internal/stats"},
+	"admin":             {"internal/stats"},
+	"durable":           {"token", "internal/metadata", "internal/stats", "shard"},
 }
 
 // outside has what a package may import from other modules, where that is limited.
 var outside = map[string][]string{
 	"token":             {},
 	"internal/metadata": {"github.com/goccy/go-json"},
+	"internal/stats":    {},
 	"shard":             {},
 }
 

@@ -3,6 +3,8 @@ package admin
 import (
 	"strconv"
 
+	"tokenserver/internal/stats"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -39,9 +41,9 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // collector reads the statistics when it is scraped and at no other time.
 type collector struct {
-	store    func() StoreStats
-	requests func() RequestStats
-	build    Build
+	store    func() stats.Store
+	requests func() stats.Server
+	build    stats.Build
 }
 
 // Describe implements prometheus.Collector.
@@ -64,15 +66,15 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	collectStore(out, c.store())
 }
 
-func collectRequests(out chan<- prometheus.Metric, st RequestStats) {
+func collectRequests(out chan<- prometheus.Metric, st stats.Server) {
 	for _, r := range st.Requests {
-		counter(out, requestsDesc, float64(r.Count), r.Method, strconv.Itoa(r.Code))
+		counter(out, requestsDesc, float64(r.Count), r.Method, codeLabel(r.Code))
 	}
 	buckets, count := cumulate(st.Durations)
 	out <- prometheus.MustNewConstHistogram(durationsDesc, count, st.Durations.Sum.Seconds(), buckets)
 }
 
-func collectStore(out chan<- prometheus.Metric, st StoreStats) {
+func collectStore(out chan<- prometheus.Metric, st stats.Store) {
 	gauge(out, sessionsDesc, float64(st.Sessions))
 	gauge(out, bytesDesc, float64(st.Bytes))
 	gauge(out, reservedDesc, float64(st.Reserved))
@@ -95,7 +97,7 @@ func collectStore(out chan<- prometheus.Metric, st StoreStats) {
 	}
 }
 
-func collectDisk(out chan<- prometheus.Metric, st *DiskStats) {
+func collectDisk(out chan<- prometheus.Metric, st *stats.Disk) {
 	gauge(out, diskBytesDesc, float64(st.Bytes))
 	if st.Free >= 0 {
 		gauge(out, diskFreeDesc, float64(st.Free))
@@ -103,8 +105,16 @@ func collectDisk(out chan<- prometheus.Metric, st *DiskStats) {
 	out <- prometheus.MustNewConstSummary(syncsDesc, st.Syncs, st.SyncTime.Seconds(), nil)
 }
 
+// codeLabel returns the label of a status.
+func codeLabel(code int) string {
+	if code == 0 {
+		return "other"
+	}
+	return strconv.Itoa(code)
+}
+
 // cumulate returns how many durations are up to each bound, in seconds, and how many there are.
-func cumulate(h Histogram) (buckets map[float64]uint64, count uint64) {
+func cumulate(h stats.Histogram) (buckets map[float64]uint64, count uint64) {
 	buckets = make(map[float64]uint64, len(h.Bounds))
 	for i, n := range h.Counts {
 		count += n

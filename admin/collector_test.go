@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"tokenserver/internal/stats"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -13,20 +15,26 @@ import (
 
 func sampleCollector() collector {
 	return collector{
-		build: Build{Version: "v1.2.3", Commit: "abc123", GoVersion: "go1.26"},
-		store: func() StoreStats {
-			return StoreStats{
+		build: stats.Build{Version: "v1.2.3", Commit: "abc123", GoVersion: "go1.26"},
+		store: func() stats.Store {
+			return stats.Store{
 				Shards: 32, Sessions: 7, Bytes: 4096, Reserved: 8192,
-				Created: 10, Exchanged: 20, Invalid: 3, Deleted: 2, Purged: 1,
-				Replayed: 5, Reused: 6, Revoked: 8, Ended: 9, Subjects: 11,
+				Counters: stats.Counters{
+					Created: 10, Exchanged: 20, Invalid: 3, Deleted: 2, Purged: 1,
+					Replayed: 5, Reused: 6, Revoked: 8, Ended: 9,
+				},
+				Subjects: 11,
 				LockWait: 1500 * time.Millisecond, Contended: 4, LongestPurgeHold: 250 * time.Microsecond,
-				Disk: &DiskStats{Bytes: 5000, Free: 6000, Syncs: 12, SyncTime: 3 * time.Second},
+				Disk: &stats.Disk{Bytes: 5000, Free: 6000, Syncs: 12, SyncTime: 3 * time.Second},
 			}
 		},
-		requests: func() RequestStats {
-			return RequestStats{
-				Requests: []RequestCount{{"POST", 200, 10}, {"PUT", 200, 23}, {"other", 405, 1}},
-				Durations: Histogram{
+		requests: func() stats.Server {
+			return stats.Server{
+				Requests: []stats.RequestCount{
+					{Method: "POST", Code: 200, Count: 10}, {Method: "PUT", Code: 200, Count: 23},
+					{Method: "other", Code: 405, Count: 1}, {Method: "GET", Code: 0, Count: 2},
+				},
+				Durations: stats.Histogram{
 					Bounds: []time.Duration{100 * time.Microsecond, time.Millisecond, time.Second},
 					Counts: []uint64{30, 3, 0, 1},
 					Sum:    2500 * time.Millisecond,
@@ -67,6 +75,7 @@ token_server_request_duration_seconds_count 34
 token_server_requests_total{code="200",method="POST"} 10
 token_server_requests_total{code="200",method="PUT"} 23
 token_server_requests_total{code="405",method="other"} 1
+token_server_requests_total{code="other",method="GET"} 2
 # HELP token_server_sessions Sessions held, expired ones that are not purged yet among them.
 # TYPE token_server_sessions gauge
 token_server_sessions 7
@@ -132,17 +141,17 @@ func TestCollector(t *testing.T) {
 func TestCollectorOfDisks(t *testing.T) {
 	tests := []struct {
 		name string
-		disk *DiskStats
+		disk *stats.Disk
 		want int // metrics of the disk
 	}{
 		{"no disk", nil, 0},
-		{"free space unknown", &DiskStats{Free: -1}, 3},
-		{"full", &DiskStats{}, 4},
+		{"free space unknown", &stats.Disk{Free: -1}, 3},
+		{"full", &stats.Disk{}, 4},
 	}
 	for _, tt := range tests {
 		c := sampleCollector()
 		store := c.store
-		c.store = func() StoreStats { st := store(); st.Disk = tt.disk; return st }
+		c.store = func() stats.Store { st := store(); st.Disk = tt.disk; return st }
 		text := scrape(t, c)
 		if got := strings.Count(text, "\ntoken_server_store_disk") + strings.Count(text, "\ntoken_server_store_sync"); got != tt.want {
 			t.Errorf("%s: %d metrics of the disk, want %d:\n%s", tt.name, got, tt.want, text)
@@ -152,7 +161,7 @@ func TestCollectorOfDisks(t *testing.T) {
 
 func TestCollectorBeforeTheFirstRequest(t *testing.T) {
 	c := sampleCollector()
-	c.requests = func() RequestStats { return RequestStats{} }
+	c.requests = func() stats.Server { return stats.Server{} }
 	got := scrape(t, c)
 	if want := "token_server_request_duration_seconds_bucket{le=\"+Inf\"} 0\n"; !strings.Contains(got, want) {
 		t.Errorf("metrics = %s, want %q among them", got, want)
@@ -176,7 +185,7 @@ func TestCollectorReadsOnlyWhenScraped(t *testing.T) {
 	reads := 0
 	c := sampleCollector()
 	store := c.store
-	c.store = func() StoreStats { reads++; return store() }
+	c.store = func() stats.Store { reads++; return store() }
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(c)
 	if reads != 0 {

@@ -21,6 +21,8 @@ import (
 	"net/http/pprof"
 	"time"
 
+	"tokenserver/internal/stats"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -39,11 +41,11 @@ const maxScrapes = 4
 // Config describes a Server.
 type Config struct {
 	// Store returns the statistics of the store. Required.
-	Store func() StoreStats
+	Store func() stats.Store
 	// Requests returns the statistics of the server. Required.
-	Requests func() RequestStats
+	Requests func() stats.Server
 	// Build is what the metric build_info tells.
-	Build Build
+	Build stats.Build
 	// Logger receives what goes wrong. nil means slog.Default.
 	Logger *slog.Logger
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"tokenserver/internal/stats"
+
 	"go.uber.org/goleak"
 )
 
@@ -107,7 +109,7 @@ func TestServerRoutesProfile(t *testing.T) {
 func slowConfig(entered chan<- struct{}, release <-chan struct{}) Config {
 	cfg := sampleConfig()
 	requests := cfg.Requests
-	cfg.Requests = func() RequestStats {
+	cfg.Requests = func() stats.Server {
 		entered <- struct{}{}
 		<-release
 		return requests()

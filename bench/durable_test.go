@@ -154,7 +154,7 @@ func benchStartUp(b *testing.B, n int) {
 		if got := d.store.Stats().Sessions; int(got) != n {
 			b.Fatalf("%d sessions loaded, want %d", got, n)
 		}
-		b.ReportMetric(float64(d.store.DiskBytes())/float64(n), "disk-B/session")
+		b.ReportMetric(float64(d.store.Stats().Disk.Bytes)/float64(n), "disk-B/session")
 		d.close()
 	}
 }

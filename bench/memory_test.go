@@ -104,5 +104,5 @@ func benchPurge(b *testing.B, expired, n int) {
 		b.Fatalf("purged %d sessions, want %d", purged, expired)
 	}
 	b.ReportMetric(float64(took), "ns/op")
-	b.ReportMetric(float64(o.store.LongestPurgeHold()), "longest-hold-ns")
+	b.ReportMetric(float64(o.store.Stats().LongestPurgeHold), "longest-hold-ns")
 }

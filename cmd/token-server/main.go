@@ -64,7 +64,7 @@ type Main struct {
 
 	listener      net.Listener
 	adminListener net.Listener // nil if there is none
-	store         store
+	store         server.Store
 	server        *server.Server
 	admin         *admin.Server
 

@@ -41,7 +41,7 @@ func (m *Main) Run() error {
 		Store:   m.store,
 		MaxBody: m.Config.MaxBody,
 		Dump:    m.Config.Dump,
-		Ready:   m.ready(),
+		Ready:   readiness(m.store),
 		Logger:  m.logger,
 	})
 	m.serve()
@@ -92,9 +92,9 @@ func (m *Main) serveAdmin() {
 		return
 	}
 	m.admin = admin.New(admin.Config{
-		Store:    func() admin.StoreStats { return storeStats(m.store) },
-		Requests: func() admin.RequestStats { return requestStats(m.server) },
-		Build:    admin.Build(currentBuild()),
+		Store:    storeStats(m.store),
+		Requests: m.server.Stats,
+		Build:    currentBuild(),
 		Logger:   m.logger,
 	})
 	m.logger.Info("admin listening", "address", m.adminListener.Addr().String())
@@ -122,7 +122,7 @@ func (m *Main) Close() error {
 	}
 	err := m.shutdown()
 	m.shutdownAdmin()
-	err = errors.Join(err, m.store.Close())
+	err = errors.Join(err, closeStore(m.store))
 	m.logger.Info("stopped")
 	return err
 }

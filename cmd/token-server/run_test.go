@@ -146,7 +146,7 @@ func TestRunAppliesItsLimits(t *testing.T) {
 			t.Errorf("%s %s with %d bytes = %d %s, want %d", tt.method, tt.path, len(tt.body), got, answer, tt.want)
 		}
 	}
-	if got := m.store.ShardCount(); got != 2 {
+	if got := storeStats(m.store)().Shards; got != 2 {
 		t.Errorf("shards = %d, want 2", got)
 	}
 }

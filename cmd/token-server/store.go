@@ -2,20 +2,45 @@ package main
 
 import (
 	"errors"
-	"time"
+	"io"
 
 	"tokenserver/durable"
+	"tokenserver/internal/stats"
 	"tokenserver/server"
 	"tokenserver/shard"
 )
 
-// store is what this program needs of a store.
-type store interface {
-	server.Store
-	Stats() shard.Stats
-	ShardCount() int
-	LongestPurgeHold() time.Duration
-	Close() error
+// What a store may be able to do beside keeping sessions.
+type (
+	statsKeeper interface{ Stats() stats.Store }
+	// readyChecker says why the store can't be relied on.
+	readyChecker interface{ Ready() error }
+)
+
+// storeStats returns what reads the statistics of a store, and none for one that
+// keeps none.
+func storeStats(s server.Store) func() stats.Store {
+	if keeper, ok := s.(statsKeeper); ok {
+		return keeper.Stats
+	}
+	return func() stats.Store { return stats.Store{} }
+}
+
+// readiness returns what tells why a store can't be relied on, or nil for one that
+// always can.
+func readiness(s server.Store) func() error {
+	if checker, ok := s.(readyChecker); ok {
+		return checker.Ready
+	}
+	return nil
+}
+
+// closeStore closes a store that has to be closed.
+func closeStore(s server.Store) error {
+	if closer, ok := s.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
 }
 
 // openStore makes the store that was chosen.
@@ -48,14 +73,6 @@ func (m *Main) shardConfig() shard.Config {
 		MaxLifetime:   c.MaxLifetime,
 		Secret:        m.secret,
 	}
-}
-
-// ready returns what tells why the store can't be relied on.
-func (m *Main) ready() func() error {
-	if d, ok := m.store.(*durable.Store); ok {
-		return d.Ready
-	}
-	return nil
 }
 
 // diskFailed ends the process: what was answered is safe, and what was not must

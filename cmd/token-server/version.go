@@ -1,33 +1,24 @@
 package main
 
 import (
-	"fmt"
 	"runtime/debug"
 
-	"tokenserver/admin"
+	"tokenserver/internal/stats"
 )
 
 const unknown = "unknown"
 
-// build tells which program this is.
-type build admin.Build
-
-// String implements fmt.Stringer.
-func (b build) String() string {
-	return fmt.Sprintf("%s (commit %s, %s)", b.Version, b.Commit, b.GoVersion)
-}
-
 // currentBuild returns what the Go command has stamped into the binary.
-func currentBuild() build {
+func currentBuild() stats.Build {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return build{unknown, unknown, unknown}
+		return stats.Build{Version: unknown, Commit: unknown, GoVersion: unknown}
 	}
 	return buildOf(info)
 }
 
-func buildOf(info *debug.BuildInfo) build {
-	b := build{Version: info.Main.Version, Commit: unknown, GoVersion: info.GoVersion}
+func buildOf(info *debug.BuildInfo) stats.Build {
+	b := stats.Build{Version: info.Main.Version, Commit: unknown, GoVersion: info.GoVersion}
 	if b.Version == "" {
 		b.Version = unknown
 	}

@@ -1,0 +1,107 @@
+// Package stats has the statistics that stores and the server keep and the admin
+// listener shows: one type for each, so that nothing is translated in between.
+//
+// # Basics
+//
+// A store that has statistics returns a [Store], the server a [Server]. Counters
+// count since the start of the process; all else is of the moment.
+//
+// # Caveats
+//
+// They are gathered one lock after the other: under load they are of no single
+// moment. A zero may also mean that a store does not count such a thing.
+package stats
+
+import (
+	"fmt"
+	"time"
+)
+
+// Counters count what has happened in a store since the start.
+type Counters struct {
+	Created   uint64 // sessions
+	Exchanged uint64 // tokens exchanged
+	Invalid   uint64 // exchanges refused because the token was invalid
+	Deleted   uint64 // sessions ended by their owner
+	Purged    uint64 // expired sessions whose memory was taken back
+	Replayed  uint64 // exchanges of spent tokens answered in their grace
+	Reused    uint64 // spent tokens presented beyond any grace
+	Revoked   uint64 // sessions ended because of that
+	Ended     uint64 // sessions ended with their subject's others
+}
+
+// Store is the state of a store.
+type Store struct {
+	Counters
+	Shards           int
+	Sessions         int64         // sessions held, expired ones that are not purged yet among them
+	Subjects         int64         // subjects that have sessions
+	Bytes            int64         // bytes that the sessions take, as the limit of memory counts them
+	Reserved         int64         // bytes reserved for sessions, free ones included, without the maps
+	LockWait         time.Duration // spent waiting for locks
+	Contended        uint64        // times that a lock had to be waited for
+	LongestPurgeHold time.Duration // longest time that a purge has held a lock
+	Disk             *Disk         // nil if the store keeps nothing on a disk
+}
+
+// Add adds the statistics of a part of a store. What is no sum, the longest hold
+// and the disk, it leaves alone.
+func (s *Store) Add(part Store) {
+	s.Created += part.Created
+	s.Exchanged += part.Exchanged
+	s.Invalid += part.Invalid
+	s.Deleted += part.Deleted
+	s.Purged += part.Purged
+	s.Replayed += part.Replayed
+	s.Reused += part.Reused
+	s.Revoked += part.Revoked
+	s.Ended += part.Ended
+	s.Shards += part.Shards
+	s.Sessions += part.Sessions
+	s.Subjects += part.Subjects
+	s.Bytes += part.Bytes
+	s.Reserved += part.Reserved
+	s.LockWait += part.LockWait
+	s.Contended += part.Contended
+}
+
+// Disk is the state of a disk that a store keeps sessions on.
+type Disk struct {
+	Bytes    int64         // in the store's files, without what is set aside for its log
+	Free     int64         // bytes, or -1 if that is unknown
+	Syncs    uint64        // of the store's log
+	SyncTime time.Duration // that those took
+}
+
+// Server is what the server has answered since the start.
+type Server struct {
+	Requests  []RequestCount // at most one for each method and status
+	Durations Histogram
+}
+
+// RequestCount is how many requests with a method got a status.
+type RequestCount struct {
+	Method string // "other" for one that the server knows nothing of
+	Code   int    // 0 for the statuses that are not counted one by one
+	Count  uint64
+}
+
+// Histogram is how long requests took that could be read, from then on until
+// their answer was ready.
+type Histogram struct {
+	Bounds []time.Duration // upper ones, rising
+	Counts []uint64        // between the bounds, not cumulative; the last is over all bounds
+	Sum    time.Duration
+}
+
+// Build tells which program runs.
+type Build struct {
+	Version   string
+	Commit    string
+	GoVersion string
+}
+
+// String returns the build in one line.
+func (b Build) String() string {
+	return fmt.Sprintf("%s (commit %s, %s)", b.Version, b.Commit, b.GoVersion)
+}
