@@ -1,6 +1,7 @@
 package tokenserver_test
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -99,4 +100,21 @@ func sourceImports(t *testing.T) map[string][]string {
 		t.Fatal(err)
 	}
 	return imports
+}
+
+// TestLockedSaysWhichLock: whoever calls a method that needs a lock finds in its
+// comment which one.
+func TestLockedSaysWhichLock(t *testing.T) {
+	for file := range sourceImports(t) {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range parsed.Decls {
+			f, ok := decl.(*ast.FuncDecl)
+			if ok && strings.HasSuffix(f.Name.Name, "Locked") && !strings.Contains(f.Doc.Text(), "requires") {
+				t.Errorf("%s: the comment of %s does not say which lock it requires", file, f.Name.Name)
+			}
+		}
+	}
 }

@@ -8,8 +8,11 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tokenserver/internal/storetest"
+	"tokenserver/server"
 	"tokenserver/shard"
 )
+
+var _ server.Store = (*Store)(nil)
 
 const testDir = "sessions"
 

@@ -16,9 +16,9 @@ import (
 
 // journal writes the changes of a shard.Store to Pebble.
 //
-// Changes are gathered in a group, in the order in which they come, while the
-// group before them is being written: one batch of Pebble's, and with Always one
-// sync, for all of them.
+// This is group commit: changes are gathered in a group, in the order in which they
+// come, while the group before them is being written: one batch of Pebble's, and
+// with Always one sync, for all of them.
 type journal struct {
 	db       *pebble.DB
 	fsync    Fsync
@@ -345,6 +345,20 @@ func (j *journal) tickLoop() {
 
 // tick writes what has changed, deletes what has expired, and syncs the log with
 // a sync point at its end.
+//
+// changed is cleared before the group is taken, and set after a change was put into
+// it. A change that comes in between then has a tick too many, never one too few:
+//
+//  1. add puts a change into the open group.
+//  2. tick clears changed, takes the group and writes the change.
+//  3. add sets changed: one more tick is to come, which finds nothing.
+//
+// If add set changed first, a change could be left without a tick, and with
+// EverySecond without a sync, until the next one comes:
+//
+//  1. add finds changed set: a tick is to come.
+//  2. tick clears changed, and takes a group without the change.
+//  3. add puts the change into the next group, which no tick is going to sync.
 func (j *journal) tick() {
 	j.changed.Store(false)
 	expired := j.takeExpired()

@@ -47,6 +47,16 @@ func (c *conn) setDue(due int64) (wasExpired bool) {
 //
 // What is being done is looked at before due: a step that begins in between
 // changes due, and the claim fails.
+//
+//  1. reap: the connection is reading, and due is over.
+//  2. The request's last byte arrives: requestRead sets due to unwatched.
+//  3. reap: due is not what it was, so the connection is left alone.
+//
+// In the other order the claim stays, and the connection ends with its answer:
+//
+//  1. reap: due was over, and is expired now.
+//  2. requestRead finds it expired, puts that back, and asks for the close.
+//  3. reap sets a deadline in the past for reads; the answer is written all the same.
 func (c *conn) expire(now int64) {
 	writing, due := c.writing.Load(), c.due.Load()
 	if due >= now || !c.due.CompareAndSwap(due, expired) {

@@ -175,7 +175,7 @@ func TestFailedRequestsRenewNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, d *direct) {
 		tok := d.do(t, "POST", "/token", `{"meta":{}}`).body
 		time.Sleep(lifetime / 2)
-		d.do(t, "PUT", "/token", exchangeBody(tok, `{"a":"`+strings.Repeat("x", shard.DefaultMaxMeta)+`"}`)).wantError(t, 413, "MetaTooLarge")
+		d.do(t, "PUT", "/token", exchangeBody(tok, `{"a":"`+strings.Repeat("x", token.DefaultMetaLimit)+`"}`)).wantError(t, 413, "MetaTooLarge")
 		d.do(t, "PUT", "/token", exchangeBody(tok, `[]`)).wantError(t, 422, "InvalidRequest")
 		d.do(t, "PUT", "/token", exchangeBody(string(parse(t, tok).Next().Append(nil)), "")).wantInvalidToken(t)
 		d.wantExpiresIn(t, tok, 45)

@@ -34,7 +34,8 @@ import (
 type Config struct {
 	// Store keeps the sessions.
 	Store Store
-	// MaxBody is the greatest size of a request's body in bytes. 0 means 64 KiB.
+	// MaxBody is the greatest size of a request's body in bytes. 0 means
+	// DefaultMaxBody.
 	MaxBody int
 	// Dump allows HEAD /dump.
 	Dump bool
@@ -45,11 +46,28 @@ type Config struct {
 	// written. nil means slog.Default().
 	Logger *slog.Logger
 	// RequestTimeout is how long a client may take to send a request, and
-	// AnswerTimeout to take the answer. 0 means 10 seconds.
+	// AnswerTimeout to take the answer. 0 means DefaultRequestTimeout and
+	// DefaultAnswerTimeout.
 	RequestTimeout, AnswerTimeout time.Duration
-	// IdleTimeout is how long a connection may lie idle. 0 means 5 minutes.
+	// IdleTimeout is how long a connection may lie idle. 0 means
+	// DefaultIdleTimeout.
 	IdleTimeout time.Duration
 }
+
+// Bounds and default of [Config].MaxBody in bytes. Flags are held to the bounds; a
+// Server takes what it is given.
+const (
+	MinMaxBody     = 1 << 10
+	MaxMaxBody     = 16 << 20
+	DefaultMaxBody = 64 << 10
+)
+
+// Time-outs of a connection where [Config] has none.
+const (
+	DefaultRequestTimeout = 10 * time.Second
+	DefaultAnswerTimeout  = 10 * time.Second
+	DefaultIdleTimeout    = 5 * time.Minute
+)
 
 // headerBuffer is how many bytes a request line and headers may have. As many
 // are read and written at once, which also makes room for a pipeline.
@@ -57,7 +75,7 @@ const headerBuffer = 8 << 10
 
 func (cfg Config) withDefaults() Config {
 	if cfg.MaxBody <= 0 {
-		cfg.MaxBody = 64 << 10
+		cfg.MaxBody = DefaultMaxBody
 	}
 	if cfg.Ready == nil {
 		cfg.Ready = func() error { return nil }
@@ -66,13 +84,13 @@ func (cfg Config) withDefaults() Config {
 		cfg.Logger = slog.Default()
 	}
 	if cfg.RequestTimeout == 0 {
-		cfg.RequestTimeout = 10 * time.Second
+		cfg.RequestTimeout = DefaultRequestTimeout
 	}
 	if cfg.AnswerTimeout == 0 {
-		cfg.AnswerTimeout = 10 * time.Second
+		cfg.AnswerTimeout = DefaultAnswerTimeout
 	}
 	if cfg.IdleTimeout == 0 {
-		cfg.IdleTimeout = 5 * time.Minute
+		cfg.IdleTimeout = DefaultIdleTimeout
 	}
 	return cfg
 }

@@ -33,7 +33,8 @@ type Store interface {
 	EndSubject(ctx context.Context, subject []byte) (ended int, err error)
 	// SubjectSessions lists the newest live sessions of a subject, the newest
 	// first, and says whether there are more. It lists limit sessions at most, and
-	// stops before it has more than 16 MiB of metadata, but not before the first.
+	// stops before it has more than token.MaxListing bytes of metadata, but not
+	// before the first.
 	SubjectSessions(ctx context.Context, subject []byte, limit int) (sessions []token.Session, more bool, err error)
 	// Sessions lists the live sessions, each once, in no order. It ends with an
 	// error if the listing can't go on. A Session is valid for one step.

@@ -22,7 +22,7 @@ func blockLen(n int, hasPolicy bool) int {
 }
 
 // contentLocked returns a session's metadata, which is valid while the lock is
-// held, and its policy state, or 0.
+// held, and its policy state, or 0. It requires the read lock.
 func (sh *shard) contentLocked(r *record) ([]byte, policyIndex) {
 	b := sh.meta.block(r.block)
 	size := binary.LittleEndian.Uint32(b)
@@ -33,7 +33,8 @@ func (sh *shard) contentLocked(r *record) ([]byte, policyIndex) {
 	return b[2*blockWord:][:size&^hasPolicyFlag], e
 }
 
-// policyLocked returns a session's policy state, or nil if it has none.
+// policyLocked returns a session's policy state, or nil if it has none. It
+// requires the read lock.
 func (sh *shard) policyLocked(r *record) *policyState {
 	if _, e := sh.contentLocked(r); e != 0 {
 		return sh.policies.at(e)
@@ -41,7 +42,8 @@ func (sh *shard) policyLocked(r *record) *policyState {
 	return nil
 }
 
-// resizeLocked writes the head of a block and returns the place for n bytes of metadata.
+// resizeLocked writes the head of a block and returns the place for n bytes of
+// metadata. It requires the write lock.
 func (sh *shard) resizeLocked(ref blockRef, n int, e policyIndex) []byte {
 	b := sh.meta.block(ref)
 	if e == 0 {
@@ -54,7 +56,7 @@ func (sh *shard) resizeLocked(ref blockRef, n int, e policyIndex) []byte {
 }
 
 // setMetaLocked replaces a session's metadata of size old, or leaves it as it is
-// on an error.
+// on an error. It requires the write lock.
 func (sh *shard) setMetaLocked(r *record, e policyIndex, old int, meta []byte) error {
 	if len(meta) > sh.rules.maxMeta {
 		return token.ErrMetaTooLarge
@@ -70,6 +72,7 @@ func (sh *shard) setMetaLocked(r *record, e policyIndex, old int, meta []byte) e
 }
 
 // moveLocked gives a session a block for to bytes in place of its own for from.
+// It requires the write lock.
 func (sh *shard) moveLocked(r *record, from, to int) error {
 	grow := int64(blockSize(to) - blockSize(from))
 	if !sh.budget.bytes.take(grow) {

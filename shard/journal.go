@@ -44,7 +44,7 @@ type State struct {
 	Spent            []time.Time // when the last tokens were spent, the last one last
 }
 
-// saveLocked hands a session's state to the journal.
+// saveLocked hands a session's state to the journal. It requires the write lock.
 func (sh *shard) saveLocked(r *record) Write {
 	if sh.rules.journal == nil {
 		return nil
@@ -53,7 +53,8 @@ func (sh *shard) saveLocked(r *record) Write {
 	return sh.enqueuedLocked(r.id, sh.rules.journal.Save(&state))
 }
 
-// saveIfChangedLocked is saveLocked for an answer that changes a session or does not.
+// saveIfChangedLocked is saveLocked for an answer that changes a session or does
+// not. It requires the write lock.
 func (sh *shard) saveIfChangedLocked(r *record, changed bool) Write {
 	if changed {
 		return sh.saveLocked(r)
@@ -61,7 +62,8 @@ func (sh *shard) saveIfChangedLocked(r *record, changed bool) Write {
 	return sh.pending.writes[r.id]
 }
 
-// forgetLocked tells the journal that a session was ended.
+// forgetLocked tells the journal that a session was ended. It requires the write
+// lock.
 func (sh *shard) forgetLocked(id token.ID) Write {
 	if sh.rules.journal == nil {
 		return nil
@@ -69,7 +71,8 @@ func (sh *shard) forgetLocked(id token.ID) Write {
 	return sh.enqueuedLocked(id, sh.rules.journal.Forget(id))
 }
 
-// expireLocked removes a session that has expired, and tells the journal.
+// expireLocked removes a session that has expired, and tells the journal. It
+// requires the write lock.
 func (sh *shard) expireLocked(r *record) {
 	if sh.rules.journal != nil {
 		sh.rules.journal.Expired(r.id)
@@ -79,7 +82,7 @@ func (sh *shard) expireLocked(r *record) {
 }
 
 // enqueuedLocked returns a change that the journal has been handed. Nil, a change
-// that nobody waits for, is not kept.
+// that nobody waits for, is not kept. It requires the write lock.
 func (sh *shard) enqueuedLocked(id token.ID, w Write) Write {
 	if w != nil {
 		sh.pending.add(id, w)
@@ -87,6 +90,8 @@ func (sh *shard) enqueuedLocked(id token.ID, w Write) Write {
 	return w
 }
 
+// stateLocked returns a session's state, whose metadata is valid while the lock is
+// held. It requires the read lock.
 func (sh *shard) stateLocked(r *record) State {
 	meta, i := sh.contentLocked(r)
 	clock := sh.rules.clock

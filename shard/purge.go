@@ -72,9 +72,19 @@ func (s *Store) isClosing() bool {
 // makeRoom purges what has expired because a limit is reached. Where another
 // call is at it already, it waits for that one.
 //
-// It sets earliest to infinity first and lowers it by what each shard holds
-// afterwards, so that a session created meanwhile, which lowers it too, is
-// never forgotten.
+// It sets earliest to infinity first, and then lowers it by what each shard holds.
+// A create lowers it too, once its session is stored. In whatever order they come,
+// no session is forgotten:
+//
+//  1. makeRoom: earliest is infinity.
+//  2. makeRoom: shard 0 holds nothing.
+//  3. create: a session is in shard 0 that expires at 5.
+//  4. create: earliest is 5.
+//  5. makeRoom: shard 1 holds one that expires at 7; earliest stays 5.
+//
+// If earliest were set at the end, to the 7 that the shards were found to hold, 4
+// could come before it and be overwritten. The session would expire, and a full
+// store would refuse creates until 7 although there is room.
 func (s *Store) makeRoom(now timestamp) {
 	s.purge.makingRoom.Lock()
 	defer s.purge.makingRoom.Unlock()

@@ -33,7 +33,7 @@ func decoyID(i int) (id token.ID) {
 func newTrappedShard(t testing.TB, expired, live int) *shard {
 	t.Helper()
 	sh := new(shard)
-	sh.init(&rules{maxMeta: DefaultMaxMeta}, new(pagePool), new(budget), new(purgeState))
+	sh.init(&rules{maxMeta: token.DefaultMetaLimit}, new(pagePool), new(budget), new(purgeState))
 	sh.sessions = decoys
 	var meta metadata.Object
 	meta.Split([]byte(`{"a":1}`))

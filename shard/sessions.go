@@ -21,18 +21,18 @@ const (
 // Its error is that of ctx or of the Journal.
 func (s *Store) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {
 	return func(yield func(token.Session, error) bool) {
-		var b listing
+		var l listing
 		for i := range s.shards {
-			for b.next = 0; b.read(&s.shards[i], s.now()); {
+			for l.next = 0; l.read(&s.shards[i], s.now()); {
 				if err := ctx.Err(); err != nil {
 					yield(token.Session{}, err)
 					return
 				}
-				if err := waitAll(b.underWay); err != nil {
+				if err := waitAll(l.underWay); err != nil {
 					yield(token.Session{}, err)
 					return
 				}
-				if !b.yield(s, yield) {
+				if !l.yield(s, yield) {
 					return
 				}
 			}
@@ -55,47 +55,44 @@ type listed struct {
 
 // read copies the next live sessions of a shard. It returns false if there are
 // no more records.
-func (b *listing) read(sh *shard, now timestamp) bool {
-	b.sessions, b.meta = b.sessions[:0], b.meta[:0]
+func (l *listing) read(sh *shard, now timestamp) bool {
+	l.sessions, l.meta = l.sessions[:0], l.meta[:0]
 	sh.rlock()
 	defer sh.mu.RUnlock()
-	b.underWay = sh.pending.all()
-	first, end := b.next, recordIndex(sh.records.n)
-	for ; b.next < min(first+listRecords, end) && len(b.meta) < listBytes; b.next++ {
-		b.copyLocked(sh, sh.records.at(b.next), now)
+	l.underWay = sh.pending.all()
+	first, end := l.next, recordIndex(sh.records.n)
+	for ; l.next < min(first+listRecords, end) && len(l.meta) < listBytes; l.next++ {
+		l.copyLocked(sh, sh.records.at(l.next), now)
 	}
 	return first < end
 }
 
-func (b *listing) copyLocked(sh *shard, r *record, now timestamp) {
+// copyLocked copies a session, if it is one that lives. It requires the read lock.
+func (l *listing) copyLocked(sh *shard, r *record, now timestamp) {
 	if r.heapIndex == 0 {
 		return
 	}
 	if d := sh.heap.at(r.heapIndex).deadline; d > now {
 		meta, _ := sh.contentLocked(r)
-		b.meta = append(b.meta, meta...)
-		b.sessions = append(b.sessions, listed{deadline: d, end: len(b.meta)})
+		l.meta = append(l.meta, meta...)
+		l.sessions = append(l.sessions, listed{deadline: d, end: len(l.meta)})
 	}
 }
 
-func (b *listing) yield(s *Store, yield func(token.Session, error) bool) bool {
+func (l *listing) yield(s *Store, yield func(token.Session, error) bool) bool {
 	start := 0
-	for _, l := range b.sessions {
-		if !yield(token.Session{Expires: s.rules.clock.time(l.deadline), Meta: b.meta[start:l.end:l.end]}, nil) {
+	for _, each := range l.sessions {
+		if !yield(token.Session{Expires: s.rules.clock.time(each.deadline), Meta: l.meta[start:each.end:each.end]}, nil) {
 			return false
 		}
-		start = l.end
+		start = each.end
 	}
 	return true
 }
 
-// maxListed is how many bytes of metadata a listing of a subject has, unless one
-// session alone has more.
-const maxListed = 16 << 20
-
 // SubjectSessions returns the newest live sessions of a subject, the newest
-// first, and whether there are more: limit sessions at most, and 16 MiB of
-// metadata, but for a first session that alone has more. Its error is that of
+// first, and whether there are more: limit sessions at most, and
+// [token.MaxListing] of metadata, but for a first session that alone has more. Its error is that of
 // the Journal.
 func (s *Store) SubjectSessions(_ context.Context, name []byte, limit int) (list []token.Session, more bool, err error) {
 	l := subjectListing{subject: NewSubject(name), now: s.now(), limit: limit}
@@ -147,7 +144,8 @@ func (sh *shard) listSubject(l *subjectListing) bool {
 
 // listNextLocked makes one step of a listing: it lists a session, takes one away
 // that has expired, so that none is stepped over twice, or finds that the last
-// one of the trail has ended. It returns false if the listing is complete.
+// one of the trail has ended. It returns false if the listing is complete. It
+// requires the write lock.
 func (sh *shard) listNextLocked(l *subjectListing) bool {
 	i := sh.subjects[l.subject]
 	if n := len(l.trail); n > 0 {
@@ -173,7 +171,7 @@ func (sh *shard) listNextLocked(l *subjectListing) bool {
 }
 
 // ofSubjectLocked returns the policy state of a session, or 0 if it is not there or not
-// the subject's.
+// the subject's. It requires the read lock.
 func (sh *shard) ofSubjectLocked(id token.ID, subject Subject) policyIndex {
 	i, ok := sh.sessions[id]
 	if !ok {
@@ -186,11 +184,12 @@ func (sh *shard) ofSubjectLocked(id token.ID, subject Subject) policyIndex {
 	return e
 }
 
-// listLocked lists a session, or returns false if there is no room for it.
+// listLocked lists a session, or returns false if there is no room for it. It
+// requires the write lock.
 func (sh *shard) listLocked(l *subjectListing, r *record, i policyIndex) bool {
 	meta, _ := sh.contentLocked(r)
 	n := len(l.sessions)
-	if n >= l.limit || n > 0 && l.size+len(meta) > maxListed {
+	if n >= l.limit || n > 0 && l.size+len(meta) > token.MaxListing {
 		l.more = true
 		return false
 	}

@@ -104,7 +104,8 @@ func (sh *shard) create(n *newSession) (bool, Write, error) {
 	return true, sh.saveLocked(r), nil
 }
 
-// addLocked stores a session. It returns nil if the id is taken, or with an error.
+// addLocked stores a session. It returns nil if the id is taken, or with an
+// error. It requires the write lock.
 func (sh *shard) addLocked(n *newSession) (*record, error) {
 	if _, taken := sh.sessions[n.id]; taken {
 		return nil, nil
@@ -169,7 +170,7 @@ func (sh *shard) exchange(x *exchangeArgs, dst []byte) (meta []byte, age int, w 
 }
 
 // mergeLocked merges a patch, if there is one, into a session's metadata, and
-// appends the outcome to dst.
+// appends the outcome to dst. It requires the write lock.
 func (sh *shard) mergeLocked(r *record, patch *metadata.Object, dst []byte) ([]byte, error) {
 	meta, e := sh.contentLocked(r)
 	if patch == nil {
@@ -184,7 +185,7 @@ func (sh *shard) mergeLocked(r *record, patch *metadata.Object, dst []byte) ([]b
 }
 
 // renewLocked gives a session its full lifetime again, and remembers when its
-// token was spent.
+// token was spent. It requires the write lock.
 func (sh *shard) renewLocked(r *record, now timestamp) {
 	d := now.add(sh.rules.lifetime)
 	if e := sh.policyLocked(r); e != nil {
@@ -198,6 +199,7 @@ func (sh *shard) renewLocked(r *record, now timestamp) {
 }
 
 // liveLocked returns the session with an id, or nil if there is none that lives.
+// It requires the read lock.
 func (sh *shard) liveLocked(id token.ID, now timestamp) *record {
 	i, ok := sh.sessions[id]
 	if !ok {
@@ -246,14 +248,16 @@ func (sh *shard) delete(p *credential) (Write, error) {
 	return sh.endLocked(r), nil
 }
 
-// endLocked removes a live session and tells the journal.
+// endLocked removes a live session and tells the journal. It requires the write
+// lock.
 func (sh *shard) endLocked(r *record) Write {
 	id := r.id
 	sh.removeLocked(sh.heap.at(r.heapIndex).record)
 	return sh.forgetLocked(id)
 }
 
-// removeLocked forgets a session and gives back all that it took.
+// removeLocked forgets a session and gives back all that it took. It requires the
+// write lock.
 func (sh *shard) removeLocked(i recordIndex) {
 	r := sh.records.at(i)
 	meta, e := sh.contentLocked(r)

@@ -39,7 +39,7 @@ func (sh *shard) bytesLocked() int64 {
 	return int64(sh.heap.n)*sessionOverhead + int64(sh.policies.used)*policySize + sh.meta.used
 }
 
-// reservedLocked requires the read lock.
+// reservedLocked returns what is reserved, without the maps. It requires the read lock.
 func (sh *shard) reservedLocked() int64 {
 	records := int64(sh.records.chunks.len()) * recordSize
 	entries := int64(sh.heap.entries.len()) * entrySize

@@ -1,21 +1,9 @@
-// Package shard is the embedded store: sessions in memory, spread over shards.
-//
-// # Basics
-//
-// New makes a Store. A session's id is hashed to one of its shards, each with
-// its own map, lock and min-heap of deadlines, so that an exchange is one look-up
-// and an update in place under one lock. A deadline is checked at every use; the
-// purge in the background only takes back memory.
-//
-// # Caveats
-//
-// Without a Journal nothing outlives the Store. No method waits for anything but
-// a shard's lock and the Journal, so contexts are not looked at.
 package shard
 
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"math/bits"
 	"runtime"
 	"sync"
@@ -25,10 +13,18 @@ import (
 	"tokenserver/token"
 )
 
-// Limits of Config.Shards.
+// Bounds of [Config].Shards, which is a power of two.
 const (
 	MinShards = 1
 	MaxShards = 65536
+)
+
+// Bounds and default of [Config].PurgeInterval. Flags are held to the bounds; a
+// Store takes what it is given.
+const (
+	MinPurgeInterval     = time.Second
+	MaxPurgeInterval     = 90 * time.Minute
+	DefaultPurgeInterval = time.Minute
 )
 
 // Config describes a Store. Its zero value is a store with the documented defaults.
@@ -36,16 +32,18 @@ type Config struct {
 	// Shards is how many shards there are: a power of two, MinShards …
 	// MaxShards. 0 means DefaultShards.
 	Shards int
-	// Lifetime is how long a session lives without an exchange. 0 means 2 hours.
+	// Lifetime is the idle lifetime: how long a session lives without an exchange. 0
+	// means token.DefaultLifetime.
 	Lifetime time.Duration
-	// PurgeInterval is the time between two purges. 0 means a minute.
+	// PurgeInterval is the time between two purges. 0 means DefaultPurgeInterval.
 	PurgeInterval time.Duration
 	// MaxSessions is how many sessions there may be. 0 means no limit.
 	MaxSessions int64
-	// MaxBytes is how much memory all sessions may take, as Stats.Bytes counts
+	// MaxBytes is how much memory all sessions may take, as Bytes of Stats counts
 	// it. 0 means no limit.
 	MaxBytes int64
-	// MaxMeta is the greatest size of a session's metadata in bytes. 0 means 64 KiB.
+	// MaxMeta is the greatest size of a session's metadata in bytes. 0 means
+	// token.DefaultMetaLimit.
 	MaxMeta int
 
 	// Grace is how long a spent token still stands for its session's current one:
@@ -64,13 +62,6 @@ type Config struct {
 	// Journal makes the sessions last. Nil means that they don't.
 	Journal Journal
 }
-
-// Defaults of Config.
-const (
-	DefaultLifetime      = 2 * time.Hour
-	DefaultPurgeInterval = time.Minute
-	DefaultMaxMeta       = 64 << 10
-)
 
 // DefaultShards returns the number of shards that suits this machine: the power
 // of two from 16 a processor on, so that two requests seldom want the same one.
@@ -122,16 +113,16 @@ func (cfg Config) withDefaults() Config {
 		cfg.Shards = DefaultShards()
 	}
 	if cfg.Shards < MinShards || cfg.Shards > MaxShards || cfg.Shards&(cfg.Shards-1) != 0 {
-		panic("shard: Config.Shards is no power of two from 1 to 65536")
+		panic(fmt.Sprintf("shard: Config.Shards is no power of two from %d to %d", MinShards, MaxShards))
 	}
 	if cfg.Lifetime == 0 {
-		cfg.Lifetime = DefaultLifetime
+		cfg.Lifetime = token.DefaultLifetime
 	}
 	if cfg.PurgeInterval == 0 {
 		cfg.PurgeInterval = DefaultPurgeInterval
 	}
 	if cfg.MaxMeta == 0 {
-		cfg.MaxMeta = DefaultMaxMeta
+		cfg.MaxMeta = token.DefaultMetaLimit
 	}
 	if cfg.Grace != 0 && cfg.Secret == nil {
 		key := make([]byte, token.MinSecret)
@@ -240,13 +231,13 @@ func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 		x.patch = s.split(patch)
 		defer s.members.Put(x.patch)
 	}
-	meta, age, w, err := s.exchange(t, &x, dst)
+	meta, age, w, err := s.exchangeIn(s.shard(t.ID), t, &x, dst)
 	if err == token.ErrFull {
 		s.makeRoom(x.now)
 		if x.successors == nil {
 			x.now = s.now() // a grace begins when the token is spent, not before the purge
 		}
-		meta, age, w, err = s.exchange(t, &x, dst)
+		meta, age, w, err = s.exchangeIn(s.shard(t.ID), t, &x, dst)
 	}
 	if failed := wait(w); failed != nil {
 		return token.ExchangeResult{Meta: dst}, failed
@@ -260,9 +251,9 @@ func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 	return token.ExchangeResult{Token: next, Meta: meta, Reused: age > 0}, nil
 }
 
-// exchange makes an exchange in its shard, with the token's successors if it takes that.
-func (s *Store) exchange(t token.Token, x *exchangeArgs, dst []byte) (meta []byte, age int, w Write, err error) {
-	sh := s.shard(t.ID)
+// exchangeIn makes an exchange in its shard, with the token's successors if it
+// takes that.
+func (s *Store) exchangeIn(sh *shard, t token.Token, x *exchangeArgs, dst []byte) (meta []byte, age int, w Write, err error) {
 	meta, age, w, err = sh.exchange(x, dst)
 	if err == errUnproven {
 		x.successors = s.successorsOf(t)

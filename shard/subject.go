@@ -4,11 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"slices"
 	"time"
-
-	"tokenserver/token"
 )
 
 // Subject names whose a session is: the first 16 bytes of a SHA-256, so that
@@ -24,8 +21,17 @@ func NewSubject(name []byte) Subject {
 	return Subject(sum[:])
 }
 
-// linkLocked puts a session where it belongs among its subject's: at the head,
-// for a new one. While sessions are restored, all go there.
+// linkLocked puts a session where it belongs among its subject's, in the order of
+// their creation: at the head, for a new one, or nearly so, since that time is
+// taken before the lock:
+//
+//  1. create A takes the time 1.
+//  2. create B takes the time 2, then the lock: the subject has B.
+//  3. create A gets the lock: it goes behind B, and the subject has B, A.
+//
+// EndSubject relies on it: it ends the oldest ones until it meets one that is newer
+// than its call. While sessions are restored, all go to the head. It requires the write
+// lock.
 func (sh *shard) linkLocked(i policyIndex) {
 	e := sh.policies.at(i)
 	newest, ok := sh.subjects[e.subject]
@@ -48,6 +54,7 @@ func (sh *shard) linkLocked(i policyIndex) {
 	}
 }
 
+// setNewestLocked makes a session the newest of its subject. It requires the write lock.
 func (sh *shard) setNewestLocked(subject Subject, i policyIndex) {
 	if sh.subjects == nil {
 		sh.subjects = make(map[Subject]policyIndex)
@@ -78,7 +85,8 @@ func (sh *shard) sortSubjects() {
 	}
 }
 
-// unlinkLocked takes a session off its subject's list.
+// unlinkLocked takes a session off its subject's list. It requires the write
+// lock.
 func (sh *shard) unlinkLocked(i policyIndex) {
 	e := sh.policies.at(i)
 	if e.next == i {
@@ -90,32 +98,6 @@ func (sh *shard) unlinkLocked(i policyIndex) {
 	if sh.subjects[e.subject] == i {
 		sh.subjects[e.subject] = e.next
 	}
-}
-
-// subjectBits is how many bits of an id's hash are its subject's, so that all of
-// a subject's sessions fall into one shard, however many shards there are.
-const subjectBits = 16
-
-// The multiplier of the hash, 2^64 divided by the golden ratio, spreads ids over
-// the upper bits. It is odd, so that it has an inverse.
-const (
-	hashFactor  = 0x9E3779B97F4A7C15
-	hashInverse = 0xF1DE83E19937733D
-)
-
-// hashOf returns the hash of an id, whose upper bits are its shard.
-func hashOf(id token.ID) uint64 { return binary.LittleEndian.Uint64(id[:]) * hashFactor }
-
-// idFor changes a random id such that its hash begins as the subject's.
-func idFor(subject Subject, id token.ID) token.ID {
-	hash := hashOf(id)<<subjectBits>>subjectBits | subject.hash()
-	binary.LittleEndian.PutUint64(id[:], hash*hashInverse)
-	return id
-}
-
-// hash has the subject's bits and zeros.
-func (subject Subject) hash() uint64 {
-	return binary.LittleEndian.Uint64(subject[:]) >> (64 - subjectBits) << (64 - subjectBits)
 }
 
 // shardOf returns the shard that has all sessions of a subject.

@@ -8,8 +8,11 @@ import (
 	"go.uber.org/goleak"
 
 	"tokenserver/internal/storetest"
+	"tokenserver/server"
 	"tokenserver/token"
 )
+
+var _ server.Store = (*Store)(nil)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 

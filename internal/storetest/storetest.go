@@ -13,27 +13,17 @@
 package storetest
 
 import (
-	"context"
 	"flag"
-	"iter"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"tokenserver/token"
+	"tokenserver/server"
 )
 
 // Store is what the suite tests: the interface that the server needs of a store.
-type Store interface {
-	Create(ctx context.Context, n token.NewSession) (token.Token, error)
-	Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error)
-	Validate(ctx context.Context, t token.Token, dst []byte) (meta []byte, expires time.Time, err error)
-	Delete(ctx context.Context, t token.Token) error
-	EndSubject(ctx context.Context, name []byte) (ended int, err error)
-	SubjectSessions(ctx context.Context, name []byte, limit int) (list []token.Session, more bool, err error)
-	Sessions(ctx context.Context) iter.Seq2[token.Session, error]
-}
+type Store = server.Store
 
 // Config is what a store under test is opened with. A field that is 0 means the
 // store's default, and of MaxSessions, MaxBytes and MaxLifetime no limit.

@@ -1,0 +1,73 @@
+// Package shard is the embedded store: sessions in memory, spread over shards.
+//
+// # Basics
+//
+// [New] makes a [Store]. A session's id is hashed to one of its shards, each with
+// its own map, RWMutex and min-heap of deadlines, so that an exchange is one
+// look-up and an update in place under one lock. A deadline is checked at every
+// use; the purge in the background only takes back memory.
+//
+// A public method hashes, picks the shard and delegates to it; tokens, digests and
+// patches are made ready before the lock is taken. A [Journal] makes the changes
+// last: it is told of each while the lock is held, and waited for behind it.
+//
+// # Caveats
+//
+// Without a Journal nothing outlives the Store. No method waits for anything but
+// a shard's lock and the Journal, so contexts are not looked at, except by a
+// listing of all sessions. Byte slices that are passed in belong to the caller:
+// the store copies what it keeps. What it returns is appended to the caller's
+// buffer, or copied.
+//
+// # Memory
+//
+// No pointer lies in what grows, so that the garbage collector has nothing to
+// scan. A region of 4 MiB is cut into pages of the pool; a page holds records, heap
+// entries, policy states, or blocks of one size class. A session is
+//
+//	map: id → record index
+//	record (32 bytes)       digest, id, block, heap index
+//	heap entry (16 bytes)   deadline, record index
+//	block                   size of the metadata, policy index if any, the metadata
+//	policy state            what grace, subject and lifetimes keep; only some have one
+//
+// # Invariants
+//
+// While no call is under way:
+//
+//   - A record is in the map under its id, in the heap at its heap index, and has
+//     a block of its own; or it is wiped and in the free list, once.
+//   - A heap entry is not later than its children, and its record knows its index.
+//   - A session is in the shard that the hash of its id names, and so is its
+//     subject.
+//   - A policy state is free, once, or belongs to one record, whose block names it.
+//     A subject's sessions are a ring in the order of their creation, the newest
+//     first, and the map of subjects has the newest of each.
+//   - A block in use lies in a page of its size class, no two share a slot, and
+//     each slot of a page is used, free or fresh. A page with a free block is in
+//     its class's list, an empty one is there only if it is the only one.
+//   - A page of the pool is free, once, or has one owner.
+//   - What the shards hold is what the budget has given out, and sessions created
+//     and restored, less those ended, are those held.
+//   - No session expires before purgeState.earliest.
+//   - Metadata is a compact JSON object, each name once.
+//
+// checkStore in the tests checks all of them.
+//
+// # Lock order
+//
+// This is the order of the whole program. Who holds a lock takes none that stands
+// above it, nor a second one of the same line, unless it says so.
+//
+//  1. server: dump.mu, reaper.mu. Neither is held while a store is called.
+//  2. shard: purgeState.makingRoom, by whoever purges a full store.
+//  3. shard: shard.mu, the read or the write lock, one shard at a time.
+//  4. shard: pagePool.mu; durable: journal.expired.
+//  5. durable: journal.writing, by whoever writes a group. It is never taken under
+//     shard.mu, but who holds shard.mu may wait for its owner, if the open group is
+//     full: so its owner takes no lock of a shard.
+//  6. durable: journal.mu.
+//  7. Pebble's own locks, and that of the log's handler.
+//
+// A method whose name ends in Locked says which lock of its shard it requires.
+package shard
