@@ -10,7 +10,9 @@
 // Everything comes out as lines of go test -bench, in one file that benchstat reads, and as a
 // report with medians, ratios, targets and plots. It takes half an hour on two processors,
 // and needs Linux, two processors that do nothing else, taskset and redis-server. Data goes to
-// the folder for temporary files ($TMPDIR), which has to be on a disk.
+// the directory for temporary files ($TMPDIR), which has to be on a disk.
+//
+// With --plot it measures nothing, and draws the plots of a stored result again.
 package main
 
 import (
@@ -57,11 +59,15 @@ func runReport(ctx context.Context, args []string) error {
 	quick := flags.Bool("quick", false, "try everything in about three minutes; the figures are worth nothing")
 	out := flags.String("out", "bench/results", "folder for the report")
 	again := flags.String("again", "", "measure only this step once more, into the report of today: "+strings.Join(stepNames(), ", "))
+	stored := flags.String("plot", "", "measure nothing, and draw the plots of this .txt file again, beside it")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if *stored != "" {
+		return replot(*stored)
 	}
 	if *again != "" && !slices.Contains(stepNames(), *again) {
 		return fmt.Errorf("--again=%s: there are the steps %s", *again, strings.Join(stepNames(), ", "))

@@ -24,19 +24,7 @@ type report struct {
 func (r *report) write(out output) error {
 	text := &bytes.Buffer{}
 	r.writeText(text, out)
-	err := os.WriteFile(out.path(".md"), text.Bytes(), 0o644)
-	for _, p := range plots {
-		err = errors.Join(err, r.writePlot(out.path("-"+p.name+".svg"), p))
-	}
-	return err
-}
-
-func (r *report) writePlot(path string, p plotted) error {
-	image := &bytes.Buffer{}
-	if err := p.draw(image, r.results); err != nil {
-		return fmt.Errorf("plot of %s: %w", p.name, err)
-	}
-	return os.WriteFile(path, image.Bytes(), 0o644)
+	return errors.Join(os.WriteFile(out.path(".md"), text.Bytes(), 0o644), writePlots(r.results, out.path("")))
 }
 
 // writeText writes the report in Markdown, for plots that lie beside it.
