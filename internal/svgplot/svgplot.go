@@ -157,7 +157,6 @@ const barWidth = 44
 // buildBars needs no grid, as every bar has its number.
 func (p *Plot) buildBars(g *plot.Plot) error {
 	var names []plot.Tick
-	var tops plotter.XYLabels
 	for i, b := range p.bars {
 		bar, err := plotter.NewBarChart(plotter.Values{b.Value}, barWidth)
 		if err != nil {
@@ -169,6 +168,16 @@ func (p *Plot) buildBars(g *plot.Plot) error {
 		}
 		g.Add(bar)
 		names = append(names, plot.Tick{Value: float64(i), Label: b.Name})
+	}
+	g.X.Tick.Marker, g.X.Tick.Length, g.X.Padding, g.Y.Padding = plot.ConstantTicks(names), 0, 0, 0
+	g.X.Min, g.X.Max = -0.5, float64(len(p.bars))-0.5
+	return p.labelBars(g)
+}
+
+// labelBars writes the bars' texts above them.
+func (p *Plot) labelBars(g *plot.Plot) error {
+	var tops plotter.XYLabels
+	for i, b := range p.bars {
 		tops.XYs = append(tops.XYs, plotter.XY{X: float64(i), Y: b.Value})
 		tops.Labels = append(tops.Labels, b.Text)
 	}
@@ -181,7 +190,5 @@ func (p *Plot) buildBars(g *plot.Plot) error {
 	}
 	labels.Offset.Y = vg.Points(3)
 	g.Add(labels)
-	g.X.Tick.Marker, g.X.Tick.Length, g.X.Padding, g.Y.Padding = plot.ConstantTicks(names), 0, 0, 0
-	g.X.Min, g.X.Max = -0.5, float64(len(p.bars))-0.5
 	return nil
 }
