@@ -96,7 +96,7 @@ func parseDisk(df string) (fileSystem string, free int64, err error) {
 		return "", 0, fmt.Errorf("df: %w", err)
 	}
 	if fileSystem == "tmpfs" || fileSystem == "ramfs" {
-		return "", 0, fmt.Errorf("the folder for temporary files is in memory (%s): set TMPDIR to one on a disk", fileSystem)
+		return "", 0, fmt.Errorf("the directory for temporary files is in memory (%s): set TMPDIR to one on a disk", fileSystem)
 	}
 	return fileSystem, free, nil
 }
@@ -147,7 +147,7 @@ func redisVersion(out string) string {
 	return match[1] + ", " + match[2]
 }
 
-// buildPrograms builds all that a run needs into a new folder.
+// buildPrograms builds all that a run needs into a new directory.
 func buildPrograms(ctx context.Context) (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "token-server-bench"); err != nil {
 		return "", err

@@ -175,7 +175,7 @@ func plotHalfRate(rs results) *svgplot.Plot {
 	return p
 }
 
-// newLatencyPlot gives every nine of a percentile the same room, and every tenfold latency.
+// newLatencyPlot gives every nine of a percentile the same width, and every tenfold latency the same height.
 func newLatencyPlot(title string) *svgplot.Plot {
 	var percentiles []float64
 	for _, name := range percentileNames {

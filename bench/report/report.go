@@ -310,7 +310,7 @@ func (r *report) writeHalfRate(w io.Writer) {
 
 // writeCommands writes what was run, for a host and port.
 func (r *report) writeCommands(w io.Writer) {
-	fmt.Fprint(w, "## Commands\n\n`make bench` does it all. This is what it runs, beside a server whose sessions expire and one that is filled with 10⁶; the exchanges engine by engine, in turns, and a new server for each load. With PORT for a free port and DIR for a new folder:\n\n```sh\n")
+	fmt.Fprint(w, "## Commands\n\n`make bench` does it all. This is what it runs, beside a server whose sessions expire and one that is filled with 10⁶; the exchanges engine by engine, in turns, and a new server for each load. With PORT for a free port and DIR for a new data directory:\n\n```sh\n")
 	for _, g := range slices.Concat(r.plan.exchanges, r.plan.benchmarks) {
 		fmt.Fprintln(w, shellLine("go test", append(g.args(""), "./bench")))
 	}

@@ -119,5 +119,5 @@ func PercentileAxis(percentiles ...float64) Axis {
 }
 
 // Nines returns how many nines a percentile has: 1 for 90, 2 for 99. Every nine takes the same
-// room on an axis, as in plots of HdrHistogram.
+// width on an axis, as in plots of HdrHistogram.
 func Nines(percentile float64) float64 { return -math.Log10(1 - percentile/100) }
