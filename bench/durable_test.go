@@ -22,8 +22,8 @@ var fsyncs = []durable.Fsync{durable.Always, durable.EverySecond}
 
 // BenchmarkDurable measures the exchange of the durable store, with as many
 // goroutines at it as a busy server has connections, beside Pebble that is given
-// the same writes and nothing else to do. Both are in the folder for temporary
-// files: where that is in memory, a sync costs nothing.
+// the same writes and nothing else to do. Both are in the directory for
+// temporary files: where that is in memory, a sync costs nothing.
 func BenchmarkDurable(b *testing.B) {
 	const n = 1e5
 	for _, fsync := range fsyncs {
@@ -69,7 +69,7 @@ func metaOf(i int) []byte {
 // fillers is how many goroutines fill a store on disk.
 const fillers = 64
 
-// durableStore is the store of this server with a folder.
+// durableStore is the store of this server with a data directory.
 type durableStore struct {
 	config durable.Config
 	store  *durable.Store
@@ -117,16 +117,16 @@ func BenchmarkSync(b *testing.B) {
 	f, err := vfs.Default.Create(filepath.Join(b.TempDir(), "log"), vfs.WriteCategoryUnspecified)
 	must(err)
 	defer f.Close()
-	record := make([]byte, recordSize)
+	value := make([]byte, valueSize)
 	for b.Loop() {
-		_, err := f.Write(record)
+		_, err := f.Write(value)
 		must(err)
 		must(f.SyncData())
 	}
 }
 
-// BenchmarkStartUp measures how long a store takes to open a folder that was
-// closed in good order and whose files the system still has in memory, as it is
+// BenchmarkStartUp measures how long a store takes to open a data directory that
+// was closed in good order and whose files the system still has in memory, as it is
 // after a restart of the server alone.
 func BenchmarkStartUp(b *testing.B) {
 	for _, n := range []int{1e6, 1e7} {

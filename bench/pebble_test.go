@@ -13,9 +13,9 @@ import (
 	"tokenserver/durable"
 )
 
-// recordSize is how long a session's value is in the durable store: a version,
+// valueSize is how long a session's value is in the durable store: a version,
 // flags, the digest, the deadline and the metadata.
-var recordSize = 2 + 16 + 8 + len(meta)
+var valueSize = 2 + 16 + 8 + len(meta)
 
 // pebbleStore is bare Pebble with the writes of the durable store: a batch with
 // one value for each exchange, over the one before. It checks nothing.
@@ -63,11 +63,11 @@ func (p *pebbleStore) create(i int) { p.exchange(i, nil) }
 
 func (p *pebbleStore) exchange(i int, dst []byte) []byte {
 	b := p.db.NewBatch()
-	op := b.SetDeferred(len(p.ids[i]), recordSize)
+	op := b.SetDeferred(len(p.ids[i]), valueSize)
 	copy(op.Key, p.ids[i][:])
 	binary.NativeEndian.PutUint64(op.Value[2:], rand.Uint64())
 	binary.NativeEndian.PutUint64(op.Value[10:], rand.Uint64())
-	copy(op.Value[recordSize-len(meta):], p.metas[i])
+	copy(op.Value[valueSize-len(meta):], p.metas[i])
 	must(op.Finish())
 	if p.fsync == durable.Always {
 		must(p.db.ApplyNoSyncWait(b, pebble.Sync))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sync/errgroup"
 )
 
 // load is one run: what all connections share. Times are nanoseconds since started.
@@ -65,26 +66,17 @@ func (l *load) now() int64 { return int64(time.Since(l.started)) }
 
 // each lets all workers do something. The first error stops them all.
 func (l *load) each(do func(*worker) error) error {
-	errs := make([]error, len(l.workers))
-	var group sync.WaitGroup
-	for i, w := range l.workers {
-		group.Go(func() {
-			if errs[i] = do(w); errs[i] != nil {
+	var group errgroup.Group
+	for _, w := range l.workers {
+		group.Go(func() error {
+			err := do(w)
+			if err != nil {
 				l.stopped.Store(true)
 			}
+			return err
 		})
 	}
-	group.Wait()
-	return firstError(errs)
-}
-
-func firstError(errs []error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return group.Wait()
 }
 
 func (l *load) disconnect() {

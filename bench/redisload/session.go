@@ -64,8 +64,8 @@ func (m *metadata) append(dst []byte, number uint32) []byte {
 
 // matches reports whether b is exactly what append makes.
 func (m *metadata) matches(b []byte, number uint32) bool {
-	var room [minMetaSize]byte // all but the filler
-	start := append(room[:0], metaStart...)
+	var buf [minMetaSize]byte // all but the filler
+	start := append(buf[:0], metaStart...)
 	start = appendHex(start, number)
 	start = append(start, metaMiddle...)
 	return len(b) == m.size() &&

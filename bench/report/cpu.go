@@ -3,6 +3,8 @@ package main
 import (
 	"math"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // cpuSample is the processor time that a process had taken at a moment.
@@ -17,27 +19,27 @@ const sampleEvery = 20 * time.Millisecond
 // watchCPU samples a process until the function that it returns is called.
 func watchCPU(pid int) (stop func() ([]cpuSample, error)) {
 	stopping := make(chan struct{})
-	stopped := make(chan struct{})
 	var samples []cpuSample
-	var err error
-	go func() {
-		defer close(stopped)
+	var group errgroup.Group
+	group.Go(func() error {
 		ticker := time.NewTicker(sampleEvery)
 		defer ticker.Stop()
-		for err == nil {
-			var cpu time.Duration
-			cpu, err = processCPU(pid)
+		for {
+			cpu, err := processCPU(pid)
+			if err != nil {
+				return err
+			}
 			samples = append(samples, cpuSample{time.Now(), cpu})
 			select {
 			case <-stopping:
-				return
+				return nil
 			case <-ticker.C:
 			}
 		}
-	}()
+	})
 	return func() ([]cpuSample, error) {
 		close(stopping)
-		<-stopped
+		err := group.Wait()
 		return samples, err
 	}
 }

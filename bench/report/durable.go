@@ -17,7 +17,7 @@ const (
 type keeper struct {
 	contender
 	keeps string
-	flags func(dir string) []string // besides the contender's, for a folder of its own
+	flags func(dir string) []string // besides the contender's, for a data directory of its own
 }
 
 func (k *keeper) String() string { return k.name + ", " + k.keeps }
@@ -65,7 +65,7 @@ func (b *bench) measureDurable(ctx context.Context) error {
 	return nil
 }
 
-// measureKeeper gives the server a new folder, on the disk of temporary files as all of them.
+// measureKeeper gives the server a new data directory, on the disk of temporary files as all of them.
 func (b *bench) measureKeeper(ctx context.Context, k *keeper, connections int) error {
 	dir, err := os.MkdirTemp(b.programs, "data")
 	if err != nil {

@@ -25,7 +25,7 @@ func policyMemoryName(policy string) string {
 
 func (r *report) writeDurable(w io.Writer) {
 	fmt.Fprint(w, "## Durable mode\n\n")
-	fmt.Fprintf(w, "As many requests as there can be, of %s sessions in a new folder, rounds of %s: %d. Here servers and loads all may use all processors; Redis executes on one thread, as it comes. "+
+	fmt.Fprintf(w, "As many requests as there can be, of %s sessions in a new data directory, rounds of %s: %d. Here servers and loads all may use all processors; Redis executes on one thread, as it comes. "+
 		"*always*: an answer waits until the disk has what it says, with `appendfsync always` for Redis. *everysec*: the disk has it within a second. *memory*: not at all. "+
 		"What the flags under [Commands](#commands) do not say is at its default. A sync of %d bytes by one writer takes %s µs on this disk.\n\n",
 		powerOfTen(r.plan.sessions), r.plan.duration, r.plan.rounds, syncBytes, number(r.results.median(syncName, "ns/op")/1e3))
@@ -101,7 +101,7 @@ func (r *report) writeDurableStore(w io.Writer) {
 }
 
 func (r *report) writeStartUp(w io.Writer) {
-	fmt.Fprint(w, "Opening a folder that was closed in good order, with its files in the system's cache:\n\n")
+	fmt.Fprint(w, "Opening a data directory that was closed in good order, with its files in the system's cache:\n\n")
 	rows := [][]string{{"sessions", "seconds", "bytes of disk a session"}}
 	for _, n := range []int{1e6, most} {
 		name := startUpName(n)
@@ -135,7 +135,7 @@ func (r *report) writePolicies(w io.Writer) {
 	writeTable(w, rows...)
 }
 
-// writeKeeperCommands writes what measureDurable runs, with DIR for a new folder.
+// writeKeeperCommands writes what measureDurable runs, with DIR for a new data directory.
 func (r *report) writeKeeperCommands(w io.Writer) {
 	for _, k := range keepers {
 		writeCommand(w, anyCPU, k.program, k.allArgs("127.0.0.1", "PORT", "DIR"))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
 
 	"tokenserver/server"
 	"tokenserver/shard"
@@ -46,12 +46,13 @@ func runExpiringServer(ctx context.Context, args []string) error {
 	}
 	store := shard.New(shard.Config{Lifetime: *lifetime, PurgeInterval: purgeInterval})
 	defer store.Close()
-	failed := make(chan error, 1)
-	go func() { failed <- createEvenly(ctx, store, *sessions, *spread) }()
-	if err := serve(ctx, store, ln); err != nil {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return createEvenly(ctx, store, *sessions, *spread) })
+	group.Go(func() error { return serve(ctx, store, ln) })
+	if err := group.Wait(); err != nil {
 		return err
 	}
-	return errors.Join(<-failed, writePurged(os.Stdout, store))
+	return writePurged(os.Stdout, store)
 }
 
 func writePurged(w io.Writer, store *shard.Store) error {

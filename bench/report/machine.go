@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -54,34 +52,31 @@ func checkMachine() error {
 }
 
 func readMachine(ctx context.Context) (*machine, error) {
-	cpuinfo, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return nil, err
-	}
-	meminfo, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return nil, err
-	}
-	m := &machine{
-		cpu:       field(cpuinfo, "model name"),
-		cores:     runtime.NumCPU(),
-		virtual:   slices.Contains(strings.Fields(field(cpuinfo, "flags")), "hypervisor"),
-		kernel:    "Linux " + kernelVersion(firstWord("/proc/sys/kernel/osrelease")),
-		hugePages: chosen(contents("/sys/kernel/mm/transparent_hugepage/enabled")),
-	}
-	if m.cpu == "" {
-		m.cpu = runtime.GOARCH // not every architecture has a name there
-	}
-	if m.memory, err = kibibytes(meminfo, "MemTotal"); err != nil {
-		return nil, err
-	}
-	if m.load, err = strconv.ParseFloat(firstWord("/proc/loadavg"), 64); err != nil {
+	m := &machine{cores: runtime.NumCPU(), hugePages: readHugePages()}
+	if err := m.readProc(); err != nil {
 		return nil, err
 	}
 	if err := m.readDisk(ctx); err != nil {
 		return nil, err
 	}
 	return m, m.readVersions(ctx)
+}
+
+// readHugePages returns when transparent huge pages are used, or unknown.
+func readHugePages() string {
+	b, _ := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled")
+	return chosen(string(b))
+}
+
+// chosen returns what is in brackets in a file of /sys that lists choices: never in
+// "always madvise [never]".
+func chosen(file string) string {
+	_, after, _ := strings.Cut(file, "[")
+	choice, _, ok := strings.Cut(after, "]")
+	if !ok {
+		return "unknown"
+	}
+	return choice
 }
 
 func (m *machine) readDisk(ctx context.Context) error {
@@ -101,7 +96,7 @@ func parseDisk(df string) (fileSystem string, free int64, err error) {
 		return "", 0, fmt.Errorf("df: %w", err)
 	}
 	if fileSystem == "tmpfs" || fileSystem == "ramfs" {
-		return "", 0, fmt.Errorf("the folder for temporary files is in memory (%s): set TMPDIR to one on a disk", fileSystem)
+		return "", 0, fmt.Errorf("the directory for temporary files is in memory (%s): set TMPDIR to one on a disk", fileSystem)
 	}
 	return fileSystem, free, nil
 }
@@ -152,19 +147,7 @@ func redisVersion(out string) string {
 	return match[1] + ", " + match[2]
 }
 
-func contents(name string) string {
-	b, _ := os.ReadFile(name) // what can't be read is unknown
-	return string(b)
-}
-
-func firstWord(name string) string {
-	if words := strings.Fields(contents(name)); len(words) > 0 {
-		return words[0]
-	}
-	return "unknown"
-}
-
-// buildPrograms builds all that a run needs into a new folder.
+// buildPrograms builds all that a run needs into a new directory.
 func buildPrograms(ctx context.Context) (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "token-server-bench"); err != nil {
 		return "", err
@@ -183,10 +166,4 @@ func buildPrograms(ctx context.Context) (dir string, err error) {
 		}
 	}
 	return dir, nil
-}
-
-// kernelVersion leaves out what whoever has built the kernel has added.
-func kernelVersion(release string) string {
-	version, _, _ := strings.Cut(release, "-")
-	return version
 }

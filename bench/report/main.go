@@ -10,7 +10,9 @@
 // Everything comes out as lines of go test -bench, in one file that benchstat reads, and as a
 // report with medians, ratios, targets and plots. It takes half an hour on two processors,
 // and needs Linux, two processors that do nothing else, taskset and redis-server. Data goes to
-// the folder for temporary files ($TMPDIR), which has to be on a disk.
+// the directory for temporary files ($TMPDIR), which has to be on a disk.
+//
+// With --plot it measures nothing, and draws the plots of a stored result again.
 package main
 
 import (
@@ -48,20 +50,24 @@ const busyMachine = 0.5
 // bench is one run of this command.
 type bench struct {
 	plan     plan
-	programs string    // the folder of the programs that it has built
+	programs string    // the directory of the programs that it has built
 	raw      io.Writer // lines of go test -bench
 }
 
 func runReport(ctx context.Context, args []string) error {
 	flags := pflag.NewFlagSet("report", pflag.ContinueOnError)
 	quick := flags.Bool("quick", false, "try everything in about three minutes; the figures are worth nothing")
-	out := flags.String("out", "bench/results", "folder for the report")
+	out := flags.String("out", "bench/results", "directory for the report")
 	again := flags.String("again", "", "measure only this step once more, into the report of today: "+strings.Join(stepNames(), ", "))
+	stored := flags.String("plot", "", "measure nothing, and draw the plots of this .txt file again, beside it")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if *stored != "" {
+		return replot(*stored)
 	}
 	if *again != "" && !slices.Contains(stepNames(), *again) {
 		return fmt.Errorf("--again=%s: there are the steps %s", *again, strings.Join(stepNames(), ", "))
@@ -128,7 +134,7 @@ func measureInto(ctx context.Context, path string, b *bench, step string) error 
 }
 
 // steps are what a run does. The servers come first: they want the machine to themselves the
-// most, and a defect of theirs should show early.
+// most, and a panic of theirs should show early.
 var steps = []struct {
 	name string
 	do   func(*bench, context.Context) error

@@ -18,7 +18,7 @@ func newOutput(dir string, date time.Time, cpu string) output {
 	return output{dir: dir, name: date.Format(time.DateOnly) + "-" + slug(cpu), date: date}
 }
 
-// file returns the name of a file of this run, within the folder.
+// file returns the name of a file of this run, within the directory.
 func (o output) file(suffix string) string { return o.name + suffix }
 
 func (o output) path(suffix string) string { return filepath.Join(o.dir, o.file(suffix)) }

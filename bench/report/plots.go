@@ -1,17 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
-	"image/color"
-	"io"
-	"math"
+	"os"
 	"strconv"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/plotutil"
-	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
 
 	"tokenserver/internal/svgplot"
 )
@@ -19,7 +17,7 @@ import (
 // plotted is a plot of some results.
 type plotted struct {
 	name string // of its file
-	make func(results) (*plot.Plot, error)
+	make func(results) *svgplot.Plot
 }
 
 var plots = []plotted{
@@ -31,99 +29,93 @@ var plots = []plotted{
 	{"durable", plotDurable},
 }
 
-// draw writes the plot as an SVG.
-func (p plotted) draw(w io.Writer, rs results) error {
-	made, err := p.make(rs)
+// writePlots writes all plots as SVG, into files whose paths begin with prefix.
+func writePlots(rs results, prefix string) (err error) {
+	for _, p := range plots {
+		image := &bytes.Buffer{}
+		if made := p.make(rs).Write(image); made != nil {
+			err = errors.Join(err, fmt.Errorf("plot of %s: %w", p.name, made))
+			continue
+		}
+		err = errors.Join(err, os.WriteFile(prefix+"-"+p.name+".svg", image.Bytes(), 0o644))
+	}
+	return err
+}
+
+// replot writes the plots of stored results beside them.
+func replot(path string) error {
+	prefix, ok := strings.CutSuffix(path, ".txt")
+	if !ok {
+		return fmt.Errorf("--plot=%s: must be the .txt file of a report", path)
+	}
+	rs, err := readResults(path)
 	if err != nil {
 		return err
 	}
-	return svgplot.Write(w, made)
+	return writePlots(rs, prefix)
 }
 
-// newPlot has a legend at the top left and a Y axis from 0.
-func newPlot(title, x, y string) *plot.Plot {
-	p := plot.New()
-	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
-	p.Title.Padding = vg.Points(8)
-	p.Y.Min, p.Y.Tick.Marker = 0, plot.TickerFunc(plainTicks)
-	p.Legend.Top, p.Legend.Left, p.Legend.Padding = true, true, vg.Points(2)
-	p.Add(plotter.NewGrid())
-	return p
-}
-
-// plainTicks are the usual ones, with the numbers as everywhere in the report.
-func plainTicks(low, high float64) []plot.Tick {
-	ticks := plot.DefaultTicks{}.Ticks(low, high)
-	for i, tick := range ticks {
-		if tick.Label != "" {
-			ticks[i].Label = number(tick.Value)
-		}
-	}
-	return ticks
-}
-
-// addLine adds what was measured of a line; its number is its color.
-func addLine(p *plot.Plot, number int, name string, points plotter.XYs) error {
+// addLine adds what was measured of a line.
+func addLine(p *svgplot.Plot, name string, style svgplot.Style, points plotter.XYs) {
 	var measured plotter.XYs
 	for _, point := range points {
 		if isMeasured(point.Y) {
 			measured = append(measured, point)
 		}
 	}
-	if len(measured) == 0 {
-		return nil
-	}
-	line, dots, err := plotter.NewLinePoints(measured)
-	if err != nil {
-		return err
-	}
-	line.Width = vg.Points(1.5)
-	line.Color, dots.Color = lineColor(number), lineColor(number)
-	dots.Shape = draw.CircleGlyph{}
-	p.Add(line, dots)
-	p.Legend.Add(name, line, dots)
-	return nil
+	p.AddLine(svgplot.Line{Name: name, Style: style, Dots: true, Points: measured})
 }
 
-func lineColor(number int) color.Color { return plotutil.DarkColors[number%len(plotutil.DarkColors)] }
+// addBar adds a bar with its height above, if that was measured.
+func addBar(p *svgplot.Plot, name string, own bool, height float64) {
+	if isMeasured(height) {
+		p.AddBar(svgplot.Bar{Name: name, Own: own, Value: height, Text: number(height)})
+	}
+}
 
-func plotExchange(rs results) (*plot.Plot, error) {
-	p := newPlot("An exchange in the store", "live sessions", "ns")
-	p.X.Scale = plot.LogScale{}
-	p.X.Min, p.X.Max = float64(sizes[0]), float64(sizes[0])*10
-	p.X.Tick.Marker = ticksAt(sizes, powerOfTen)
+// styleOf returns the style of the i-th of several that are compared, of which the first is ours.
+func styleOf(i int) svgplot.Style {
+	if i == 0 {
+		return svgplot.Own(0)
+	}
+	return svgplot.Peer(i - 1)
+}
+
+func plotExchange(rs results) *svgplot.Plot {
+	ns := rs.sizesOf(exchangeName)
+	p := &svgplot.Plot{
+		Title: "An exchange in the store",
+		X:     svgplot.Axis{Label: "live sessions", Log: true, Ticks: ticksAt(ns, powerOfTen)},
+		Y:     svgplot.Axis{Label: "ns"},
+	}
 	for i, engine := range engineOrder {
 		var points plotter.XYs
-		for _, n := range sizes {
+		for _, n := range ns {
 			points = append(points, plotter.XY{X: float64(n), Y: rs.median(exchangeName(engine, n), "ns/op")})
 		}
-		if err := addLine(p, i, engineNames[engine], points); err != nil {
-			return nil, err
-		}
+		addLine(p, engineNames[engine], styleOf(i), points)
 	}
-	return p, nil
+	return p
 }
 
-func plotShards(rs results) (*plot.Plot, error) {
-	p := newPlot("Exchanges by shards, 10⁶ sessions", "shards", "millions a second")
-	p.X.Scale = plot.LogScale{}
-	p.X.Min, p.X.Max = 1, 1024
-	p.X.Tick.Marker = ticksAt(shardCounts, strconv.Itoa)
-	p.Legend.Top = false
+func plotShards(rs results) *svgplot.Plot {
+	p := &svgplot.Plot{
+		Title: "Exchanges by shards, 10⁶ sessions",
+		X:     svgplot.Axis{Label: "shards", Log: true, Ticks: ticksAt(shardCounts, strconv.Itoa)},
+		Y:     svgplot.Axis{Label: "millions a second"},
+	}
 	for i, goroutines := range goroutineCounts {
 		var points plotter.XYs
 		for _, shards := range shardCounts {
 			points = append(points, plotter.XY{X: float64(shards), Y: 1e3 / rs.median(shardsName(shards, goroutines), "ns/op")})
 		}
-		if err := addLine(p, i, fmt.Sprintf("%d goroutines", goroutines), points); err != nil {
-			return nil, err
-		}
+		addLine(p, fmt.Sprintf("%d goroutines", goroutines), svgplot.Own(i), points)
 	}
-	return p, nil
+	return p
 }
 
-func ticksAt(values []int, label func(int) string) plot.ConstantTicks {
-	var ticks plot.ConstantTicks
+func ticksAt(values []int, label func(int) string) []plot.Tick {
+	var ticks []plot.Tick
 	for _, v := range values {
 		ticks = append(ticks, plot.Tick{Value: float64(v), Label: label(v)})
 	}
@@ -131,137 +123,85 @@ func ticksAt(values []int, label func(int) string) plot.ConstantTicks {
 }
 
 // plotMemory has the heaps of the engines with most sessions, and the running servers.
-func plotMemory(rs results) (*plot.Plot, error) {
-	var names []string
-	var heights plotter.Values
-	add := func(name string, bytes float64) {
-		if isMeasured(bytes) {
-			names, heights = append(names, name), append(heights, bytes)
+func plotMemory(rs results) *svgplot.Plot {
+	p := &svgplot.Plot{Title: "Memory a session", Y: svgplot.Axis{Label: fmt.Sprintf("bytes, %d of them metadata", metaSize)}}
+	if ns := rs.sizesOf(memoryName); len(ns) > 0 {
+		most := ns[len(ns)-1]
+		p.Title += fmt.Sprintf(": heap at %s, resident at 10⁶", powerOfTen(most))
+		for i, engine := range engineOrder {
+			addBar(p, engineNames[engine]+",\nheap", i == 0, rs.median(memoryName(engine, most), "B/session"))
 		}
 	}
-	most := 0
-	for _, n := range rs.sizesOf(memoryName) {
-		most = n
+	for i, c := range contenders[:2] {
+		addBar(p, c.name+",\nresident", i == 0, rs.median(residentName(c.name, 1e6), "B/session"))
 	}
-	for _, engine := range engineOrder {
-		add(engineNames[engine], rs.median(memoryName(engine, most), "B/session"))
-	}
-	for _, c := range contenders[:2] {
-		add(c.name+",\nresident", rs.median(residentName(c.name, 1e6), "B/session"))
-	}
-	title := "Memory a session, metadata of 115 bytes included"
-	if most > 0 {
-		title += fmt.Sprintf(": heap at %s, resident at 10⁶", powerOfTen(most))
-	}
-	p := newPlot(title, "", "bytes")
-	return p, addBars(p, names, heights)
+	return p
 }
 
 // plotDurable has the throughput of the keepers.
-func plotDurable(rs results) (*plot.Plot, error) {
+func plotDurable(rs results) *svgplot.Plot {
 	const connections = 64
-	var names []string
-	var heights plotter.Values
+	p := &svgplot.Plot{
+		Title: fmt.Sprintf("Exchanges by when they are on disk, %d connections", connections),
+		Y:     svgplot.Axis{Label: "requests/s"},
+	}
 	for _, k := range keepers {
 		perSecond := rs.median(keeperName(k.name, k.keeps, connections), "req/s")
-		if isMeasured(perSecond) {
-			names, heights = append(names, k.name+",\n"+k.keeps), append(heights, perSecond)
-		}
+		addBar(p, k.name+",\n"+k.keeps, k.name == tokenServer.name, perSecond)
 	}
-	p := newPlot(fmt.Sprintf("Exchanges by when they are on disk, %d connections", connections), "", "requests/s")
-	return p, addBars(p, names, heights)
+	return p
 }
 
-// addBars adds bars with their heights above and their names below.
-func addBars(p *plot.Plot, names []string, heights plotter.Values) error {
-	if len(heights) == 0 {
-		return nil
-	}
-	bars, err := plotter.NewBarChart(heights, vg.Points(40))
-	if err != nil {
-		return err
-	}
-	bars.Color, bars.LineStyle.Width = lineColor(0), 0
-	labels, err := barLabels(heights)
-	if err != nil {
-		return err
-	}
-	p.Add(bars, labels)
-	p.NominalX(names...)
-	p.Y.Max *= 1.1
-	return nil
-}
-
-// barLabels writes each bar's height above it.
-func barLabels(heights plotter.Values) (*plotter.Labels, error) {
-	var at plotter.XYLabels
-	for i, h := range heights {
-		at.XYs = append(at.XYs, plotter.XY{X: float64(i), Y: h})
-		at.Labels = append(at.Labels, number(h))
-	}
-	labels, err := plotter.NewLabels(at)
-	if err != nil {
-		return nil, err
-	}
-	for i := range labels.TextStyle {
-		labels.TextStyle[i].XAlign = draw.XCenter
-	}
-	labels.Offset.Y = vg.Points(3)
-	return labels, nil
-}
-
-func plotFullLoad(rs results) (*plot.Plot, error) {
+func plotFullLoad(rs results) *svgplot.Plot {
 	p := newLatencyPlot("Latency of 64 connections as fast as they go, one request at a time")
 	for i, c := range contenders {
-		if err := addLine(p, i, c.name, rs.percentilesOf(loadName(c.name, 1))); err != nil {
-			return nil, err
-		}
+		addLine(p, c.name, styleOf(i), rs.percentilesOf(loadName(c.name, 1)))
 	}
-	return p, nil
-}
-
-func plotHalfRate(rs results) (*plot.Plot, error) {
-	p := newLatencyPlot("Latency at half the top rate")
-	for i, c := range []struct{ name, legend string }{
-		{caseFloor, "constant answers"},
-		{caseLive, "token-server, 10⁶ more sessions at rest"},
-		{caseExpiring, "token-server, these expire and are purged"},
-	} {
-		if err := addLine(p, i, c.legend, rs.percentilesOf(halfRateName(c.name))); err != nil {
-			return nil, err
-		}
-	}
-	return p, nil
-}
-
-// newLatencyPlot gives every nine of a percentile the same room, and every tenfold latency.
-func newLatencyPlot(title string) *plot.Plot {
-	p := newPlot(title, "percentile", "latency (ms)")
-	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
-	p.Y.Min, p.Y.Max = 0.01, 0.1
-	var ticks plot.ConstantTicks
-	for _, name := range percentileNames {
-		ticks = append(ticks, plot.Tick{Value: nines(name), Label: name[1:] + " %"})
-	}
-	p.X.Tick.Marker = ticks
-	p.X.Min, p.X.Max = ticks[0].Value, ticks[len(ticks)-1].Value
 	return p
+}
+
+func plotHalfRate(rs results) *svgplot.Plot {
+	p := newLatencyPlot("Latency at half the top rate")
+	for _, c := range []struct {
+		name, legend string
+		style        svgplot.Style
+	}{
+		{caseLive, "token-server, 10⁶ more sessions at rest", svgplot.Own(0)},
+		{caseExpiring, "token-server, these expire and are purged", svgplot.Own(1)},
+		{caseFloor, "constant answers", svgplot.Peer(0)},
+	} {
+		addLine(p, c.legend, c.style, rs.percentilesOf(halfRateName(c.name)))
+	}
+	return p
+}
+
+// newLatencyPlot gives every nine of a percentile the same width, and every tenfold latency the same height.
+func newLatencyPlot(title string) *svgplot.Plot {
+	var percentiles []float64
+	for _, name := range percentileNames {
+		percentiles = append(percentiles, percentile(name))
+	}
+	return &svgplot.Plot{
+		Title: title,
+		X:     svgplot.PercentileAxis(percentiles...),
+		Y:     svgplot.Axis{Label: "latency (ms)", Log: true},
+	}
 }
 
 // percentilesOf returns milliseconds by nines.
 func (rs results) percentilesOf(name string) plotter.XYs {
 	var points plotter.XYs
-	for _, percentile := range percentileNames {
-		points = append(points, plotter.XY{X: nines(percentile), Y: rs.median(name, percentile+"-us") / 1e3})
+	for _, p := range percentileNames {
+		points = append(points, plotter.XY{X: svgplot.Nines(percentile(p)), Y: rs.median(name, p+"-us") / 1e3})
 	}
 	return points
 }
 
-// nines returns how many nines a percentile has: 1 for p90, 2 for p99.
-func nines(percentile string) float64 {
-	p, err := strconv.ParseFloat(percentile[1:], 64)
+// percentile returns the number in the name of a percentile: 99.9 in p99.9.
+func percentile(name string) float64 {
+	p, err := strconv.ParseFloat(name[1:], 64)
 	if err != nil {
 		panic(err) // they are constants
 	}
-	return -math.Log10(1 - p/100)
+	return p
 }

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // The servers have one processor for themselves, and the loads the other, or both may use all.
@@ -121,9 +123,13 @@ func (s *process) stop() {
 
 // resident returns how many bytes of memory the server takes.
 func (s *process) resident() (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	proc, err := procfs.NewProc(s.cmd.Process.Pid)
 	if err != nil {
 		return 0, err
 	}
-	return kibibytes(status, "VmRSS")
+	status, err := proc.NewStatus()
+	if err == nil && status.VmRSS == 0 {
+		err = errors.New("the process has ended") // and nobody has waited for it yet
+	}
+	return int64(status.VmRSS), err
 }

@@ -24,19 +24,7 @@ type report struct {
 func (r *report) write(out output) error {
 	text := &bytes.Buffer{}
 	r.writeText(text, out)
-	err := os.WriteFile(out.path(".md"), text.Bytes(), 0o644)
-	for _, p := range plots {
-		err = errors.Join(err, r.writePlot(out.path("-"+p.name+".svg"), p))
-	}
-	return err
-}
-
-func (r *report) writePlot(path string, p plotted) error {
-	image := &bytes.Buffer{}
-	if err := p.draw(image, r.results); err != nil {
-		return fmt.Errorf("plot of %s: %w", p.name, err)
-	}
-	return os.WriteFile(path, image.Bytes(), 0o644)
+	return errors.Join(os.WriteFile(out.path(".md"), text.Bytes(), 0o644), writePlots(r.results, out.path("")))
 }
 
 // writeText writes the report in Markdown, for plots that lie beside it.
@@ -322,7 +310,7 @@ func (r *report) writeHalfRate(w io.Writer) {
 
 // writeCommands writes what was run, for a host and port.
 func (r *report) writeCommands(w io.Writer) {
-	fmt.Fprint(w, "## Commands\n\n`make bench` does it all. This is what it runs, beside a server whose sessions expire and one that is filled with 10⁶; the exchanges engine by engine, in turns, and a new server for each load. With PORT for a free port and DIR for a new folder:\n\n```sh\n")
+	fmt.Fprint(w, "## Commands\n\n`make bench` does it all. This is what it runs, beside a server whose sessions expire and one that is filled with 10⁶; the exchanges engine by engine, in turns, and a new server for each load. With PORT for a free port and DIR for a new data directory:\n\n```sh\n")
 	for _, g := range slices.Concat(r.plan.exchanges, r.plan.benchmarks) {
 		fmt.Fprintln(w, shellLine("go test", append(g.args(""), "./bench")))
 	}

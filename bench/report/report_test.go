@@ -1,10 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/xml"
-	"errors"
-	"io"
 	"os"
 	"strings"
 	"testing"
@@ -98,60 +94,6 @@ func TestReportNamesNothingOfTheMachine(t *testing.T) {
 		// A short name could be a part of any word.
 		if len(host) > 6 && strings.Contains(string(text), host) {
 			t.Errorf("%s has the name of this host", f.Name())
-		}
-	}
-}
-
-func TestPlotsAreSVG(t *testing.T) {
-	inputs := map[string]string{
-		"results": sample + `BenchmarkShards/shards=1/goroutines=64-2 10 100 ns/op
-BenchmarkShards/shards=16/goroutines=64-2 10 50 ns/op
-BenchmarkResident/server=redis-server/sessions=1000000 1 290 B/session
-BenchmarkKeep/server=redis-server/keeps=always/connections=64 1 10000 req/s
-BenchmarkHalfRate/case=live 1 100 p50-us 200 p99-us 500 p99.9-us 900 p99.99-us
-BenchmarkLoad/server=redis-server/pipeline=1 1 100 p50-us 200 p99-us 500 p99.9-us 900 p99.99-us
-`,
-		"nothing": "",
-	}
-	for name, input := range inputs {
-		rs := parsed(t, input)
-		for _, p := range plots {
-			image := &bytes.Buffer{}
-			if err := p.draw(image, rs); err != nil {
-				t.Errorf("plot of %s from %s: %v", p.name, name, err)
-				continue
-			}
-			if err := checkSVG(image); err != nil {
-				t.Errorf("plot of %s from %s: %v", p.name, name, err)
-			}
-		}
-	}
-}
-
-// checkSVG looks for well-formed XML with an svg element and no number that is none.
-func checkSVG(image *bytes.Buffer) error {
-	if strings.Contains(image.String(), "NaN") || strings.Contains(image.String(), "Inf") {
-		return errors.New("a coordinate is no number")
-	}
-	seen := false
-	for d := xml.NewDecoder(image); ; {
-		token, err := d.Token()
-		if err == io.EOF && seen {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if start, ok := token.(xml.StartElement); ok && start.Name.Local == "svg" {
-			seen = true
-		}
-	}
-}
-
-func TestNines(t *testing.T) {
-	for percentile, want := range map[string]float64{"p90": 1, "p99": 2, "p99.9": 3, "p99.99": 4} {
-		if got := nines(percentile); got < want-1e-6 || got > want+1e-6 {
-			t.Errorf("nines(%s) = %v, want %v", percentile, got, want)
 		}
 	}
 }

@@ -89,11 +89,11 @@ func parseResults(r io.Reader) (results, error) {
 	rs := results{}
 	reader := benchfmt.NewReader(r, "results")
 	for reader.Scan() {
-		switch record := reader.Result().(type) {
+		switch line := reader.Result().(type) {
 		case *benchfmt.SyntaxError:
-			return nil, record
+			return nil, line
 		case *benchfmt.Result:
-			rs.add(record)
+			rs.add(line)
 		}
 	}
 	return rs, reader.Err()
