@@ -1,4 +1,4 @@
-// Command token-load plays a web tier that never existed before: it keeps many sessions on a
+// Command token-load plays a busy web tier: it keeps many sessions on a
 // Token Server, exchanges their tokens as fast as the server can (closed loop) or at a fixed
 // rate (open loop), checks every answer and reports throughput and latencies.
 //
