@@ -57,7 +57,7 @@ func TestGoodServer(t *testing.T) {
 func TestMoreThanTheSocketBuffersHold(t *testing.T) {
 	f := startFake(t, new(fakeServer))
 	code, r := runLoad(t, f, "--connections", "1", "--pipeline", "256", "--sessions", "256", "--meta-size", "100000",
-		"--mix", "create=1,exchange=1", "-d", "100ms", "--timeout", "5s")
+		"--mix", "create=1,exchange=1", "-d", "100ms", "--timeout", "1m")
 	if code != exitOK || r.Requests < 256 {
 		t.Errorf("exit code %d, %d requests, errors %+v, want a whole batch", code, r.Requests, r.Errors)
 	}
@@ -230,7 +230,7 @@ func TestAnswerThatDoesNotCome(t *testing.T) {
 		return true
 	}})
 	defer close(release)
-	code, r := runLoad(t, f, "--connections", "1", "--sessions", "20", "--mix", "validate=1", "-d", "100ms", "--timeout", "50ms")
+	code, r := runLoad(t, f, "--connections", "1", "--sessions", "20", "--mix", "validate=1", "-d", "100ms", "--timeout", "500ms")
 	if code != exitFailed || r.count("timeout") == 0 {
 		t.Errorf("exit code %d, errors %+v, want %d and timeouts", code, r.Errors, exitFailed)
 	}
