@@ -59,7 +59,7 @@ func TestBadFlags(t *testing.T) {
 		{"--duration 99ms", []string{"--duration", `"99ms"`, "100ms … 24h"}},
 		{"--duration 10", []string{"--duration", `"10"`, "100ms … 24h"}},
 		{"--warm-up 2h", []string{"--warm-up", `"2h"`, "0s … 1h"}},
-		{"--timeout 0s", []string{"--timeout", `"0s"`, "10ms … 10m"}},
+		{"--timeout 0s", []string{"--timeout", `"0s"`, "10ms … 10min"}},
 		{"--seed -1", []string{"--seed", `"-1"`, "0 … 2147483647"}},
 		{"--mix exchange", []string{"--mix", `"exchange"`, "create, exchange, patch, validate, delete, replay", "0 … 1000000"}},
 		{"--mix swap=1", []string{"--mix", `"swap=1"`, "create"}},
@@ -72,7 +72,8 @@ func TestBadFlags(t *testing.T) {
 		{"--address :3666", []string{"--address", `":3666"`, "host:port"}},
 		{"--address localhost:0", []string{"--address", `"localhost:0"`, "1 … 65535"}},
 		{"--plot latency.png", []string{"--plot", `"latency.png"`, ".svg"}},
-		{"--pipeline", []string{"--pipeline"}},
+		{"--pipeline", []string{"--pipeline has no value", "1 … 1024"}},
+		{"--mix", []string{"--mix has no value", "create, exchange"}},
 		{"--fast", []string{"--fast"}},
 		{"stray", []string{"stray"}},
 	}
@@ -99,6 +100,13 @@ func TestHelp(t *testing.T) {
 		if code != exitOK || stderr.Len() > 0 || !strings.Contains(stdout.String(), "--pipeline") {
 			t.Errorf("%s: exit code %d, output %q, error %q, want %d and the flags", arg, code, stdout.String(), stderr.String(), exitOK)
 		}
+	}
+}
+
+func TestEmptyPlotIsNone(t *testing.T) {
+	m := new(Main)
+	if err := m.ParseFlags([]string{"--plot="}); err != nil || m.Config.Plot != "" {
+		t.Errorf("ParseFlags = %v, plot %q, want no error and none", err, m.Config.Plot)
 	}
 }
 

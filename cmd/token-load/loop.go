@@ -51,7 +51,7 @@ func (w *worker) closedLoop(ctx context.Context) {
 
 // openLoop sends its share of a fixed schedule, every request as soon as its time has come and
 // the connection is free. What is late stays due: it is worked off, as many at a time as the
-// pipeline allows, until the time-out after the end. Only the warm-up leaves its backlog behind:
+// pipeline allows, until the timeout after the end. Only the warm-up leaves its backlog behind:
 // above the server's capacity the measurement would otherwise never begin.
 func (w *worker) openLoop(ctx context.Context, s *sleep.Sleeper) {
 	c := w.load.config

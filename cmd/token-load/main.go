@@ -1,4 +1,4 @@
-// Command token-load plays a web tier that never existed before: it keeps many sessions on a
+// Command token-load plays a busy web tier: it keeps many sessions on a
 // Token Server, exchanges their tokens as fast as the server can (closed loop) or at a fixed
 // rate (open loop), checks every answer and reports throughput and latencies.
 //
@@ -15,7 +15,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/spf13/pflag"
+	"tokenserver/internal/flags"
 )
 
 // Exit codes of the command.
@@ -43,7 +43,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	m := &Main{Stdout: stdout, Stderr: stderr}
 	err := m.ParseFlags(args)
 	switch {
-	case errors.Is(err, pflag.ErrHelp):
+	case errors.Is(err, flags.ErrHelp):
 		return exitOK
 	case err != nil:
 		fmt.Fprintln(stderr, "token-load:", err)

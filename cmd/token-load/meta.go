@@ -60,8 +60,8 @@ func (m *metadata) append(dst []byte, user, visits uint32) []byte {
 
 // matches reports whether b is exactly what append makes.
 func (m *metadata) matches(b []byte, user, visits uint32) bool {
-	var room [minMetaSize]byte // all but the filler
-	start := append(room[:0], metaUser...)
+	var buf [minMetaSize]byte // all but the filler
+	start := append(buf[:0], metaUser...)
 	start = appendHex(start, user)
 	start = append(start, metaVisits...)
 	start = appendHex(start, visits)

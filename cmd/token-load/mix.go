@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -33,7 +34,7 @@ func parseOperation(name string) (operation, bool) {
 
 const maxWeight = 1_000_000
 
-// mix holds the operations' weights. It is a pflag.Value: exchange=80,patch=10,create=5,…
+// mix holds the operations' weights. It is a flags.Value: exchange=80,patch=10,create=5,…
 // Operations that the text does not name have no weight.
 type mix struct {
 	weights [operationCount]uint32
@@ -65,8 +66,10 @@ func (m *mix) pick(rng *rand.Rand) operation {
 
 func (m *mix) needsSessions() bool { return m.total > m.weights[opCreate] }
 
+// Type implements pflag.Value.
 func (m *mix) Type() string { return "weights" }
 
+// String implements pflag.Value.
 func (m *mix) String() string {
 	var parts []string
 	for o, w := range m.weights {
@@ -77,21 +80,37 @@ func (m *mix) String() string {
 	return strings.Join(parts, ",")
 }
 
+// Allowed implements flags.Value.
+func (m *mix) Allowed() string {
+	return fmt.Sprintf("%s, each once, with =0 … %d", strings.Join(operationNames[:operationCount], ", "), maxWeight)
+}
+
+// Needs implements flags.Value.
+func (m *mix) Needs() string { return "one or more of " + m.Allowed() }
+
+// Set implements pflag.Value. Its error names the part that is wrong.
 func (m *mix) Set(text string) error {
 	var weights [operationCount]uint32
 	var seen [operationCount]bool
 	for part := range strings.SplitSeq(text, ",") {
-		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-		o, known := parseOperation(name)
-		w, err := strconv.ParseUint(value, 10, 32)
-		if !known || seen[o] || err != nil || w > maxWeight {
-			return fmt.Errorf("%q must be one of %s, each once, with =0 … %d",
-				part, strings.Join(operationNames[:operationCount], ", "), maxWeight)
+		o, w, ok := parseWeight(strings.TrimSpace(part))
+		if !ok || seen[o] {
+			return fmt.Errorf("%q must be one of %s", part, m.Allowed())
 		}
-		weights[o], seen[o] = uint32(w), true
+		weights[o], seen[o] = w, true
 	}
-	if *m = newMix(weights); m.total == 0 {
-		return fmt.Errorf("at least one weight must be over 0")
+	changed := newMix(weights)
+	if changed.total == 0 {
+		return errors.New("must have a weight over 0")
 	}
+	*m = changed
 	return nil
+}
+
+// parseWeight reads an operation and its weight: exchange=80.
+func parseWeight(text string) (o operation, weight uint32, ok bool) {
+	name, number, _ := strings.Cut(text, "=")
+	o, known := parseOperation(name)
+	n, err := strconv.ParseUint(number, 10, 32)
+	return o, uint32(n), known && err == nil && n <= maxWeight
 }

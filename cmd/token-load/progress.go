@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"golang.org/x/term"
 )
 
 const (
@@ -31,14 +33,9 @@ func (m *Main) showProgress(l *load) (hide func()) {
 	}
 }
 
-// isTerminal reports whether w is a character device, as pipes and files are not.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func drawProgress(w io.Writer, l *load, done <-chan struct{}) {

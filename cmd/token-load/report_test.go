@@ -180,15 +180,22 @@ func TestProgressLine(t *testing.T) {
 	}
 }
 
-func TestNoProgressOnPipes(t *testing.T) {
-	r, w, err := os.Pipe()
+func TestNoProgressWithoutATerminal(t *testing.T) {
+	r, pipe, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	defer w.Close()
-	if isTerminal(w) || isTerminal(new(bytes.Buffer)) {
-		t.Error("a pipe or a buffer counts as a terminal")
+	defer pipe.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for name, w := range map[string]io.Writer{"pipe": pipe, "null device": null, "buffer": new(bytes.Buffer)} {
+		if isTerminal(w) {
+			t.Errorf("a %s counts as a terminal, want not", name)
+		}
 	}
 }
 

@@ -57,7 +57,7 @@ func TestGoodServer(t *testing.T) {
 func TestMoreThanTheSocketBuffersHold(t *testing.T) {
 	f := startFake(t, new(fakeServer))
 	code, r := runLoad(t, f, "--connections", "1", "--pipeline", "256", "--sessions", "256", "--meta-size", "100000",
-		"--mix", "create=1,exchange=1", "-d", "100ms", "--timeout", "5s")
+		"--mix", "create=1,exchange=1", "-d", "100ms", "--timeout", "1m")
 	if code != exitOK || r.Requests < 256 {
 		t.Errorf("exit code %d, %d requests, errors %+v, want a whole batch", code, r.Requests, r.Errors)
 	}
@@ -230,9 +230,9 @@ func TestAnswerThatDoesNotCome(t *testing.T) {
 		return true
 	}})
 	defer close(release)
-	code, r := runLoad(t, f, "--connections", "1", "--sessions", "20", "--mix", "validate=1", "-d", "100ms", "--timeout", "50ms")
+	code, r := runLoad(t, f, "--connections", "1", "--sessions", "20", "--mix", "validate=1", "-d", "100ms", "--timeout", "500ms")
 	if code != exitFailed || r.count("timeout") == 0 {
-		t.Errorf("exit code %d, errors %+v, want %d and time-outs", code, r.Errors, exitFailed)
+		t.Errorf("exit code %d, errors %+v, want %d and timeouts", code, r.Errors, exitFailed)
 	}
 }
 
@@ -331,7 +331,7 @@ func TestOpenLoopLeavesTheBacklogOfTheWarmUpBehind(t *testing.T) {
 	f := startFake(t, new(fakeServer))
 	_, r := runLoad(t, f, "--connections", "2", "--sessions", "10", "--rate", "1000000", "--warm-up", "300ms", "-d", "200ms", "--timeout", "100ms")
 	if r.Requests == 0 || r.Behind == 0 || r.Behind > 350e3 {
-		t.Errorf("%d requests, %v µs behind, want some, up to the length of the measurement and the time-out", r.Requests, r.Behind)
+		t.Errorf("%d requests, %v µs behind, want some, up to the length of the measurement and the timeout", r.Requests, r.Behind)
 	}
 	if want := int64(200_000); r.Requests+r.NeverSent != want {
 		t.Errorf("%d requests and %d never sent, want the measurement's %d together", r.Requests, r.NeverSent, want)

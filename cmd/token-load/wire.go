@@ -233,7 +233,7 @@ func (r *answerReader) fill() error {
 		r.start, r.end = 0, 0
 	}
 	if r.end == len(r.buf) {
-		r.makeRoom()
+		r.grow()
 	}
 	n, err := r.source.Read(r.buf[r.end:])
 	r.end += n
@@ -247,7 +247,7 @@ func (r *answerReader) fill() error {
 	return err
 }
 
-func (r *answerReader) makeRoom() {
+func (r *answerReader) grow() {
 	if r.start > 0 {
 		r.end = copy(r.buf, r.buf[r.start:r.end])
 		r.start = 0

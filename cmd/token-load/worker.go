@@ -12,7 +12,7 @@ import (
 
 const (
 	// directWrite is how much may be written before anything is read: it fits into the socket
-	// buffers, so that a server which writes its answers before it reads on can't block us.
+	// buffers, so that a server which writes its answers before it reads on can't block the worker.
 	directWrite = 16 << 10
 
 	sampleCount   = 128

@@ -139,7 +139,7 @@ func TestFirstOfTheMeasurement(t *testing.T) {
 	}
 }
 
-// An attempt that hangs for as long as the time-out must not outlast the run.
+// An attempt that hangs for as long as the timeout must not outlast the run.
 func TestConnectThatIsBrokenOffIsNoFault(t *testing.T) {
 	w, _ := newEchoWorker(1)
 	w.disconnect()

@@ -1,28 +1,20 @@
 package main
 
 import (
-	"io"
+	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
-	"github.com/spf13/pflag"
-
 	"tokenserver/durable"
+	"tokenserver/internal/flags"
 	"tokenserver/shard"
 )
-
-// halfOfMemory is the value of Config.MaxMemory that means half of the memory
-// that the process may use.
-const halfOfMemory = -1
 
 // Values of Config.OnReuse.
 const (
 	onReuseReject = "reject"
 	onReuseRevoke = "revoke"
 )
-
-const defaultAdminAddress = "127.0.0.1:3667"
 
 // Config is what flags and environment choose.
 type Config struct {
@@ -58,11 +50,11 @@ func defaultConfig() Config {
 		Address:       "127.0.0.1",
 		Port:          3666,
 		AdminAddress:  defaultAdminAddress,
-		TokenLifetime: 2 * time.Hour,
-		PurgeInterval: time.Minute,
+		TokenLifetime: shard.DefaultLifetime,
+		PurgeInterval: shard.DefaultPurgeInterval,
 		Shards:        shard.DefaultShards(),
-		MaxBody:       64 * kib,
-		MaxMeta:       64 * kib,
+		MaxBody:       64 * flags.KiB,
+		MaxMeta:       shard.DefaultMaxMeta,
 		MaxMemory:     halfOfMemory,
 		OnReuse:       onReuseReject,
 		Fsync:         durable.Always.String(),
@@ -71,64 +63,38 @@ func defaultConfig() Config {
 	}
 }
 
-// commands are the flags that do something other than to run the server. They
-// are given on the command line alone: TOKEN_SERVER_VERSION is what others call
-// the version that they install, and no environment should stop a server from starting.
-type commands struct{ help, version bool }
-
-func isCommand(f *pflag.Flag) bool { return f.Name == "help" || f.Name == "version" }
-
-// flagSet defines the flags over c, whose values are the defaults.
-func (c *Config) flagSet(cmd *commands) *pflag.FlagSet {
-	f := pflag.NewFlagSet("token-server", pflag.ContinueOnError)
-	f.SortFlags = false
-	f.SetOutput(io.Discard)
-	f.VarP(newSwitch(&cmd.help), "help", "h", "print this help")
-	f.Var(newSwitch(&cmd.version), "version", "print version and commit")
-	f.VarP(newSwitch(&c.Dump), "dump", "d", "allow HEAD /dump, which writes all sessions into the log")
-	f.VarP(newNumber(&c.Port, 0, 65535), "port", "p", "port to listen on, of which 0 picks a free one")
-	f.VarP(newDuration(&c.PurgeInterval, time.Second, 90*time.Minute), "purge-interval", "P", "time between two purges of expired sessions")
-	f.VarP(newDuration(&c.TokenLifetime, 30*time.Minute, 96*time.Hour), "token-lifetime", "t", "how long a session lives after its last exchange")
-	f.Var(newHost(&c.Address), "address", "address to listen on, which anybody who reaches it may use")
-	f.Var(newPowerOfTwo(&c.Shards, shard.MinShards, shard.MaxShards), "shards", "independent parts of the store")
-	f.Var(newSize(&c.MaxBody, kib, 16*mib), "max-body", "greatest size of a request's body")
-	f.Var(newSize(&c.MaxMeta, kib, 16*mib), "max-meta", "greatest size of a session's metadata")
-	f.Var(newCount(&c.MaxTokens), "max-tokens", "greatest number of sessions")
-	f.Var(newMemory(&c.MaxMemory), "max-memory", "greatest memory of all sessions")
-	f.Var(newDuration(&c.DrainDelay, 0, 5*time.Minute), "drain-delay", "how long /readyz says 503 before the listener closes at a stop")
-	f.Var(newDuration(&c.Grace, 0, time.Minute), "grace", "how long a spent token still gets its session's current one")
-	f.Var(newChoice(&c.OnReuse, onReuseReject, onReuseRevoke), "on-reuse", "what becomes of a session whose spent token comes back after its grace")
-	f.Var(newOptionalDuration(&c.MaxLifetime, 30*time.Minute, 365*24*time.Hour), "max-lifetime", "how long a session lives at most, whatever is exchanged")
-	f.Var(newPath(&c.SecretFile), "secret-file", "file with the key from which tokens are derived under a grace")
-	f.Var(newPath(&c.DataDir), "data-dir", "folder in which sessions are kept over restarts and crashes")
-	f.Var(newChoice(&c.Fsync, durable.Always.String(), durable.EverySecond.String()), "fsync", "when a change is on disk: before its answer, or within a second")
-	f.Var(newLevel(&c.LogLevel), "log-level", "least level of what is logged")
-	f.Var(newChoice(&c.LogFormat, "text", "json"), "log-format", "format of the log")
-	f.Var(newAdminAddress(&c.AdminAddress), "admin-address", "address of the listener for metrics and profiles")
-	f.VisitAll(completeUsage)
-	return f
+// flagSet defines the flags over c, whose values are the defaults, and over
+// version. variable returns the value of an environment variable.
+func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set {
+	s := flags.New("token-server", variable)
+	s.Command(version, "version", "", "print version and commit")
+	s.VarP(flags.Switch(&c.Dump), "dump", "d", "allow HEAD /dump, which writes all sessions into the log")
+	s.VarP(flags.Number(&c.Port, 0, 65535), "port", "p", "port to listen on, of which 0 picks a free one")
+	s.VarP(flags.Duration(&c.PurgeInterval, time.Second, 90*time.Minute), "purge-interval", "P", "time between two purges of expired sessions")
+	s.VarP(flags.Duration(&c.TokenLifetime, 30*time.Minute, 96*time.Hour), "token-lifetime", "t", "how long a session lives after its last exchange")
+	s.Var(flags.Host(&c.Address), "address", "address to listen on, which anybody who reaches it may use")
+	s.Var(flags.PowerOfTwo(&c.Shards, shard.MinShards, shard.MaxShards), "shards", "independent parts of the store")
+	s.Var(flags.Size(&c.MaxBody, flags.KiB, 16*flags.MiB), "max-body", "greatest size of a request's body")
+	s.Var(flags.Size(&c.MaxMeta, flags.KiB, 16*flags.MiB), "max-meta", "greatest size of a session's metadata")
+	s.Var(flags.Limit(&c.MaxTokens), "max-tokens", "greatest number of sessions")
+	s.Var(newMemory(&c.MaxMemory), "max-memory", "greatest memory of all sessions")
+	s.Var(flags.Duration(&c.DrainDelay, 0, 5*time.Minute), "drain-delay", "how long /readyz says 503 before the listener closes at a stop")
+	s.Var(flags.Duration(&c.Grace, 0, time.Minute), "grace", "how long a spent token still gets its session's current one")
+	s.Var(flags.Choice(&c.OnReuse, onReuseReject, onReuseRevoke), "on-reuse", "what becomes of a session whose spent token comes back after its grace")
+	s.Var(flags.OptionalDuration(&c.MaxLifetime, 30*time.Minute, 365*24*time.Hour), "max-lifetime", "how long a session lives at most, whatever is exchanged")
+	s.Var(flags.Path(&c.SecretFile), "secret-file", "file with the key from which tokens are derived under a grace")
+	s.Var(flags.Path(&c.DataDir), "data-dir", "data directory in which sessions are kept over restarts and crashes")
+	s.Var(flags.Choice(&c.Fsync, durable.Always.String(), durable.EverySecond.String()), "fsync", "when a change is on disk: before its answer, or within a second")
+	s.Var(flags.Level(&c.LogLevel), "log-level", "least level of what is logged")
+	s.Var(flags.Choice(&c.LogFormat, "text", "json"), "log-format", "format of the log")
+	s.Var(newAdminAddress(&c.AdminAddress), "admin-address", "address of the listener for metrics and profiles")
+	return s
 }
 
-// completeUsage adds to a flag's help what it takes and where else it comes from.
-func completeUsage(f *pflag.Flag) {
-	if f.Value.Type() == "bool" {
-		f.NoOptDefVal = "true"
-	} else {
-		f.Usage += "; " + f.Value.(flagValue).Allowed()
+// check checks what no flag can check alone.
+func (c *Config) check() error {
+	if c.OnReuse == onReuseRevoke && c.Grace == 0 {
+		return fmt.Errorf("--on-reuse %q: needs a --grace, or two requests at once with one token would end their session", c.OnReuse)
 	}
-	if !isCommand(f) {
-		f.Usage += " [" + envName(f) + "]"
-	}
-}
-
-// flagValue is what all our flags have.
-type flagValue interface {
-	pflag.Value
-	Allowed() string
-	Needs() string
-}
-
-// envName returns the environment variable that stands for f.
-func envName(f *pflag.Flag) string {
-	return "TOKEN_SERVER_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+	return nil
 }

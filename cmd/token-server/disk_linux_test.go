@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tokenserver/internal/flags"
 )
 
 // disk is a small file system of our own.
@@ -54,24 +56,24 @@ func (d *disk) used() int64 {
 }
 
 func TestStartOnAFullDisk(t *testing.T) {
-	d := mountDisk(t, 100*mib)
+	d := mountDisk(t, 100*flags.MiB)
 	wantStartFails(t, exitDisk, []string{d.dir, "not enough free space"}, "--data-dir="+d.dir)
 }
 
 func TestReadyzTellsThatSpaceIsLow(t *testing.T) {
-	d := mountDisk(t, gib)
+	d := mountDisk(t, flags.GiB)
 	p := startProcess(t, "--data-dir="+d.dir)
 	url := "http://" + p.address
 	if status, answer := do(t, "GET", url+"/readyz", ""); status != 200 {
 		t.Errorf("GET /readyz = %d %s, want 200", status, answer)
 	}
-	d.resize(d.used() + 100*mib)
+	d.resize(d.used() + 100*flags.MiB)
 	status, answer := do(t, "GET", url+"/readyz", "")
 	if status != 503 || !strings.Contains(answer, "not enough free space") || !strings.Contains(answer, d.dir) {
 		t.Errorf("GET /readyz on a nearly full disk = %d %s, want 503 and the reason", status, answer)
 	}
 	p.exchange(create(t, url)) // there is enough for that
-	d.resize(gib)
+	d.resize(flags.GiB)
 	if status, answer = do(t, "GET", url+"/readyz", ""); status != 200 {
 		t.Errorf("GET /readyz with space again = %d %s, want 200", status, answer)
 	}
@@ -99,13 +101,13 @@ const diskIsFull = "no space left on device"
 func TestDiskFull(t *testing.T) {
 	for _, fsync := range []string{"always", "everysec"} {
 		t.Run(fsync, func(t *testing.T) {
-			d := mountDisk(t, 4*gib) // of which little is used
+			d := mountDisk(t, 4*flags.GiB) // of which little is used
 			tor := newDiskTorture(t, fsync, startProcess, "--data-dir="+d.dir)
-			time.AfterFunc(100*time.Millisecond, func() { d.shrink(2 * mib) })
+			time.AfterFunc(100*time.Millisecond, func() { d.shrink(2 * flags.MiB) })
 			tor.each((*worker).load)
 			tor.server.wantDiskFailure(diskIsFull)
 			failed := time.Now()
-			d.resize(4 * gib)
+			d.resize(4 * flags.GiB)
 			tor.restart(failed)
 		})
 	}
@@ -147,7 +149,7 @@ func newDiskTorture(t *testing.T, fsync string, start func(*testing.T, ...string
 	tor := &torture{t: t, ledger: l, args: append(args, "--dump", "--fsync="+fsync)}
 	tor.addWorkers(seed)
 	for _, w := range tor.workers {
-		w.pad = 40 * kib
+		w.pad = 40 * flags.KiB
 	}
 	tor.server = start(t, tor.args...)
 	return tor
@@ -181,12 +183,12 @@ func TestStartWithoutRoomForAFile(t *testing.T) {
 }
 
 func TestDiskFullAtTheStop(t *testing.T) {
-	d := mountDisk(t, gib)
+	d := mountDisk(t, flags.GiB)
 	p := startProcess(t, "--data-dir="+d.dir)
 	tok := create(t, "http://"+p.address)
 	d.resize(d.used())
 	p.signal(syscall.SIGTERM)
 	p.wantDiskFailure(diskIsFull)
-	d.resize(gib)
+	d.resize(flags.GiB)
 	startProcess(t, "--data-dir="+d.dir).exchange(tok)
 }

@@ -7,6 +7,7 @@ import (
 
 	"tokenserver/durable"
 	"tokenserver/internal/duration"
+	"tokenserver/internal/flags"
 )
 
 func newLogger(w io.Writer, c Config) *slog.Logger {
@@ -53,10 +54,10 @@ func (m *Main) logConfig() {
 		"shards", c.Shards,
 		"token_lifetime", duration.Format(c.TokenLifetime),
 		"purge_interval", duration.Format(c.PurgeInterval),
-		"max_body", formatSize(int64(c.MaxBody)),
-		"max_meta", formatSize(int64(c.MaxMeta)),
+		"max_body", flags.FormatSize(int64(c.MaxBody)),
+		"max_meta", flags.FormatSize(int64(c.MaxMeta)),
 		"max_tokens", c.MaxTokens,
-		"max_memory", formatSize(c.MaxMemory),
+		"max_memory", flags.FormatSize(c.MaxMemory),
 		"drain_delay", duration.Format(c.DrainDelay),
 		"dump", c.Dump,
 		"grace", duration.Format(c.Grace),

@@ -36,9 +36,9 @@ func (l *logWriter) Write(p []byte) (int, error) {
 		return 0, errLogStuck
 	}
 	written := make(chan error, 1)
-	record := bytes.Clone(p) // p is used again, while this may be stuck
+	entry := bytes.Clone(p) // p is used again, while this may be stuck
 	go func() {
-		_, err := l.w.Write(record)
+		_, err := l.w.Write(entry)
 		written <- err
 	}()
 	select {

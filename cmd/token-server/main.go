@@ -13,9 +13,8 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/spf13/pflag"
-
 	"tokenserver/admin"
+	"tokenserver/internal/flags"
 	"tokenserver/server"
 	"tokenserver/token"
 )
@@ -84,7 +83,7 @@ func NewMain() *Main {
 func (m *Main) Execute(ctx context.Context, args []string) int {
 	err := m.ParseFlags(args)
 	switch {
-	case errors.Is(err, pflag.ErrHelp):
+	case errors.Is(err, flags.ErrHelp):
 		return exitOK
 	case err != nil:
 		fmt.Fprintln(m.Stderr, "token-server:", err)

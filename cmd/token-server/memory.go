@@ -4,7 +4,30 @@ import (
 	"os"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+
+	"tokenserver/internal/flags"
 )
+
+// halfOfMemory is the value of Config.MaxMemory that means half of the memory
+// that the process may use.
+const halfOfMemory = -1
+
+const maxMemory = 1 << 50 // bytes
+
+// newMemory makes a flag for a limit of memory, of which 0 means none and
+// halfOfMemory is set by default.
+func newMemory(target *int64) flags.Value {
+	v := flags.SizeLimit(target, maxMemory)
+	v.Format = formatMemory
+	return v
+}
+
+func formatMemory(n int64) string {
+	if n == halfOfMemory {
+		return "half of the memory that the process may use"
+	}
+	return flags.FormatSize(n)
+}
 
 // limitMemory gives the garbage collector a limit below the memory that the
 // process may use, unless GOMEMLIMIT is set, and returns that memory in bytes.
@@ -41,11 +64,11 @@ func (m *Main) memoryLimit() int64 {
 	}
 	limit := m.Config.MaxMemory
 	if limit == halfOfMemory {
-		limit = usable / 2 &^ (mib - 1)
+		limit = usable / 2 &^ (flags.MiB - 1)
 	}
 	if usable > 0 && limit > usable {
 		m.logger.Warn("max-memory is more than the process may use",
-			"max_memory", formatSize(limit), "usable", formatSize(usable))
+			"max_memory", flags.FormatSize(limit), "usable", flags.FormatSize(usable))
 	}
 	return limit
 }

@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
+
+	"tokenserver/internal/flags"
 )
 
 // keepMemoryLimit restores the process's limit at the end of the test.
@@ -16,7 +18,7 @@ func keepMemoryLimit(t *testing.T) {
 func TestLimitMemory(t *testing.T) {
 	keepMemoryLimit(t)
 	usable, err := limitMemory()
-	if err != nil || usable < 64*mib {
+	if err != nil || usable < 64*flags.MiB {
 		t.Fatalf("limitMemory() = %d, %v, want the memory of this machine or less", usable, err)
 	}
 	if got := debug.SetMemoryLimit(-1); got < usable/2 || got >= usable {
@@ -27,12 +29,12 @@ func TestLimitMemory(t *testing.T) {
 func TestLimitMemoryRespectsTheOperators(t *testing.T) {
 	keepMemoryLimit(t)
 	t.Setenv("GOMEMLIMIT", "100MiB")
-	debug.SetMemoryLimit(100 * mib) // as the runtime does at the start
+	debug.SetMemoryLimit(100 * flags.MiB) // as the runtime does at the start
 	usable, err := limitMemory()
-	if err != nil || usable != 100*mib {
+	if err != nil || usable != 100*flags.MiB {
 		t.Errorf("limitMemory() = %d, %v, want the 100 MiB of GOMEMLIMIT", usable, err)
 	}
-	if got := debug.SetMemoryLimit(-1); got != 100*mib {
+	if got := debug.SetMemoryLimit(-1); got != 100*flags.MiB {
 		t.Errorf("limit of the garbage collector = %d, want the 100 MiB of GOMEMLIMIT", got)
 	}
 }
@@ -40,15 +42,15 @@ func TestLimitMemoryRespectsTheOperators(t *testing.T) {
 func TestMemoryLimit(t *testing.T) {
 	keepMemoryLimit(t)
 	t.Setenv("GOMEMLIMIT", "101MiB")
-	debug.SetMemoryLimit(101 * mib)
+	debug.SetMemoryLimit(101 * flags.MiB)
 	tests := []struct {
 		config, want int64
 		warns        bool
 	}{
-		{halfOfMemory, 50 * mib, false},
+		{halfOfMemory, 50 * flags.MiB, false},
 		{0, 0, false},
-		{101 * mib, 101 * mib, false},
-		{102 * mib, 102 * mib, true},
+		{101 * flags.MiB, 101 * flags.MiB, false},
+		{102 * flags.MiB, 102 * flags.MiB, true},
 	}
 	for _, tt := range tests {
 		var log strings.Builder

@@ -19,14 +19,14 @@ import (
 	"time"
 )
 
-var binaryFolder string
+var binaryDir string
 
 // binary builds the command once.
 var binary = sync.OnceValues(func() (path string, err error) {
-	if binaryFolder, err = os.MkdirTemp("", "token-server"); err != nil {
+	if binaryDir, err = os.MkdirTemp("", "token-server"); err != nil {
 		return "", err
 	}
-	path = filepath.Join(binaryFolder, "token-server")
+	path = filepath.Join(binaryDir, "token-server")
 	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
@@ -34,8 +34,8 @@ var binary = sync.OnceValues(func() (path string, err error) {
 })
 
 func removeBinary() {
-	if binaryFolder != "" {
-		os.RemoveAll(binaryFolder)
+	if binaryDir != "" {
+		os.RemoveAll(binaryDir)
 	}
 }
 

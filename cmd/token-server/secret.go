@@ -8,24 +8,21 @@ import (
 	"tokenserver/token"
 )
 
-// checkConfig checks what no flag can check alone, and reads the secret.
-func (m *Main) checkConfig() (err error) {
-	c := &m.Config
-	if c.OnReuse == onReuseRevoke && c.Grace == 0 {
-		return fmt.Errorf("--on-reuse %q: needs a --grace, or two requests at once with one token would end their session", c.OnReuse)
-	}
-	if c.SecretFile == "" {
+// readSecret reads the secret file, if there is one.
+func (m *Main) readSecret() (err error) {
+	name := m.Config.SecretFile
+	if name == "" {
 		return nil
 	}
-	if m.secret, err = readSecret(c.SecretFile); err != nil {
+	if m.secret, err = secretOf(name); err != nil {
 		return fmt.Errorf("--secret-file %q: must be a file of %d bytes or more that only its owner may read (mode 0600): %w",
-			c.SecretFile, token.MinSecret, err)
+			name, token.MinSecret, err)
 	}
 	return nil
 }
 
-// readSecret reads a key from a file that nobody else may read or write.
-func readSecret(name string) (*token.Secret, error) {
+// secretOf reads a key from a file that nobody else may read or write.
+func secretOf(name string) (*token.Secret, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would wait for a writer
 	if err != nil {
 		return nil, err

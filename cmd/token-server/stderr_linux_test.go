@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"tokenserver/internal/flags"
 )
 
 // startUnread starts a command whose log is read until it listens and then no
@@ -49,7 +51,7 @@ func TestStopWithAFullLog(t *testing.T) {
 		p := startUnread(t, command(t, append([]string{"--port=0", "--admin-address=off"}, args...)...))
 		if args == nil {
 			create(t, "http://"+p.address)
-		} else { // with debug records its answer waits for the log
+		} else { // with debug log entries its answer waits for the log
 			dial(t, p.address).send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 		}
 		p.signal(syscall.SIGTERM)
@@ -69,7 +71,7 @@ func TestDiskFailureWithAFullLog(t *testing.T) {
 	}
 	defer c.Close()
 	for range 200 { // much more than the limit
-		r := &request{kind: kindCreate, patch: meta{pad: 60 * kib}}
+		r := &request{kind: kindCreate, patch: meta{pad: 60 * flags.KiB}}
 		c.send(r)
 		if err := c.receive(r); err != nil {
 			break // the end

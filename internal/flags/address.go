@@ -1,0 +1,82 @@
+package flags
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+var (
+	errAddress = errors.New("flags: no address")
+	// hostName has a letter in its last label, so that no mistyped IP address is one.
+	hostName = regexp.MustCompile(`^(?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*\.?$`)
+)
+
+// Host is a host name or an IP address; see ParseHost.
+func Host(target *string) *Typed[string] {
+	return &Typed[string]{
+		Target: target,
+		Kind:   "host",
+		Parse:  ParseHost,
+		Format: plain,
+		Range:  "an IP address or a host name, without a port",
+	}
+}
+
+// Address is a host and a port to connect to.
+func Address(target *string) *Typed[string] {
+	return &Typed[string]{
+		Target: target,
+		Kind:   "host:port",
+		Parse:  parseRemote,
+		Format: plain,
+		Range:  "host:port with a port of 1 … 65535",
+	}
+}
+
+// parseRemote reads an address that has a host, and a port that is not 0.
+func parseRemote(text string) (string, error) {
+	host, port, err := ParseAddress(text)
+	if err != nil || host == "" || port == 0 {
+		return "", errAddress
+	}
+	return JoinAddress(host, port), nil
+}
+
+// ParseHost reads a host name or an IP address, which is not looked up. An IPv6
+// address may be in brackets, which are taken off.
+func ParseHost(text string) (string, error) {
+	if inner, ok := strings.CutPrefix(text, "["); ok {
+		text, ok = strings.CutSuffix(inner, "]")
+		if !ok || !strings.Contains(text, ":") {
+			return "", errAddress
+		}
+	}
+	if _, err := netip.ParseAddr(text); err != nil && !hostName.MatchString(text) {
+		return "", errAddress
+	}
+	return text, nil
+}
+
+// ParseAddress reads host:port with a port of 0 … 65535. The host may be empty.
+func ParseAddress(text string) (host string, port uint16, err error) {
+	host, digits, err := net.SplitHostPort(text)
+	if err != nil {
+		return "", 0, errAddress
+	}
+	if host != "" {
+		if host, err = ParseHost(host); err != nil {
+			return "", 0, err
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 16)
+	return host, uint16(n), err
+}
+
+// JoinAddress is the inverse of ParseAddress.
+func JoinAddress(host string, port uint16) string {
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
+}
