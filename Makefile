@@ -14,6 +14,9 @@ ROUNDS   ?= 200
 # The commit goes into the binary from the checkout, where there is one.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto
 
+# The standard library first, then other modules, then ours.
+IMPORTS := $(GO) tool goimports -local tokenserver
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,9 +36,11 @@ test: ## run all tests, with the race detector
 	$(GO) test -race -timeout 20m ./...
 
 .PHONY: lint
-lint: ## check formatting, vet and staticcheck
+lint: ## check formatting and the order of imports, vet (for another system too), staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	@test -z "$$($(IMPORTS) -l .)" || { $(IMPORTS) -d .; exit 1; }
 	$(GO) vet ./...
+	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
 .PHONY: fuzz

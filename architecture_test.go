@@ -8,7 +8,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -20,6 +19,8 @@ const module = "tokenserver"
 var mayImport = map[string][]string{
 	"token":             {},
 	"internal/metadata": {},
+	"internal/duration": {},
+	"internal/flags":    {"internal/duration"},
 	"internal/stats":    {},
 	"shard":             {"token", "internal/metadata", "internal/sleep", "internal/stats"},
 	"server":            {"token", "internal/metadata", "internal/duration", "internal/stats"},
@@ -31,6 +32,8 @@ var mayImport = map[string][]string{
 var outside = map[string][]string{
 	"token":             {},
 	"internal/metadata": {"github.com/goccy/go-json"},
+	"internal/duration": {},
+	"internal/flags":    {"github.com/spf13/pflag"},
 	"internal/stats":    {},
 	"shard":             {},
 }
@@ -70,6 +73,32 @@ func TestNoVaguePackageNames(t *testing.T) {
 	}
 }
 
+// TestImportGroups: imports come in three groups, the standard library's, those of
+// other modules, and this module's. goimports sorts each, and keeps groups apart
+// that somebody has made.
+func TestImportGroups(t *testing.T) {
+	for _, file := range goFiles(t) {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := 0
+		for _, spec := range parsed.Imports {
+			imported, group := strings.Trim(spec.Path.Value, `"`), 0
+			switch {
+			case strings.HasPrefix(imported, module+"/"):
+				group = 2
+			case isForeign(imported):
+				group = 1
+			}
+			if group < last {
+				t.Errorf("%s: %s is not in its group", file, imported)
+			}
+			last = group
+		}
+	}
+}
+
 // isForeign says whether a package is of another module: its path begins with a host.
 func isForeign(imported string) bool {
 	return strings.Contains(strings.Split(imported, "/")[0], ".")
@@ -79,27 +108,34 @@ func isForeign(imported string) bool {
 func sourceImports(t *testing.T) map[string][]string {
 	t.Helper()
 	imports := make(map[string][]string)
-	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
-			return err
+	for _, name := range goFiles(t) {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
 		for _, spec := range file.Imports {
-			imported, err := strconv.Unquote(spec.Path.Value)
-			if err != nil {
-				return err
-			}
-			imports[filepath.ToSlash(name)] = append(imports[filepath.ToSlash(name)], imported)
+			imports[name] = append(imports[name], strings.Trim(spec.Path.Value, `"`))
 		}
-		return nil
+	}
+	return imports
+}
+
+// goFiles returns the paths of all Go files, from the root of the module on.
+func goFiles(t *testing.T) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && strings.HasSuffix(name, ".go") {
+			names = append(names, filepath.ToSlash(name))
+		}
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return imports
+	return names
 }
 
 // TestLockedSaysWhichLock: whoever calls a method that needs a lock finds in its

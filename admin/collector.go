@@ -3,9 +3,9 @@ package admin
 import (
 	"strconv"
 
-	"tokenserver/internal/stats"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"tokenserver/internal/stats"
 )
 
 const namespace = "token_server"

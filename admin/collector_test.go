@@ -6,11 +6,11 @@ import (
 	"testing"
 	"time"
 
-	"tokenserver/internal/stats"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"tokenserver/internal/stats"
 )
 
 func sampleCollector() collector {

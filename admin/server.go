@@ -21,11 +21,11 @@ import (
 	"net/http/pprof"
 	"time"
 
-	"tokenserver/internal/stats"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tokenserver/internal/stats"
 )
 
 // Time limits of a connection. Profiles that take longer extend the time to write by their own.

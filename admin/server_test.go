@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"tokenserver/internal/stats"
-
 	"go.uber.org/goleak"
+
+	"tokenserver/internal/stats"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -8,11 +8,11 @@ import (
 	"net"
 	"testing"
 
-	"tokenserver/server"
-	"tokenserver/token"
-
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttputil"
+
+	"tokenserver/server"
+	"tokenserver/token"
 )
 
 // BenchmarkHandler measures a whole exchange over HTTP, without a network, beside

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"runtime/debug"
 
+	"github.com/valyala/fasthttp"
+
 	"tokenserver/internal/metadata"
 	"tokenserver/token"
-
-	"github.com/valyala/fasthttp"
 )
 
 // Errors of a request.

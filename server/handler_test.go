@@ -11,10 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"tokenserver/shard"
 	"tokenserver/token"
-
-	"github.com/valyala/fasthttp"
 )
 
 // direct calls a server's handler without a socket, as fasthttp does it.

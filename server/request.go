@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"tokenserver/internal/duration"
 	"tokenserver/internal/metadata"
 	"tokenserver/token"
-
-	"github.com/valyala/fasthttp"
 )
 
 // request is what the body of a request says. Its fields are JSON texts, compact,

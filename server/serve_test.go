@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"tokenserver/shard"
 	"tokenserver/token"
-
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"tokenserver/shard"
-
 	"go.uber.org/goleak"
+
+	"tokenserver/shard"
 )
 
 // inFlight is a server with a request that waits in the store.

@@ -6,9 +6,9 @@ import (
 	"strconv"
 	"time"
 
-	"tokenserver/token"
-
 	"github.com/valyala/fasthttp"
+
+	"tokenserver/token"
 )
 
 // subjectLimit is how many sessions of a subject are listed.

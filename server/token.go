@@ -5,9 +5,9 @@ import (
 	"strconv"
 	"time"
 
-	"tokenserver/token"
-
 	"github.com/valyala/fasthttp"
+
+	"tokenserver/token"
 )
 
 // body takes the response's buffer out, so that an answer can be appended

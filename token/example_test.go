@@ -35,7 +35,8 @@ func ExampleParse() {
 func ExampleSecret_Next() {
 	secret := token.NewSecret([]byte("a key of 32 bytes at the least .."))
 	t := token.Generate()
-	fmt.Println(secret.Next(t) == secret.Next(t), secret.Next(t) == t)
+	next, again := secret.Next(t), secret.Next(t)
+	fmt.Println(next == again, next == t)
 	// Output: true false
 }
 

@@ -7,7 +7,9 @@ import (
 
 	"tokenserver/durable"
 	"tokenserver/internal/flags"
+	"tokenserver/server"
 	"tokenserver/shard"
+	"tokenserver/token"
 )
 
 // Values of Config.OnReuse.
@@ -45,16 +47,19 @@ type Config struct {
 	LogFormat string // text or json
 }
 
+// maxDrainDelay is the longest DrainDelay.
+const maxDrainDelay = 5 * time.Minute
+
 func defaultConfig() Config {
 	return Config{
 		Address:       "127.0.0.1",
 		Port:          3666,
 		AdminAddress:  defaultAdminAddress,
-		TokenLifetime: shard.DefaultLifetime,
+		TokenLifetime: token.DefaultLifetime,
 		PurgeInterval: shard.DefaultPurgeInterval,
 		Shards:        shard.DefaultShards(),
-		MaxBody:       64 * flags.KiB,
-		MaxMeta:       shard.DefaultMaxMeta,
+		MaxBody:       server.DefaultMaxBody,
+		MaxMeta:       token.DefaultMetaLimit,
 		MaxMemory:     halfOfMemory,
 		OnReuse:       onReuseReject,
 		Fsync:         durable.Always.String(),
@@ -70,18 +75,18 @@ func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set
 	s.Command(version, "version", "", "print version and commit")
 	s.VarP(flags.Switch(&c.Dump), "dump", "d", "allow HEAD /dump, which writes all sessions into the log")
 	s.VarP(flags.Number(&c.Port, 0, 65535), "port", "p", "port to listen on, of which 0 picks a free one")
-	s.VarP(flags.Duration(&c.PurgeInterval, time.Second, 90*time.Minute), "purge-interval", "P", "time between two purges of expired sessions")
-	s.VarP(flags.Duration(&c.TokenLifetime, 30*time.Minute, 96*time.Hour), "token-lifetime", "t", "how long a session lives after its last exchange")
+	s.VarP(flags.Duration(&c.PurgeInterval, shard.MinPurgeInterval, shard.MaxPurgeInterval), "purge-interval", "P", "time between two purges of expired sessions")
+	s.VarP(flags.Duration(&c.TokenLifetime, token.MinLifetime, token.MaxLifetime), "token-lifetime", "t", "how long a session lives after its last exchange")
 	s.Var(flags.Host(&c.Address), "address", "address to listen on, which anybody who reaches it may use")
 	s.Var(flags.PowerOfTwo(&c.Shards, shard.MinShards, shard.MaxShards), "shards", "independent parts of the store")
-	s.Var(flags.Size(&c.MaxBody, flags.KiB, 16*flags.MiB), "max-body", "greatest size of a request's body")
-	s.Var(flags.Size(&c.MaxMeta, flags.KiB, 16*flags.MiB), "max-meta", "greatest size of a session's metadata")
+	s.Var(flags.Size(&c.MaxBody, server.MinMaxBody, server.MaxMaxBody), "max-body", "greatest size of a request's body")
+	s.Var(flags.Size(&c.MaxMeta, token.MinMetaLimit, token.MaxMetaLimit), "max-meta", "greatest size of a session's metadata")
 	s.Var(flags.Limit(&c.MaxTokens), "max-tokens", "greatest number of sessions")
 	s.Var(newMemory(&c.MaxMemory), "max-memory", "greatest memory of all sessions")
-	s.Var(flags.Duration(&c.DrainDelay, 0, 5*time.Minute), "drain-delay", "how long /readyz says 503 before the listener closes at a stop")
-	s.Var(flags.Duration(&c.Grace, 0, time.Minute), "grace", "how long a spent token still gets its session's current one")
+	s.Var(flags.Duration(&c.DrainDelay, 0, maxDrainDelay), "drain-delay", "how long /readyz says 503 before the listener closes at a stop")
+	s.Var(flags.Duration(&c.Grace, 0, token.MaxGrace), "grace", "how long a spent token still gets its session's current one")
 	s.Var(flags.Choice(&c.OnReuse, onReuseReject, onReuseRevoke), "on-reuse", "what becomes of a session whose spent token comes back after its grace")
-	s.Var(flags.OptionalDuration(&c.MaxLifetime, 30*time.Minute, 365*24*time.Hour), "max-lifetime", "how long a session lives at most, whatever is exchanged")
+	s.Var(flags.OptionalDuration(&c.MaxLifetime, token.MinAbsoluteLifetime, token.MaxAbsoluteLifetime), "max-lifetime", "how long a session lives at most, whatever is exchanged")
 	s.Var(flags.Path(&c.SecretFile), "secret-file", "file with the key from which tokens are derived under a grace")
 	s.Var(flags.Path(&c.DataDir), "data-dir", "data directory in which sessions are kept over restarts and crashes")
 	s.Var(flags.Choice(&c.Fsync, durable.Always.String(), durable.EverySecond.String()), "fsync", "when a change is on disk: before its answer, or within a second")

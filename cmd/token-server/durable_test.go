@@ -86,7 +86,7 @@ func TestSessionsSurvive(t *testing.T) {
 	}
 }
 
-// A grace goes on after a restart: the secret that it needs is in the folder.
+// A grace goes on after a restart: the secret that it needs is in the data directory.
 func TestGraceSurvives(t *testing.T) {
 	args := []string{"--data-dir=" + t.TempDir(), "--grace=1min"}
 	p := startProcess(t, args...)
@@ -203,7 +203,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	startProcess(t, "--data-dir="+dir)
 }
 
-// filled returns a folder with some sessions that were flushed.
+// filled returns a data directory with some sessions that were flushed.
 func filled(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()

@@ -40,7 +40,7 @@ func TestReadmeFlags(t *testing.T) {
 	}
 	want := make(map[string]string)
 	c := defaultConfig()
-	c.flagSet(new(commands)).VisitAll(func(f *pflag.Flag) { want[flagTitle(f)] = writtenDefault(f) })
+	c.flagSet(nil, new(bool)).VisitAll(func(f *pflag.Flag) { want[flagTitle(f)] = writtenDefault(f) })
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		if value, ok := got[name]; !ok {
 			t.Errorf("README.md has no flag %s, whose default is %q", name, want[name])

@@ -71,6 +71,10 @@ func (s *Set) variable(flag string) string {
 // Usages returns a line of help for each flag, with its default.
 func (s *Set) Usages() string { return s.flags.FlagUsages() }
 
+// VisitAll calls f for each flag, --help among them, in the order in which they
+// were added.
+func (s *Set) VisitAll(f func(*pflag.Flag)) { s.flags.VisitAll(f) }
+
 // Parse sets the flags from args, and those that were not given from the
 // environment. It returns ErrHelp for --help, and otherwise an error of one line
 // that names the flag or variable, its value and what is allowed.
