@@ -2,9 +2,9 @@
 //
 // # Basics
 //
-// New makes a Server, which answers GET /metrics in the Prometheus format and
+// [New] makes a [Server], which answers GET /metrics in the Prometheus format and
 // the paths of net/http/pprof under /debug/pprof/. It reads the statistics only
-// when it is scraped, through the functions of its Config, so that nothing is
+// when it is scraped, through the functions of its [Config], so that nothing is
 // counted twice and an idle scraper costs nothing.
 //
 // # Caveats
@@ -46,7 +46,7 @@ type Config struct {
 	Requests func() stats.Server
 	// Build is what the metric build_info tells.
 	Build stats.Build
-	// Logger receives what goes wrong. nil means slog.Default.
+	// Logger receives what goes wrong. nil means [slog.Default].
 	Logger *slog.Logger
 }
 

@@ -15,7 +15,7 @@ import (
 	"tokenserver/token"
 )
 
-// damaged is a folder with sessions, of which a test damages copies.
+// damaged is a data directory with sessions, of which a test damages copies.
 type damaged struct {
 	cfg    Config
 	fs     *vfs.MemFS
@@ -25,7 +25,7 @@ type damaged struct {
 
 const damagedMeta = `{"name":"somebody"}`
 
-// newDamaged leaves a folder as Close or a crash leaves it. All is on disk.
+// newDamaged leaves a data directory as Close or a crash leaves it. All is on disk.
 func newDamaged(t *testing.T, fsync Fsync, clean bool) *damaged {
 	d := &damaged{fs: vfs.NewCrashableMem()}
 	d.cfg = memConfig(d.fs)
@@ -71,7 +71,7 @@ func newDamaged(t *testing.T, fsync Fsync, clean bool) *damaged {
 	return d
 }
 
-// files returns the names of the folder's files.
+// files returns the names of the data directory's files.
 func (d *damaged) files(t *testing.T) []string {
 	names, err := d.fs.List(testDir)
 	if err != nil {
@@ -95,7 +95,7 @@ func (d *damaged) read(t *testing.T, name string) []byte {
 	return contents(t, d.fs, path.Join(testDir, name))
 }
 
-// with opens a copy of the folder in which a file has other contents, or none.
+// with opens a copy of the data directory in which a file has other contents, or none.
 func (d *damaged) with(t *testing.T, name string, data []byte) (*Store, error) {
 	fs := vfs.NewMem()
 	if _, err := vfs.Clone(d.fs, fs, testDir, testDir); err != nil {
@@ -135,7 +135,7 @@ func (d *damaged) intact(t *testing.T, s *Store) bool {
 	return true
 }
 
-// TestDamagedFiles flips a bit in each file of a folder, here and there: nothing
+// TestDamagedFiles flips a bit in each file of a data directory, here and there: nothing
 // is lost without a word, and the word names the file.
 func TestDamagedFiles(t *testing.T) {
 	for _, fsync := range []Fsync{Always, EverySecond} {
@@ -212,7 +212,7 @@ func (d *damaged) needed(name string) bool {
 	return name == formatFile || strings.HasPrefix(name, "MANIFEST")
 }
 
-// TestMissingFiles takes away each file of a folder.
+// TestMissingFiles takes away each file of a data directory.
 func TestMissingFiles(t *testing.T) {
 	d := newDamaged(t, Always, false)
 	for _, name := range d.files(t) {
@@ -232,7 +232,7 @@ func TestMissingFiles(t *testing.T) {
 	}
 }
 
-// TestLogsGone: a folder without its log has lost sessions or has spent tokens
+// TestLogsGone: a data directory without its log has lost sessions or has spent tokens
 // that are valid again.
 func TestLogsGone(t *testing.T) {
 	for _, clean := range []bool{true, false} {
@@ -247,13 +247,13 @@ func TestLogsGone(t *testing.T) {
 		cfg := d.cfg
 		cfg.FS = d.fs
 		if _, err := Open(cfg); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), testDir) {
-			t.Errorf("clean=%v: Open without logs = error %v, want %v and the folder", clean, err, ErrCorrupt)
+			t.Errorf("clean=%v: Open without logs = error %v, want %v and the data directory", clean, err, ErrCorrupt)
 		}
 	}
 }
 
 // TestTornLog cuts the last log off here and there, with and without zeros ahead,
-// as a crash may do it: the folder opens, and has all sessions.
+// as a crash may do it: the data directory opens, and has all sessions.
 func TestTornLog(t *testing.T) {
 	d := newDamaged(t, Always, false)
 	last := d.lastLog(t)

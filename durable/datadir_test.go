@@ -18,7 +18,7 @@ import (
 	"tokenserver/token"
 )
 
-// diskConfig is a store on disk, in a folder that is not there yet.
+// diskConfig is a store on disk, in a data directory that is not there yet.
 func diskConfig(t testing.TB) Config {
 	cfg := memConfig(nil)
 	cfg.Dir = filepath.Join(t.TempDir(), "parent", "sessions")
@@ -29,7 +29,7 @@ func TestLockedWithinTheProcess(t *testing.T) {
 	for name, cfg := range map[string]Config{"memory": memConfig(vfs.NewMem()), "disk": diskConfig(t)} {
 		s := mustOpen(t, cfg)
 		if _, err := Open(cfg); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), cfg.Dir) {
-			t.Errorf("%s: Open of an open folder = error %v, want %v and the folder", name, err, ErrLocked)
+			t.Errorf("%s: Open of an open data directory = error %v, want %v and the data directory", name, err, ErrLocked)
 		}
 		mustClose(t, s)
 		mustClose(t, mustOpen(t, cfg))
@@ -39,7 +39,7 @@ func TestLockedWithinTheProcess(t *testing.T) {
 const holderVariable = "DURABLE_HOLD"
 
 // TestHolder is run by TestLockedByAnotherProcess, in a process of its own: it
-// holds a folder until its input ends.
+// holds a data directory until its input ends.
 func TestHolder(t *testing.T) {
 	dir := os.Getenv(holderVariable)
 	if dir == "" {
@@ -74,11 +74,11 @@ func TestLockedByAnotherProcess(t *testing.T) {
 	for lines.Scan() && lines.Text() != "held" {
 	}
 	if _, err := Open(cfg); !errors.Is(err, ErrLocked) {
-		t.Errorf("Open of a folder that another process has open = error %v, want %v", err, ErrLocked)
+		t.Errorf("Open of a data directory that another process has open = error %v, want %v", err, ErrLocked)
 	}
 }
 
-func TestForeignFolders(t *testing.T) {
+func TestForeignDataDirs(t *testing.T) {
 	tests := []struct {
 		name  string
 		files map[string]string
@@ -118,9 +118,9 @@ func TestForeignFolders(t *testing.T) {
 	}
 }
 
-// TestForeignFoldersAreLeftAlone: a slip in a path must not take a folder from
+// TestForeignDataDirsAreLeftAlone: a slip in a path must not take a data directory from
 // those who use it.
-func TestForeignFoldersAreLeftAlone(t *testing.T) {
+func TestForeignDataDirsAreLeftAlone(t *testing.T) {
 	cfg := diskConfig(t)
 	file := filepath.Join(cfg.Dir, "README")
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
@@ -147,7 +147,7 @@ func TestForeignFoldersAreLeftAlone(t *testing.T) {
 	}
 }
 
-func TestFolderIsAFile(t *testing.T) {
+func TestDataDirIsAFile(t *testing.T) {
 	cfg := diskConfig(t)
 	cfg.Dir = filepath.Dir(filepath.Dir(cfg.Dir)) + "/file"
 	if err := os.WriteFile(cfg.Dir, nil, 0o600); err != nil {
@@ -202,7 +202,7 @@ func checkModes(t *testing.T, dir string) {
 	}
 }
 
-func TestOpenFolderIsTightened(t *testing.T) {
+func TestOpenDataDirIsTightened(t *testing.T) {
 	var log bytes.Buffer
 	cfg := diskConfig(t)
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))

@@ -1,19 +1,19 @@
 // Package durable is the embedded store made to last: sessions live in a
-// shard.Store, and a Pebble database in a data directory remembers them.
+// [shard.Store], and a Pebble database in a data directory remembers them.
 //
 // # Basics
 //
-// Open loads what a data directory holds and returns a Store. Each change of a session
-// is enqueued in Pebble's log while its shard is locked, so that the log has
+// [Open] loads what a data directory holds and returns a [Store]. Each change of a
+// session is enqueued in Pebble's log while its shard is locked, so that the log has
 // the changes in the order in which they were decided, and waited for once the
-// lock is released, so that concurrent requests share a sync. Nothing is ever
-// read back while the Store is open.
+// lock is released, so that concurrent requests share a sync: group commit. Nothing
+// is ever read back while the Store is open.
 //
 // # Caveats
 //
-// A write that fails is the end: Config.Fatal is called, and no call that
-// changes or rests on a change succeeds any more. Nor does such a call return
-// before Config.Fatal has.
+// The store is fail-stop. A write that fails is the end: Fatal of [Config] is
+// called, and no call that changes or rests on a change succeeds any more. Nor does
+// such a call return before Fatal has.
 package durable
 
 import (
@@ -98,7 +98,7 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// Store is a store of sessions that lasts. It implements server.Store. Besides the
+// Store is a store of sessions that lasts. It implements [server.Store]. Besides the
 // answers documented at [shard.Store], its methods return an error when the disk
 // fails.
 type Store struct {
@@ -113,7 +113,7 @@ type Store struct {
 
 // Open loads the sessions of a data directory. It must be closed. Its errors match
 // ErrLocked, ErrVersion, ErrCorrupt, ErrNoSpace or ErrFailed where those are the
-// reason, and token.ErrFull if the sessions do not fit into the limits of cfg.Store.
+// reason, and [token.ErrFull] if the sessions do not fit into the limits of cfg.Store.
 func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
 	s := &Store{log: cfg.Logger, minFree: cfg.MinFree, failure: newFailure(cfg.Fatal)}

@@ -78,7 +78,7 @@ var failures = map[string]*failingFS{
 	"table/sync":     {suffix: ".sst", kinds: syncOps},
 	"manifest/write": {prefix: "MANIFEST", kinds: writeOps},
 	"manifest/sync":  {prefix: "MANIFEST", kinds: syncOps},
-	"folder/sync":    {prefix: testDir, kinds: syncOps},
+	"directory/sync": {prefix: testDir, kinds: syncOps},
 }
 
 // TestFailures lets the disk fail under load: Fatal is called once, and what was
@@ -187,7 +187,7 @@ func (l *ledger) driveUntil(ctx context.Context, clients int, step func()) {
 	l.drive(context.WithoutCancel(ctx), clients, 1<<30, func() bool { step(); return ctx.Err() == nil })
 }
 
-// TestFailuresAtTheStart fails each write of an Open in its turn, of a new folder
+// TestFailuresAtTheStart fails each write of an Open in its turn, of a new data directory
 // and of one with sessions. The next Open goes well.
 func TestFailuresAtTheStart(t *testing.T) {
 	for _, sessions := range []int{0, 20} {

@@ -33,12 +33,12 @@ type account struct {
 
 // answer is what a call has told about a session.
 type answer struct {
-	kind      string
-	presented token.Token
-	got       token.ExchangeResult
-	meta      []string // names of the members
-	err       error
-	at        int64 // when it was given
+	kind       string
+	credential token.Token
+	got        token.ExchangeResult
+	meta       []string // names of the members
+	err        error
+	at         int64 // when it was given
 }
 
 // ledger drives a store and keeps all answers.
@@ -161,7 +161,7 @@ func (l *ledger) record(a *account, ans answer) {
 	if ans.err != nil && !errors.Is(ans.err, token.ErrInvalid) {
 		return // no answer
 	}
-	if ans.presented != (token.Token{}) {
+	if ans.credential != (token.Token{}) {
 		a.unanswered.Add(-1)
 	}
 	if ans.err == nil && ans.got.Token != (token.Token{}) && !ans.got.Reused {
@@ -194,19 +194,19 @@ func (l *ledger) create(ctx context.Context) {
 func (l *ledger) exchange(ctx context.Context, a *account) {
 	t := l.present(a)
 	got, err := l.store.Exchange(ctx, t, l.patch(), nil)
-	l.record(a, answer{kind: "exchange", presented: t, got: got, meta: members(got.Meta), err: err})
+	l.record(a, answer{kind: "exchange", credential: t, got: got, meta: members(got.Meta), err: err})
 }
 
 func (l *ledger) validate(ctx context.Context, a *account) {
 	t := l.present(a)
 	meta, _, err := l.store.Validate(ctx, t, nil)
-	l.record(a, answer{kind: "validate", presented: t, meta: members(meta), err: err})
+	l.record(a, answer{kind: "validate", credential: t, meta: members(meta), err: err})
 }
 
 func (l *ledger) delete(ctx context.Context, a *account) {
 	t := l.present(a)
 	if err := l.store.Delete(ctx, t); err == nil {
-		l.record(a, answer{kind: "delete", presented: t, err: token.ErrInvalid})
+		l.record(a, answer{kind: "delete", credential: t, err: token.ErrInvalid})
 	}
 }
 

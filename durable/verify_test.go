@@ -93,9 +93,9 @@ func (l *ledger) bounds(a *account, h *history, until int64) (b bounds) {
 func (b *bounds) refused(h *history, ans *answer, policy *shard.Config) {
 	grace, steps := policy.Grace != 0, 1
 	if grace {
-		steps = 9
+		steps = token.GraceDepth + 1
 	}
-	state := h.spent(ans.presented, steps)
+	state := h.spent(ans.credential, steps)
 	switch {
 	case policy.RevokeOnReuse && ans.kind != "validate", state == 0:
 		b.mustEnd = true

@@ -1,12 +1,12 @@
 // Package server is the HTTP face of the token server: fasthttp handlers that
-// turn requests into calls of a Store, and their outcome into answers.
+// turn requests into calls of a [Store], and their outcome into answers.
 //
 // # Basics
 //
-// New makes a Server, Serve answers on a listener, and Shutdown ends it after
-// the requests in flight have been answered. Every request passes through
-// Server.handle, and every error through answerTo, which is the only place where
-// an error becomes a status.
+// [New] makes a [Server], [Server.Serve] answers on a listener, and
+// [Server.Shutdown] ends it after the requests in flight have been answered. Every
+// request passes through Server.handle, and every error through answerTo, which is
+// the only place where an error becomes a status.
 //
 // # Caveats
 //

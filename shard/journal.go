@@ -112,7 +112,7 @@ func (sh *shard) stateLocked(r *record) State {
 }
 
 // Restore stores a session as another process has left it. Its error is
-// token.ErrFull. After the last one, and before anything else is asked of the
+// [token.ErrFull]. After the last one, and before anything else is asked of the
 // Store, Restored must be called.
 //
 // Deadlines are kept on the wall clock, which may have been set in between. One

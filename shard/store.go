@@ -33,7 +33,7 @@ type Config struct {
 	// MaxShards. 0 means DefaultShards.
 	Shards int
 	// Lifetime is the idle lifetime: how long a session lives without an exchange. 0
-	// means token.DefaultLifetime.
+	// means [token.DefaultLifetime].
 	Lifetime time.Duration
 	// PurgeInterval is the time between two purges. 0 means DefaultPurgeInterval.
 	PurgeInterval time.Duration
@@ -43,7 +43,7 @@ type Config struct {
 	// it. 0 means no limit.
 	MaxBytes int64
 	// MaxMeta is the greatest size of a session's metadata in bytes. 0 means
-	// token.DefaultMetaLimit.
+	// [token.DefaultMetaLimit].
 	MaxMeta int
 
 	// Grace is how long a spent token still stands for its session's current one:
@@ -70,7 +70,7 @@ func DefaultShards() int {
 	return min(1<<bits.Len(uint(n-1)), MaxShards)
 }
 
-// Store is a store of sessions in memory. It implements server.Store.
+// Store is a store of sessions in memory. It implements [server.Store].
 type Store struct {
 	shards []shard
 	shift  uint // turns a hash into a shard's number
@@ -152,7 +152,7 @@ func (s *Store) Close() error {
 }
 
 // Create stores a session and returns its first token. Its errors are
-// token.ErrFull and token.ErrMetaTooLarge.
+// [token.ErrFull] and [token.ErrMetaTooLarge].
 func (s *Store) Create(_ context.Context, n token.NewSession) (token.Token, error) {
 	meta := s.split(n.Meta)
 	defer s.members.Put(meta)
@@ -216,8 +216,8 @@ func (s *Store) takeSession(cost int64, now timestamp) bool {
 
 // Exchange spends t and returns the session's next token, with the metadata,
 // into which patch is merged if it is not nil, appended to dst: of concurrent
-// calls exactly one wins. Its errors are token.ErrInvalid, and, with t still
-// valid, token.ErrMetaTooLarge and token.ErrFull.
+// calls exactly one wins. Its errors are [token.ErrInvalid], and, with t still
+// valid, [token.ErrMetaTooLarge] and [token.ErrFull].
 //
 // In a store with a grace, a token that was spent less than the grace ago, and
 // no more than eight exchanges, gets the session's current token: nothing is
@@ -272,7 +272,7 @@ func (s *Store) next(t token.Token) token.Token {
 
 // Validate appends the metadata of the session whose current token is t, or was
 // so less than the grace ago, to dst and returns when it expires. It changes
-// nothing. Its error is token.ErrInvalid.
+// nothing. Its error is [token.ErrInvalid].
 func (s *Store) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, time.Time, error) {
 	p := credential{id: t.ID, digest: t.Digest(), now: s.now()}
 	sh := s.shard(t.ID)

@@ -130,7 +130,7 @@ func TestDiskMetrics(t *testing.T) {
 	}
 }
 
-func TestModesOfTheFolder(t *testing.T) {
+func TestModesOfTheDataDir(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	p := startProcess(t, "--data-dir="+dir, "--grace=1s")
 	create(t, "http://"+p.address)
@@ -245,7 +245,7 @@ func damage(t *testing.T, name string) {
 	}
 }
 
-func TestFoldersThatAreRefused(t *testing.T) {
+func TestDataDirsThatAreRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("not ours"), 0o600); err != nil {
 		t.Fatal(err)

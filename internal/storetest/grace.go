@@ -143,7 +143,7 @@ func testGraceSteps(t *tester) {
 		current := t.exchange(chain[n], "", meta)
 		chain = append(chain, current)
 		for i, spent := range chain[:n+1] {
-			if steps := n + 1 - i; steps <= token.GraceDepth {
+			if age := n + 1 - i; age <= token.GraceDepth {
 				t.live(spent, meta)
 				t.replay(spent, current, "", meta)
 			} else {
@@ -177,8 +177,8 @@ func testValidateReplay(t *tester) {
 
 func testDeleteReplay(t *tester) {
 	other := t.create(`{"other":1}`)
-	for steps := 1; steps <= token.GraceDepth; steps++ {
-		chain := t.exchangeTimes(steps, t.create(`{"a":1}`), `{"a":1}`)
+	for age := 1; age <= token.GraceDepth; age++ {
+		chain := t.exchangeTimes(age, t.create(`{"a":1}`), `{"a":1}`)
 		t.delete(chain[0])
 		for _, tok := range chain {
 			t.invalid(tok)

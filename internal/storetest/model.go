@@ -90,15 +90,15 @@ type model struct {
 }
 
 type session struct {
-	current   token.Token
-	spent     []spentToken // in the order in which they were
-	meta      object
-	subject   string
-	lifetime  time.Duration // from an exchange on
-	hasPolicy bool          // what Cost asks
-	created   time.Time
-	until     time.Time // zero for no absolute deadline
-	expires   time.Time
+	current          token.Token
+	spent            []spentToken // in the order in which they were
+	meta             object
+	subject          string
+	lifetime         time.Duration // from an exchange on
+	hasPolicy        bool          // what Cost asks
+	created          time.Time
+	absoluteDeadline time.Time // zero for no absolute deadline
+	expires          time.Time
 }
 
 type spentToken struct {
@@ -168,7 +168,7 @@ func (m *model) newSession(n token.NewSession) (*session, error) {
 		s.lifetime = m.cfg.Lifetime
 	}
 	if m.cfg.MaxLifetime != 0 {
-		s.until = now.Add(m.cfg.MaxLifetime)
+		s.absoluteDeadline = now.Add(m.cfg.MaxLifetime)
 	}
 	s.renew()
 	size := len(s.meta.String())
@@ -185,8 +185,8 @@ func (m *model) newSession(n token.NewSession) (*session, error) {
 
 func (s *session) renew() {
 	s.expires = time.Now().Add(s.lifetime)
-	if !s.until.IsZero() && s.until.Before(s.expires) {
-		s.expires = s.until
+	if !s.absoluteDeadline.IsZero() && s.absoluteDeadline.Before(s.expires) {
+		s.expires = s.absoluteDeadline
 	}
 }
 

@@ -13,25 +13,25 @@ func (n *naive) SubjectSessions(_ context.Context, name []byte, limit int) ([]to
 	defer n.mu.Unlock()
 	var all []*naiveSession
 	for _, s := range n.sessions {
-		if s.subject == string(name) && s.subject != "" && (n.liveLocked(s) || n.defect == "expired are the subject's" || n.defect == "expired hide others") {
+		if s.subject == string(name) && s.subject != "" && (n.liveLocked(s) || n.fault == "expired are the subject's" || n.fault == "expired hide others") {
 			all = append(all, s)
 		}
 	}
 	slices.SortFunc(all, func(a, b *naiveSession) int {
-		if n.defect == "oldest first" {
+		if n.fault == "oldest first" {
 			return a.number - b.number
 		}
-		if n.defect == "exchange makes newer" {
+		if n.fault == "exchange makes newer" {
 			return b.expires.Compare(a.expires)
 		}
 		return b.number - a.number
 	})
-	if n.defect == "expired hide others" {
+	if n.fault == "expired hide others" {
 		limit = min(limit, 1000)
 		all = slices.DeleteFunc(all[:min(2*limit, len(all))], func(s *naiveSession) bool { return !n.liveLocked(s) })
 	}
 	list := n.firstLocked(all, limit)
-	return list, len(all) > len(list) || len(all) == limit && n.defect == "more without more", nil
+	return list, len(all) > len(list) || len(all) == limit && n.fault == "more without more", nil
 }
 
 // firstLocked returns as many sessions as a listing has.
@@ -40,8 +40,8 @@ func (n *naive) firstLocked(all []*naiveSession, limit int) (list []token.Sessio
 	for _, s := range all[:min(limit, len(all))] {
 		size += len(s.meta)
 		switch {
-		case size <= maxListed || n.defect == "listed without bound":
-		case len(list) > 0 || n.defect == "large one not listed":
+		case size <= token.MaxListing || n.fault == "listed without bound":
+		case len(list) > 0 || n.fault == "large one not listed":
 			return list
 		}
 		list = append(list, token.Session{Created: s.created, Expires: s.expires, Meta: []byte(s.meta)})
@@ -54,7 +54,7 @@ func (n *naive) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {
 	defer n.mu.Unlock()
 	var all []naiveSession
 	for _, s := range n.sessions {
-		if n.liveLocked(s) || n.defect == "expired are listed" {
+		if n.liveLocked(s) || n.fault == "expired are listed" {
 			all = append(all, *s)
 		}
 	}

@@ -11,10 +11,10 @@ import (
 	"tokenserver/token"
 )
 
-// naive is a store with one lock and one map. With a defect it does one thing wrong.
+// naive is a store with one lock and one map. With a fault it does one thing wrong.
 type naive struct {
-	cfg    Config
-	defect string
+	cfg   Config
+	fault string
 
 	mu       sync.Mutex
 	sessions map[token.ID]*naiveSession
@@ -22,15 +22,15 @@ type naive struct {
 }
 
 type naiveSession struct {
-	nonce    token.Nonce
-	spent    []naiveSpent // the last one first
-	meta     string
-	subject  string
-	lifetime time.Duration
-	number   int // in the order of creation
-	created  time.Time
-	expires  time.Time
-	until    time.Time // zero for none
+	nonce            token.Nonce
+	spent            []naiveSpent // the last one first
+	meta             string
+	subject          string
+	lifetime         time.Duration
+	number           int // in the order of creation
+	created          time.Time
+	expires          time.Time
+	absoluteDeadline time.Time // zero for none
 }
 
 type naiveSpent struct {
@@ -38,7 +38,7 @@ type naiveSpent struct {
 	at    time.Time
 }
 
-func openNaive(defect string) func(testing.TB, Config) Store {
+func openNaive(fault string) func(testing.TB, Config) Store {
 	return func(_ testing.TB, cfg Config) Store {
 		if cfg.Lifetime == 0 {
 			cfg.Lifetime = time.Hour
@@ -46,7 +46,7 @@ func openNaive(defect string) func(testing.TB, Config) Store {
 		if cfg.MaxMeta == 0 {
 			cfg.MaxMeta = 64 << 10
 		}
-		return &naive{cfg: cfg, defect: defect, sessions: make(map[token.ID]*naiveSession)}
+		return &naive{cfg: cfg, fault: fault, sessions: make(map[token.ID]*naiveSession)}
 	}
 }
 
@@ -68,7 +68,7 @@ func (n *naive) Create(_ context.Context, s token.NewSession) (token.Token, erro
 	if len(session.meta) > n.cfg.MaxMeta {
 		return token.Token{}, token.ErrMetaTooLarge
 	}
-	if n.defect != "expired fill" {
+	if n.fault != "expired fill" {
 		n.purgeLocked()
 	}
 	if n.fullLocked(1, n.costOf(session)) {
@@ -84,7 +84,7 @@ func (n *naive) Create(_ context.Context, s token.NewSession) (token.Token, erro
 
 func (n *naive) newSession(s token.NewSession) *naiveSession {
 	meta := parseObject(string(s.Meta)).String()
-	if n.defect == "duplicates stay" {
+	if n.fault == "duplicates stay" {
 		meta = string(s.Meta)
 	}
 	session := &naiveSession{meta: meta, subject: string(s.Subject), lifetime: s.Lifetime, created: time.Now()}
@@ -92,25 +92,25 @@ func (n *naive) newSession(s token.NewSession) *naiveSession {
 		session.lifetime = n.cfg.Lifetime
 	}
 	if n.cfg.MaxLifetime != 0 {
-		session.until = session.created.Add(n.cfg.MaxLifetime)
+		session.absoluteDeadline = session.created.Add(n.cfg.MaxLifetime)
 	}
 	n.renew(session)
-	if n.defect == "own lifetime forgotten" {
+	if n.fault == "own lifetime forgotten" {
 		session.lifetime = n.cfg.Lifetime
 	}
-	if n.defect == "absolute deadline forgotten" {
-		session.until = time.Time{}
+	if n.fault == "absolute deadline forgotten" {
+		session.absoluteDeadline = time.Time{}
 	}
 	return session
 }
 
 func (n *naive) renew(s *naiveSession) {
 	s.expires = time.Now().Add(s.lifetime)
-	if !s.until.IsZero() && s.until.Before(s.expires) {
-		s.expires = s.until
+	if !s.absoluteDeadline.IsZero() && s.absoluteDeadline.Before(s.expires) {
+		s.expires = s.absoluteDeadline
 	}
-	if n.defect == "absolute deadline moves" && !s.until.IsZero() {
-		s.until = time.Now().Add(n.cfg.MaxLifetime)
+	if n.fault == "absolute deadline moves" && !s.absoluteDeadline.IsZero() {
+		s.absoluteDeadline = time.Now().Add(n.cfg.MaxLifetime)
 	}
 }
 
@@ -124,26 +124,26 @@ func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 	if worth == unknown || worth == late {
 		return token.ExchangeResult{}, token.ErrInvalid
 	}
-	if n.defect == "two winners" {
+	if n.fault == "two winners" {
 		n.mu.Unlock()
 		runtime.Gosched()
 		n.mu.Lock()
 	}
-	if n.defect == "spent before refused" {
+	if n.fault == "spent before refused" {
 		s.nonce = t.Next().Nonce
 	}
 	meta := s.meta
-	if patch != nil && !(worth == inGrace && n.defect == "replay drops patch") {
+	if patch != nil && !(worth == inGrace && n.fault == "replay drops patch") {
 		meta = parseObject(s.meta).merge(parseObject(string(patch))).String()
 	}
 	if len(meta) > n.cfg.MaxMeta {
 		return token.ExchangeResult{}, token.ErrMetaTooLarge
 	}
-	if n.defect != "expired fill" {
+	if n.fault != "expired fill" {
 		n.purgeLocked()
 	}
 	growth := int64(len(meta) - len(s.meta))
-	if growth > 0 && n.fullLocked(0, growth) && !(worth == inGrace && n.defect == "replay overfills") {
+	if growth > 0 && n.fullLocked(0, growth) && !(worth == inGrace && n.fault == "replay overfills") {
 		return token.ExchangeResult{}, token.ErrFull
 	}
 	s.meta = meta
@@ -154,11 +154,11 @@ func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 		return x, nil
 	}
 	x.Token = t.Next()
-	if n.defect != "replay" {
+	if n.fault != "replay" {
 		s.spent = append([]naiveSpent{{t.Nonce, time.Now()}}, s.spent...)
 		s.nonce = x.Token.Nonce
 	}
-	if n.defect != "exchange renews nothing" {
+	if n.fault != "exchange renews nothing" {
 		n.renew(s)
 	}
 	return x, nil
@@ -166,7 +166,7 @@ func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 
 // replay does to a session what a replay does wrong.
 func (n *naive) replay(s *naiveSession, t token.Token) {
-	switch n.defect {
+	switch n.fault {
 	case "replay mints":
 		s.spent = append([]naiveSpent{{s.nonce, time.Now()}}, s.spent...)
 		s.nonce = t.Next().Nonce
@@ -185,19 +185,19 @@ func (n *naive) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, 
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s, worth := n.presentLocked(t)
-	if worth == late && n.defect == "validate revokes" {
+	if worth == late && n.fault == "validate revokes" {
 		n.reusedLocked(t)
 	}
-	if worth == unknown || worth == late || worth == inGrace && n.defect == "validate has no grace" {
+	if worth == unknown || worth == late || worth == inGrace && n.fault == "validate has no grace" {
 		return dst, time.Time{}, token.ErrInvalid
 	}
-	if n.defect == "validate renews" {
+	if n.fault == "validate renews" {
 		n.renew(s)
 	}
-	if n.defect == "validate spends grace" && worth == inGrace {
+	if n.fault == "validate spends grace" && worth == inGrace {
 		s.spent = nil
 	}
-	if n.defect == "buffer overwritten" {
+	if n.fault == "buffer overwritten" {
 		dst = dst[:0]
 	}
 	return append(dst, s.meta...), s.expires, nil
@@ -207,10 +207,10 @@ func (n *naive) Delete(_ context.Context, t token.Token) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch _, worth := n.presentLocked(t); {
-	case worth == inGrace && n.defect == "delete has no grace":
-	case worth == current, worth == inGrace, n.defect == "spent token deletes":
+	case worth == inGrace && n.fault == "delete has no grace":
+	case worth == current, worth == inGrace, n.fault == "spent token deletes":
 		delete(n.sessions, t.ID)
-	case worth == late && n.defect != "delete never revokes":
+	case worth == late && n.fault != "delete never revokes":
 		n.reusedLocked(t)
 	}
 	return nil
@@ -231,22 +231,22 @@ func (n *naive) presentLocked(t token.Token) (*naiveSession, standing) {
 }
 
 func (n *naive) inGrace(s *naiveSession, nonce token.Nonce) bool {
-	steps, grace := token.GraceDepth, n.cfg.Grace
-	switch n.defect {
-	case "nine steps":
-		steps++
-	case "seven steps":
-		steps--
+	age, grace := token.GraceDepth, n.cfg.Grace
+	switch n.fault {
+	case "nine age":
+		age++
+	case "seven age":
+		age--
 	case "window a nanosecond longer":
 		grace++
 	case "window a nanosecond shorter":
 		grace--
 	}
-	for i, spent := range s.spent[:min(steps, len(s.spent))] {
-		if n.defect == "one window for all" {
+	for i, spent := range s.spent[:min(age, len(s.spent))] {
+		if n.fault == "one window for all" {
 			spent.at = s.spent[0].at
 		}
-		if n.defect == "only the last has a grace" && i > 0 {
+		if n.fault == "only the last has a grace" && i > 0 {
 			break
 		}
 		if spent.nonce == nonce && n.cfg.Grace > 0 && time.Now().Before(spent.at.Add(grace)) {
@@ -260,12 +260,12 @@ func (n *naive) inGrace(s *naiveSession, nonce token.Nonce) bool {
 func (n *naive) reusedLocked(t token.Token) {
 	s := n.sessions[t.ID]
 	switch {
-	case !n.cfg.RevokeOnReuse && n.defect != "reject revokes",
-		n.defect == "only ancestors revoke" && !s.hasSpent(t.Nonce, len(s.spent)),
-		n.defect == "only near ancestors revoke" && !s.hasSpent(t.Nonce, token.GraceDepth):
+	case !n.cfg.RevokeOnReuse && n.fault != "reject revokes",
+		n.fault == "only ancestors revoke" && !s.hasSpent(t.Nonce, len(s.spent)),
+		n.fault == "only near ancestors revoke" && !s.hasSpent(t.Nonce, token.GraceDepth):
 		return
 	}
-	if n.defect == "reuse revokes the subject" && s.subject != "" {
+	if n.fault == "reuse revokes the subject" && s.subject != "" {
 		n.endSubjectLocked(s.subject)
 	}
 	delete(n.sessions, t.ID)
@@ -280,10 +280,10 @@ func (s *naiveSession) hasSpent(nonce token.Nonce, last int) bool {
 func (n *naive) EndSubject(_ context.Context, name []byte) (ended int, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(name) == 0 && n.defect != "nobody is a subject" {
+	if len(name) == 0 && n.fault != "nobody is a subject" {
 		return 0, nil
 	}
-	if n.defect == "exchanged escape the end" {
+	if n.fault == "exchanged escape the end" {
 		return n.endUnchangedLocked(string(name)), nil
 	}
 	return n.endSubjectLocked(string(name)), nil
@@ -291,10 +291,10 @@ func (n *naive) EndSubject(_ context.Context, name []byte) (ended int, err error
 
 func (n *naive) endSubjectLocked(name string) (ended int) {
 	for id, s := range n.sessions {
-		if s.subject != name || n.defect == "one of a subject stays" && ended > 0 && s.number%2 == 0 {
+		if s.subject != name || n.fault == "one of a subject stays" && ended > 0 && s.number%2 == 0 {
 			continue
 		}
-		if n.liveLocked(s) || n.defect == "expired are ended" {
+		if n.liveLocked(s) || n.fault == "expired are ended" {
 			ended++
 		}
 		delete(n.sessions, id)
@@ -324,7 +324,7 @@ func (n *naive) endUnchangedLocked(name string) (ended int) {
 }
 
 func (n *naive) liveLocked(s *naiveSession) bool {
-	if n.defect == "lives a nanosecond longer" {
+	if n.fault == "lives a nanosecond longer" {
 		return !time.Now().After(s.expires)
 	}
 	return time.Now().Before(s.expires)

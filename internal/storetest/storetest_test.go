@@ -21,21 +21,21 @@ func TestNaiveStoreInRealTime(t *testing.T) {
 	})
 }
 
-// defectVariable names the defect that TestDefect is to run the suite with.
+// defectVariable names the fault that TestDefect is to run the suite with.
 const defectVariable = "STORETEST_DEFECT"
 
 // TestDefect is run by TestSuiteNotices, in a process of its own.
 func TestDefect(t *testing.T) {
-	defect := os.Getenv(defectVariable)
-	if defect == "" {
+	fault := os.Getenv(defectVariable)
+	if fault == "" {
 		t.Skip("run by TestSuiteNotices")
 	}
-	Run(t, Harness{Open: openNaive(defect), Cost: naiveCost})
+	Run(t, Harness{Open: openNaive(fault), Cost: naiveCost})
 }
 
-// TestSuiteNotices holds that a store with a defect does not pass.
+// TestSuiteNotices holds that a store with a fault does not pass.
 func TestSuiteNotices(t *testing.T) {
-	tests := []struct{ defect, part string }{
+	tests := []struct{ fault, part string }{
 		{"duplicates stay", "Metadata"},
 		{"expired fill", "Limits"},
 		{"expired fill", "RandomWalk"},
@@ -119,15 +119,15 @@ func TestSuiteNotices(t *testing.T) {
 		{"nobody is a subject", "RandomWalk"},
 	}
 	for _, test := range tests {
-		t.Run(test.defect+"/"+test.part, func(t *testing.T) {
+		t.Run(test.fault+"/"+test.part, func(t *testing.T) {
 			run := "^TestDefect$/^" + strings.ReplaceAll(test.part, "/", "$/^") + "$"
 			cmd := exec.Command(os.Args[0], "-test.run="+run, "-storetest.seed=1",
 				"-test.v", "-test.failfast", "-test.timeout=60s")
-			cmd.Env = append(os.Environ(), defectVariable+"="+test.defect)
+			cmd.Env = append(os.Environ(), defectVariable+"="+test.fault)
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), "--- FAIL: TestDefect/"+test.part+"/") &&
 				!strings.Contains(string(out), "--- FAIL: TestDefect/"+test.part+" ") {
-				t.Errorf("a store with the defect %q passes %s", test.defect, test.part)
+				t.Errorf("a store with the fault %q passes %s", test.fault, test.part)
 			}
 		})
 	}

@@ -8,10 +8,6 @@ import (
 	"tokenserver/token"
 )
 
-// maxListed is how many bytes of metadata a listing of a subject has at most,
-// unless one session alone has more.
-const maxListed = 16 << 20
-
 // testSubjectSessions lists sessions with all that is told of them, which an
 // exchange does not make newer.
 func testSubjectSessions(t *tester) {
@@ -133,7 +129,7 @@ func testSubjectSessionsBytes(t *tester) {
 	var tokens []token.Token
 	var want []string // the newest first
 	for i := range fit {
-		tok, meta := create(fmt.Sprint("n", i), maxListed/fit)
+		tok, meta := create(fmt.Sprint("n", i), token.MaxListing/fit)
 		tokens, want = append(tokens, tok), append([]string{meta}, want...)
 	}
 	t.subjectSessions("ada", 1000, false, want...)
@@ -144,7 +140,7 @@ func testSubjectSessionsBytes(t *tester) {
 	t.subjectSessions("ada", 1000, false, want...)
 
 	// One that has more than all may have together is listed alone.
-	_, meta = create("l", maxListed+1)
+	_, meta = create("l", token.MaxListing+1)
 	t.subjectSessions("ada", 1000, true, meta)
 	for _, tok := range tokens {
 		t.delete(tok)

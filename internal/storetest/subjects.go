@@ -15,7 +15,7 @@ func (h Harness) subjectTests() []test {
 	lifetime, _, _ := h.phases()
 	plain := Config{Lifetime: time.Hour}
 	expiring := Config{Lifetime: lifetime}
-	large := Config{Lifetime: time.Hour, MaxMeta: maxListed + 1}
+	large := Config{Lifetime: time.Hour, MaxMeta: token.MaxListing + 1}
 	grace := Config{Lifetime: time.Hour, Grace: time.Minute}
 	revoke := Config{Lifetime: time.Hour, Grace: time.Minute, RevokeOnReuse: true}
 	return []test{
