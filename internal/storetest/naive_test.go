@@ -231,18 +231,18 @@ func (n *naive) presentLocked(t token.Token) (*naiveSession, standing) {
 }
 
 func (n *naive) inGrace(s *naiveSession, nonce token.Nonce) bool {
-	age, grace := token.GraceDepth, n.cfg.Grace
+	depth, grace := token.GraceDepth, n.cfg.Grace
 	switch n.fault {
-	case "nine age":
-		age++
-	case "seven age":
-		age--
+	case "nine exchanges":
+		depth++
+	case "seven exchanges":
+		depth--
 	case "window a nanosecond longer":
 		grace++
 	case "window a nanosecond shorter":
 		grace--
 	}
-	for i, spent := range s.spent[:min(age, len(s.spent))] {
+	for i, spent := range s.spent[:min(depth, len(s.spent))] {
 		if n.fault == "one window for all" {
 			spent.at = s.spent[0].at
 		}
