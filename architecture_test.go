@@ -21,11 +21,12 @@ var mayImport = map[string][]string{
 	"internal/metadata": {},
 	"internal/duration": {},
 	"internal/flags":    {"internal/duration"},
+	"internal/stack":    {},
 	"internal/stats":    {},
-	"shard":             {"token", "internal/metadata", "internal/sleep", "internal/stats"},
-	"server":            {"token", "internal/metadata", "internal/duration", "internal/stats"},
-	"admin":             {"internal/stats"},
-	"durable":           {"token", "internal/metadata", "internal/stats", "shard"},
+	"shard":             {"token", "internal/clock", "internal/metadata", "internal/sleep", "internal/stack", "internal/stats"},
+	"server":            {"token", "internal/metadata", "internal/duration", "internal/stack", "internal/stats"},
+	"admin":             {"internal/stack", "internal/stats"},
+	"durable":           {"token", "internal/clock", "internal/metadata", "internal/stack", "internal/stats", "shard"},
 }
 
 // outside has what a package may import from other modules, where that is limited.

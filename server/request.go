@@ -138,7 +138,7 @@ func (r *request) parseLifetime() (time.Duration, error) {
 		return 0, errInvalidRequest
 	}
 	d, err := duration.Parse(string(text))
-	if err != nil || d < token.MinLifetime || token.MaxLifetime < d {
+	if err != nil || d < token.MinIdleLifetime || token.MaxIdleLifetime < d {
 		return 0, errInvalidRequest
 	}
 	return d, nil

@@ -212,16 +212,16 @@ func (sh *shard) liveLocked(id token.ID, now timestamp) *record {
 	return r
 }
 
-func (sh *shard) validate(p *credential, dst []byte) ([]byte, timestamp, Write, error) {
+func (sh *shard) validate(c *credential, dst []byte) ([]byte, timestamp, Write, error) {
 	sh.rlock()
 	defer sh.mu.RUnlock()
-	w := sh.pending.writes[p.id]
-	r := sh.liveLocked(p.id, p.now)
+	w := sh.pending.writes[c.id]
+	r := sh.liveLocked(c.id, c.now)
 	if r == nil {
 		return dst, 0, w, token.ErrInvalid
 	}
-	if r.digest != p.digest {
-		if _, err := sh.graceAgeLocked(r, p); err != nil {
+	if r.digest != c.digest {
+		if _, err := sh.graceAgeLocked(r, c); err != nil {
 			return dst, 0, w, err
 		}
 	}
@@ -229,19 +229,19 @@ func (sh *shard) validate(p *credential, dst []byte) ([]byte, timestamp, Write, 
 	return append(dst, meta...), sh.heap.at(r.heapIndex).deadline, w, nil
 }
 
-// delete ends the session that p is a token of. Its error is errUnproven or nil.
-func (sh *shard) delete(p *credential) (Write, error) {
+// delete ends the session that c is a token of. Its error is errUnproven or nil.
+func (sh *shard) delete(c *credential) (Write, error) {
 	sh.lock()
 	defer sh.mu.Unlock()
-	r := sh.liveLocked(p.id, p.now)
+	r := sh.liveLocked(c.id, c.now)
 	if r == nil {
-		return sh.pending.writes[p.id], nil
+		return sh.pending.writes[c.id], nil
 	}
-	if r.digest != p.digest {
-		if _, err := sh.checkReuseLocked(r, p); err == errUnproven {
+	if r.digest != c.digest {
+		if _, err := sh.checkReuseLocked(r, c); err == errUnproven {
 			return nil, err
 		} else if err != nil {
-			return sh.pending.writes[p.id], nil
+			return sh.pending.writes[c.id], nil
 		}
 	}
 	sh.counters.Deleted++

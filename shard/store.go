@@ -33,7 +33,7 @@ type Config struct {
 	// MaxShards. 0 means DefaultShards.
 	Shards int
 	// Lifetime is the idle lifetime: how long a session lives without an exchange. 0
-	// means [token.DefaultLifetime].
+	// means [token.DefaultIdleLifetime].
 	Lifetime time.Duration
 	// PurgeInterval is the time between two purges. 0 means DefaultPurgeInterval.
 	PurgeInterval time.Duration
@@ -116,7 +116,7 @@ func (cfg Config) withDefaults() Config {
 		panic(fmt.Sprintf("shard: Config.Shards is no power of two from %d to %d", MinShards, MaxShards))
 	}
 	if cfg.Lifetime == 0 {
-		cfg.Lifetime = token.DefaultLifetime
+		cfg.Lifetime = token.DefaultIdleLifetime
 	}
 	if cfg.PurgeInterval == 0 {
 		cfg.PurgeInterval = DefaultPurgeInterval
@@ -274,12 +274,12 @@ func (s *Store) next(t token.Token) token.Token {
 // so less than the grace ago, to dst and returns when it expires. It changes
 // nothing. Its error is [token.ErrInvalid].
 func (s *Store) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, time.Time, error) {
-	p := credential{id: t.ID, digest: t.Digest(), now: s.now()}
+	c := credential{id: t.ID, digest: t.Digest(), now: s.now()}
 	sh := s.shard(t.ID)
-	meta, d, w, err := sh.validate(&p, dst)
+	meta, d, w, err := sh.validate(&c, dst)
 	if err == errUnproven {
-		p.successors = s.successorsOf(t)
-		meta, d, w, err = sh.validate(&p, dst)
+		c.successors = s.successorsOf(t)
+		meta, d, w, err = sh.validate(&c, dst)
 	}
 	if failed := wait(w); failed != nil {
 		err = failed
@@ -293,12 +293,12 @@ func (s *Store) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, 
 // Delete ends the session whose current token is t, or was so less than the
 // grace ago, if there is one.
 func (s *Store) Delete(_ context.Context, t token.Token) error {
-	p := credential{id: t.ID, digest: t.Digest(), now: s.now()}
+	c := credential{id: t.ID, digest: t.Digest(), now: s.now()}
 	sh := s.shard(t.ID)
-	w, err := sh.delete(&p)
+	w, err := sh.delete(&c)
 	if err == errUnproven {
-		p.successors = s.successorsOf(t)
-		w, _ = sh.delete(&p)
+		c.successors = s.successorsOf(t)
+		w, _ = sh.delete(&c)
 	}
 	return wait(w)
 }

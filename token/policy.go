@@ -14,11 +14,11 @@ const GraceDepth = 8
 // Bounds and defaults of the session policies. Flags and requests are held to
 // them; a store takes what it is given.
 const (
-	// MinLifetime and MaxLifetime bound the idle lifetime, which every exchange
+	// MinIdleLifetime and MaxIdleLifetime bound the idle lifetime, which every exchange
 	// renews in full: the store's, and that of a session of its own.
-	MinLifetime     = 30 * time.Minute
-	MaxLifetime     = 96 * time.Hour
-	DefaultLifetime = 2 * time.Hour
+	MinIdleLifetime     = 30 * time.Minute
+	MaxIdleLifetime     = 96 * time.Hour
+	DefaultIdleLifetime = 2 * time.Hour
 
 	// MaxGrace is the longest time for which a spent token may stand for the
 	// current one.

@@ -55,7 +55,7 @@ func defaultConfig() Config {
 		Address:       "127.0.0.1",
 		Port:          3666,
 		AdminAddress:  defaultAdminAddress,
-		TokenLifetime: token.DefaultLifetime,
+		TokenLifetime: token.DefaultIdleLifetime,
 		PurgeInterval: shard.DefaultPurgeInterval,
 		Shards:        shard.DefaultShards(),
 		MaxBody:       server.DefaultMaxBody,
@@ -76,7 +76,7 @@ func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set
 	s.VarP(flags.Switch(&c.Dump), "dump", "d", "allow HEAD /dump, which writes all sessions into the log")
 	s.VarP(flags.Number(&c.Port, 0, 65535), "port", "p", "port to listen on, of which 0 picks a free one")
 	s.VarP(flags.Duration(&c.PurgeInterval, shard.MinPurgeInterval, shard.MaxPurgeInterval), "purge-interval", "P", "time between two purges of expired sessions")
-	s.VarP(flags.Duration(&c.TokenLifetime, token.MinLifetime, token.MaxLifetime), "token-lifetime", "t", "how long a session lives after its last exchange")
+	s.VarP(flags.Duration(&c.TokenLifetime, token.MinIdleLifetime, token.MaxIdleLifetime), "token-lifetime", "t", "how long a session lives after its last exchange")
 	s.Var(flags.Host(&c.Address), "address", "address to listen on, which anybody who reaches it may use")
 	s.Var(flags.PowerOfTwo(&c.Shards, shard.MinShards, shard.MaxShards), "shards", "independent parts of the store")
 	s.Var(flags.Size(&c.MaxBody, server.MinMaxBody, server.MaxMaxBody), "max-body", "greatest size of a request's body")
