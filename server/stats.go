@@ -20,7 +20,7 @@ var (
 	}
 )
 
-// statistics are spread over stripes by connection, so that processors do not
+// counters are spread over stripes by connection, so that processors do not
 // wait for each other's counters.
 type counters [16]stripe
 

@@ -9,27 +9,31 @@
 //
 // A public method hashes, picks the shard and delegates to it; tokens, digests and
 // patches are made ready before the lock is taken. A [Journal] makes the changes
-// last: it is told of each while the lock is held, and waited for behind it.
+// last: it is told of each while the lock is held, and waited for once it is
+// released.
 //
 // # Caveats
 //
-// Without a Journal nothing outlives the Store. No method waits for anything but
-// a shard's lock and the Journal, so contexts are not looked at, except by a
+// Without a Journal nothing outlives the Store. No method waits for anything but a
+// shard's lock, the Journal, the purge of a full store, and short pauses between
+// batches, so contexts are not looked at, except by a
 // listing of all sessions. Byte slices that are passed in belong to the caller:
 // the store copies what it keeps. What it returns is appended to the caller's
 // buffer, or copied.
 //
 // # Memory
 //
-// No pointer lies in what grows, so that the garbage collector has nothing to
-// scan. A region of 4 MiB is cut into pages of the pool; a page holds records, heap
-// entries, policy states, or blocks of one size class. A session is
+// No record, entry or block has a pointer in it or to it, so that the garbage
+// collector has next to nothing to scan. A region of 4 MiB is cut into pages of the
+// pool; a page holds records, heap entries, policy states, or blocks of one size
+// class. The first ones of a small shard are smaller, and no pages of the pool. A
+// session is
 //
 //	map: id → record index
 //	record (32 bytes)       digest, id, block, heap index
 //	heap entry (16 bytes)   deadline, record index
 //	block                   size of the metadata, policy index if any, the metadata
-//	policy state            what grace, subject and lifetimes keep; only some have one
+//	policy state            what grace, subject and lifetimes keep; only with a policy
 //
 // # Invariants
 //
@@ -42,17 +46,18 @@
 //     subject.
 //   - A policy state is free, once, or belongs to one record, whose block names it.
 //     A subject's sessions are a ring in the order of their creation, the newest
-//     first, and the map of subjects has the newest of each.
+//     first, and the map of subjects has the newest of each (once Restored).
 //   - A block in use lies in a page of its size class, no two share a slot, and
 //     each slot of a page is used, free or fresh. A page with a free block is in
-//     its class's list, an empty one is there only if it is the only one.
+//     its class's list, and a class has one empty page at most.
 //   - A page of the pool is free, once, or has one owner.
-//   - What the shards hold is what the budget has given out, and sessions created
+//   - What the shards hold is what the budget has given out, where there is a
+//     limit; sessions created
 //     and restored, less those ended, are those held.
 //   - No session expires before purgeState.earliest.
 //   - Metadata is a compact JSON object, each name once.
 //
-// checkStore in the tests checks all of them.
+// checkStore in the tests checks all of them, of the metadata that it is an object.
 //
 // # Lock order
 //
@@ -67,7 +72,8 @@
 //     shard.mu, but who holds shard.mu may wait for its owner, if the open group is
 //     full: so its owner takes no lock of a shard.
 //  6. durable: journal.mu.
-//  7. Pebble's own locks, and that of the log's handler.
+//  7. Pebble's own locks.
+//  8. The lock of the log's handler, which may be taken under any of them.
 //
-// A method whose name ends in Locked says which lock of its shard it requires.
+// A method whose name ends in Locked says which lock it requires.
 package shard

@@ -20,7 +20,7 @@ func checkPolicies(t testing.TB, sh *shard, live []recordIndex) {
 			continue
 		}
 		if used[e] || sh.policies.at(e).record != i {
-			t.Errorf("record %d: policyState %d is not its own", i, e)
+			t.Errorf("record %d: policy state %d is not its own", i, e)
 		}
 		used[e] = true
 		if subject := sh.policies.at(e).subject; subject != (Subject{}) {
@@ -30,7 +30,7 @@ func checkPolicies(t testing.TB, sh *shard, live []recordIndex) {
 	free := uint32(0)
 	for e := sh.policies.free; e != 0 && free <= sh.policies.n; e = sh.policies.at(e).next {
 		if used[e] {
-			t.Errorf("policyState %d is used and free", e)
+			t.Errorf("policy state %d is used and free", e)
 		}
 		free++
 	}
@@ -56,14 +56,14 @@ func checkSubject(t testing.TB, sh *shard, subject Subject, want int) {
 	for {
 		e := sh.policies.at(i)
 		if e.subject != subject || sh.policies.at(e.next).prev != i {
-			t.Errorf("policyState %d: the subject's list is broken", i)
+			t.Errorf("policy state %d: the subject's list is broken", i)
 			return
 		}
 		if n++; e.next == newest || n > want {
 			break
 		}
 		if e.created < sh.policies.at(e.next).created {
-			t.Errorf("policyState %d: an older session comes before a newer one", e.next)
+			t.Errorf("policy state %d: an older session comes before a newer one", e.next)
 		}
 		i = e.next
 	}
@@ -140,7 +140,7 @@ func TestPolicySlabReuse(t *testing.T) {
 	const n = 3000
 	for i := range policyIndex(n) {
 		if got := s.alloc(); got != i+1 {
-			t.Fatalf("alloc = policyState %d, want %d", got, i+1)
+			t.Fatalf("alloc = policy state %d, want %d", got, i+1)
 		}
 		*s.at(i + 1) = policyState{created: timestamp(i)}
 	}
@@ -148,11 +148,11 @@ func TestPolicySlabReuse(t *testing.T) {
 		s.release(i + 1)
 	}
 	if s.used != 0 || *s.at(7) != (policyState{next: 6}) {
-		t.Errorf("all released: %d in use, policyState 7 is %+v", s.used, *s.at(7))
+		t.Errorf("all released: %d in use, policy state 7 is %+v", s.used, *s.at(7))
 	}
 	for i := range policyIndex(n) {
 		if got, want := s.alloc(), n-i; got != want {
-			t.Fatalf("alloc = policyState %d, want %d again", got, want)
+			t.Fatalf("alloc = policy state %d, want %d again", got, want)
 		}
 	}
 	if s.n != n || s.used != n {
@@ -163,7 +163,7 @@ func TestPolicySlabReuse(t *testing.T) {
 // TestPolicyStateIsSmall holds how much more a session takes that has a policy state.
 func TestPolicyStateIsSmall(t *testing.T) {
 	if policySize != 120 {
-		t.Errorf("an policyState has %d bytes, want 120", policySize)
+		t.Errorf("a policy state has %d bytes, want 120", policySize)
 	}
 }
 

@@ -13,14 +13,14 @@ import (
 	"tokenserver/token"
 )
 
-func TestLineageIsSecretsChain(t *testing.T) {
+func TestSuccessorsAreTheSecretsChain(t *testing.T) {
 	s := open(t, Config{Shards: 1, Grace: time.Minute, Secret: testSecret})
 	tok := token.Generate()
-	l := s.successorsOf(tok)
+	next := s.successorsOf(tok)
 	for i := range token.GraceDepth {
 		tok = testSecret.Next(tok)
-		if l.tokens[i] != tok || l.digests[i] != tok.Digest() {
-			t.Errorf("step %d of a successors is not the token after the one before", i+1)
+		if next.tokens[i] != tok || next.digests[i] != tok.Digest() {
+			t.Errorf("successor %d is not the token after the one before", i+1)
 		}
 	}
 }
@@ -156,9 +156,9 @@ func TestSpentWhileMakingRoom(t *testing.T) {
 	}
 }
 
-// TestNoGraceNeedsNoLineage holds that a wrong nonce costs nothing more where
+// TestNoGraceNeedsNoSuccessors holds that a wrong nonce costs nothing more where
 // there is no grace.
-func TestNoGraceNeedsNoLineage(t *testing.T) {
+func TestNoGraceNeedsNoSuccessors(t *testing.T) {
 	s := open(t, Config{Shards: 1, PurgeInterval: never})
 	tok := mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
 	allocs := testing.AllocsPerRun(100, func() {

@@ -70,7 +70,7 @@ func DefaultShards() int {
 	return min(1<<bits.Len(uint(n-1)), MaxShards)
 }
 
-// Store is a store of sessions in memory. It implements [server.Store].
+// Store is a store of sessions in memory. It implements [tokenserver/server.Store].
 type Store struct {
 	shards []shard
 	shift  uint // turns a hash into a shard's number
