@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tokenserver/internal/testneeds"
 )
 
 // fakeRedis answers every command by answer, which gets the command's arguments.
@@ -162,10 +164,7 @@ func TestRealRedis(t *testing.T) {
 
 func startRedis(t *testing.T) (address string) {
 	t.Helper()
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Skip("redis-server is not installed")
-	}
+	program := testneeds.Program(t, "redis-server")
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

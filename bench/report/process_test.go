@@ -6,12 +6,12 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"tokenserver/internal/testneeds"
 )
 
 func TestStartServerTellsWhyItFailed(t *testing.T) {
-	if _, err := exec.LookPath("taskset"); err != nil {
-		t.Skip("taskset is not installed")
-	}
+	testneeds.Program(t, "taskset")
 	_, err := startServer(t.Context(), serverCPU, "sh", func(host, port string) []string {
 		return []string{"-c", "echo no luck on " + host + " >&2"}
 	})

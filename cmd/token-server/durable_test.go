@@ -119,15 +119,25 @@ func TestDurableModeLog(t *testing.T) {
 func TestDiskMetrics(t *testing.T) {
 	m, _ := run(t, "--data-dir="+t.TempDir())
 	create(t, m.url(""))
-	_, metrics := do(t, "GET", m.adminURL("/metrics"), "")
 	for _, want := range []string{
 		"store_disk_bytes [1-9]", "store_disk_free_bytes [1-9]",
 		"store_sync_duration_seconds_sum [0-9.e-]*[1-9]", "store_sync_duration_seconds_count [1-9]",
 	} {
-		if !regexp.MustCompile("\ntoken_server_" + want).MatchString(metrics) {
-			t.Errorf("no %q in the metrics:\n%s", want, metrics)
+		m.awaitMetric(t, regexp.MustCompile("\ntoken_server_"+want))
+	}
+}
+
+// awaitMetric scrapes until a metric is there: Pebble counts a sync only after it
+// has let those go who waited for it.
+func (m *Main) awaitMetric(t *testing.T, want *regexp.Regexp) {
+	t.Helper()
+	metrics := ""
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		if _, metrics = do(t, "GET", m.adminURL("/metrics"), ""); want.MatchString(metrics) {
+			return
 		}
 	}
+	t.Errorf("no %q in the metrics within 10 s:\n%s", want, metrics)
 }
 
 func TestModesOfTheDataDir(t *testing.T) {
@@ -158,12 +168,12 @@ func TestModesOfTheDataDir(t *testing.T) {
 // and the lines of its log that tell of an error.
 func startFails(t *testing.T, args ...string) (code int, errorLines []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	path, err := binary()
+	path, err := binary() // not within the time that the start may take: a first build takes minutes
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
 	cmd := exec.CommandContext(ctx, path, append([]string{"--port=0", "--admin-address=off"}, args...)...)
 	out, _ := cmd.CombinedOutput()
 	return cmd.ProcessState.ExitCode(), linesWith("level=ERROR", string(out))
