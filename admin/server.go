@@ -13,18 +13,23 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
+	"tokenserver/internal/stack"
 	"tokenserver/internal/stats"
 )
 
@@ -32,11 +37,15 @@ import (
 const (
 	readTimeout  = 10 * time.Second
 	writeTimeout = 30 * time.Second
-	idleTimeout  = 5 * time.Minute
+	idleTimeout  = time.Minute
 )
 
 // maxScrapes is how many scrapes are answered at a time: each of them takes all the store's locks.
 const maxScrapes = 4
+
+// MaxConnections is how many connections are open at a time. Others wait until
+// one of them is closed.
+const MaxConnections = 16
 
 // Config describes a Server.
 type Config struct {
@@ -70,7 +79,7 @@ func New(cfg Config) *Server {
 	return &Server{
 		logger: cfg.Logger,
 		http: http.Server{
-			Handler:           newMux(metrics),
+			Handler:           recovering(newMux(metrics), cfg.Logger),
 			ReadHeaderTimeout: readTimeout,
 			ReadTimeout:       readTimeout,
 			WriteTimeout:      writeTimeout,
@@ -95,7 +104,7 @@ func newRegistry(cfg Config) *prometheus.Registry {
 func newMux(metrics http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/", index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
@@ -104,10 +113,45 @@ func newMux(metrics http.Handler) *http.ServeMux {
 	return mux
 }
 
+// index is pprof.Index without the arguments of functions, which a profile has
+// with debug=2: ids and parts of nonces are among them.
+func index(w http.ResponseWriter, r *http.Request) {
+	if debug, _ := strconv.Atoi(r.FormValue("debug")); debug < 2 {
+		pprof.Index(w, r)
+		return
+	}
+	text := &buffer{ResponseWriter: w}
+	pprof.Index(text, r)
+	w.Write(stack.Strip(text.Bytes()))
+}
+
+// buffer keeps the body of a response back.
+type buffer struct {
+	http.ResponseWriter
+	bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (b *buffer) Write(p []byte) (int, error) { return b.Buffer.Write(p) }
+
+// recovering answers 500 after a panic of h. The report of net/http has the
+// arguments of functions in it.
+func recovering(h http.Handler, logger *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if p := recover(); p != nil && p != http.ErrAbortHandler {
+				logger.Error("recovered panic", "listener", "admin", "panic", fmt.Sprint(p), "stack", string(stack.Current()))
+				http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+			}
+		}()
+		h.ServeHTTP(w, r)
+	})
+}
+
 // Serve answers requests on ln, which it closes, until Shutdown. It then
 // returns nil, and otherwise the error that ended it, which is logged too.
 func (s *Server) Serve(ln net.Listener) error {
-	err := s.http.Serve(ln)
+	err := s.http.Serve(netutil.LimitListener(ln, MaxConnections))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

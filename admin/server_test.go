@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"math/bits"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -176,4 +178,84 @@ func TestServeLogsItsFailure(t *testing.T) {
 	if !strings.Contains(log.String(), `level=ERROR msg="admin listener failed"`) {
 		t.Errorf("log = %q, want the failure of the listener", log.String())
 	}
+}
+
+// leak is called with an id, which the runtime prints in its stack.
+//
+//go:noinline
+func leak(id uint64, wait chan struct{}) uint64 {
+	<-wait
+	return id
+}
+
+func TestStacksHaveNoArguments(t *testing.T) {
+	wait, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		leak(0xfedcba9876543210, wait)
+	}()
+	defer func() { close(wait); <-done }()
+	_, url := start(t, sampleConfig())
+	for _, path := range []string{"/debug/pprof/goroutine?debug=2", "/debug/pprof/goroutine?debug=3", "/debug/pprof/goroutine?debug=1"} {
+		status, body := do(t, "GET", url+path)
+		if status != 200 || !strings.Contains(body, "admin.leak") {
+			t.Errorf("GET %s = %d %.300s, want stacks", path, status, body)
+		}
+		if strings.Contains(body, "0xfedcba9876543210") {
+			t.Errorf("GET %s has an argument in it", path)
+		}
+	}
+}
+
+func TestPanicIsAnsweredAndLoggedWithoutArguments(t *testing.T) {
+	var log bytes.Buffer
+	h := recovering(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		panicWith(0xfedcba9876543210)
+	}), slog.New(slog.NewTextHandler(&log, nil)))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != 500 {
+		t.Errorf("answer after a panic = %d, want 500", w.Code)
+	}
+	if text := log.String(); !strings.Contains(text, "recovered panic") || !strings.Contains(text, "panicWith(…)") || strings.Contains(text, "fedcba98") {
+		t.Errorf("log = %s, want a stack without arguments", text)
+	}
+}
+
+//go:noinline
+func panicWith(id uint64) { panic(fmt.Sprintf("id with %d bits", bits.Len64(id))) }
+
+// More connections than allowed wait until one of the others is closed.
+func TestMaxConnections(t *testing.T) {
+	_, url := start(t, sampleConfig())
+	var held []net.Conn
+	for range MaxConnections {
+		c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, c)
+	}
+	answered := make(chan int, 1)
+	go func() {
+		res, err := http.Get(url + "/metrics")
+		if err != nil {
+			answered <- 0
+			return
+		}
+		res.Body.Close()
+		answered <- res.StatusCode
+	}()
+	select {
+	case status := <-answered:
+		t.Errorf("a connection too many was answered with %d while all others are open", status)
+	case <-time.After(100 * time.Millisecond):
+	}
+	for _, c := range held {
+		c.Close()
+	}
+	if got := <-answered; got != 200 {
+		t.Errorf("answer once the others are closed = %d, want 200", got)
+	}
+	http.DefaultClient.CloseIdleConnections()
 }

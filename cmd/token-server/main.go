@@ -24,27 +24,14 @@ const (
 	exitOK     = 0  // a clean stop, help or version
 	exitFailed = 1  // at run time
 	exitUsage  = 2  // a bad flag, value or argument
+	exitQuit   = 2  // SIGQUIT, as in any Go program
 	exitDisk   = 74 // the disk has failed or is full (EX_IOERR of sysexits.h)
 )
 
 func main() {
 	signal.Ignore(syscall.SIGPIPE) // the sessions outlive whoever reads the log
-	os.Exit(NewMain().Execute(stopSignal(), os.Args[1:]))
-}
-
-// stopSignal returns a context that ends with the first SIGINT or SIGTERM. A
-// second one ends the process at once.
-func stopSignal() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-signals
-		cancel()
-		<-signals
-		os.Exit(exitFailed)
-	}()
-	return ctx
+	m := NewMain()
+	os.Exit(m.Execute(m.watchSignals(), os.Args[1:]))
 }
 
 // Main is the whole program: ParseFlags fills Config, Run starts everything,
@@ -54,8 +41,9 @@ type Main struct {
 	Stdout io.Writer
 	Stderr io.Writer
 	Getenv func(string) string
-	Exit   func(code int) // when the disk has failed, and nothing can be promised any more
+	Exit   func(code int) // when nothing can be promised any more, or somebody won't wait
 
+	hangups chan struct{} // a SIGHUP came
 	secret  *token.Secret // from Config.SecretFile; nil for none
 	ignored []string      // environment variables that were not taken for a flag
 	logOut  *logWriter    // to Stderr
@@ -76,7 +64,9 @@ type Main struct {
 
 // NewMain returns a program with the streams and the environment of the process.
 func NewMain() *Main {
-	return &Main{Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Exit: os.Exit}
+	m := &Main{Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Exit: os.Exit}
+	m.hangups = make(chan struct{}, 1)
+	return m
 }
 
 // Execute runs the program with args until ctx ends, and returns its exit code.

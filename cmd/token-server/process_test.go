@@ -215,14 +215,33 @@ func TestRequestInFlightIsAnswered(t *testing.T) {
 }
 
 func TestSecondSignal(t *testing.T) {
-	t.Run("while a request is in flight", func(t *testing.T) {
+	for _, first := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		t.Run(fmt.Sprintf("%v, then an interrupt while a request is in flight", first), func(t *testing.T) {
+			p := startProcess(t)
+			dial(t, p.address).beginCreate()
+			p.signal(first)
+			p.awaitRefusal()
+			p.signal(os.Interrupt)
+			if got := p.wait(); got != exitFailed {
+				t.Errorf("exit code = %d, want %d:\n%s", got, exitFailed, p.log)
+			}
+		})
+	}
+	t.Run("SIGTERM changes nothing", func(t *testing.T) {
 		p := startProcess(t)
-		dial(t, p.address).beginCreate()
-		p.signal(syscall.SIGTERM)
+		c := dial(t, p.address)
+		c.beginCreate()
+		for range 3 {
+			p.signal(syscall.SIGTERM)
+		}
 		p.awaitRefusal()
 		p.signal(syscall.SIGTERM)
-		if got := p.wait(); got != exitFailed {
-			t.Errorf("exit code = %d, want %d:\n%s", got, exitFailed, p.log)
+		c.send(createBody)
+		if got := c.readAnswer(); got != 200 {
+			t.Errorf("answer to a request in flight = %d, want 200", got)
+		}
+		if got := p.wait(); got != exitOK {
+			t.Errorf("exit code = %d, want %d:\n%s", got, exitOK, p.log)
 		}
 	})
 	t.Run("during the drain delay", func(t *testing.T) {

@@ -103,11 +103,15 @@ func (m *Main) serveAdmin() {
 
 // Wait waits until ctx is done, and returns nil, or until the server has stopped by itself.
 func (m *Main) Wait(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-m.served:
-		return cmp.Or(m.serveErr, errStopped)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.served:
+			return cmp.Or(m.serveErr, errStopped)
+		case <-m.hangups:
+			m.logger.Info("SIGHUP changes nothing: there is nothing to reread")
+		}
 	}
 }
 
