@@ -15,13 +15,18 @@ func (m *Main) readSecret() (err error) {
 		return nil
 	}
 	if m.secret, err = secretOf(name); err != nil {
-		return fmt.Errorf("--secret-file %q: must be a file of %d bytes or more that only its owner may read (mode 0600): %w",
+		return fmt.Errorf("--secret-file %q: must be a file of %d bytes or more, owned by this user or root, with nothing for others and no write for the group (mode 0640 at most): %w",
 			name, token.MinSecret, err)
 	}
 	return nil
 }
 
-// secretOf reads a key from a file that nobody else may read or write.
+// secretMode is the most that the mode of a secret file may allow. Secrets that a
+// container runtime mounts belong to root, and to a group that may read them.
+const secretMode = 0o640
+
+// secretOf reads a key from a file that only its owner may write, and others but
+// its group may not read.
 func secretOf(name string) (*token.Secret, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would wait for a writer
 	if err != nil {
@@ -34,8 +39,10 @@ func secretOf(name string) (*token.Secret, error) {
 		return nil, err
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("it is no regular file")
-	case info.Mode().Perm()&^0o600 != 0:
+	case info.Mode().Perm()&^secretMode != 0:
 		return nil, fmt.Errorf("its mode is %04o", info.Mode().Perm())
+	case !isOwn(info):
+		return nil, fmt.Errorf("it belongs to user %d", info.Sys().(*syscall.Stat_t).Uid)
 	case info.Size() < token.MinSecret || info.Size() > maxSecret:
 		return nil, fmt.Errorf("it has %d bytes", info.Size())
 	}
@@ -44,6 +51,12 @@ func secretOf(name string) (*token.Secret, error) {
 		return nil, err
 	}
 	return token.NewSecret(key), nil
+}
+
+// isOwn says whether a file belongs to this user or to root.
+func isOwn(info os.FileInfo) bool {
+	uid := int(info.Sys().(*syscall.Stat_t).Uid)
+	return uid == 0 || uid == os.Geteuid()
 }
 
 // maxSecret is the size in bytes beyond which a file is not meant to be a key.

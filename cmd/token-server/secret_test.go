@@ -22,11 +22,15 @@ func TestSecretFile(t *testing.T) {
 	}{
 		{"good", 32, 0o600, ""},
 		{"read only", 64, 0o400, ""},
+		{"mounted by a container runtime", 32, 0o440, ""},
+		{"group may read", 32, 0o640, ""},
 		{"short", 31, 0o600, "it has 31 bytes"},
 		{"empty", 0, 0o600, "it has 0 bytes"},
 		{"huge", maxSecret + 1, 0o600, "bytes"},
 		{"others may read", 32, 0o604, "its mode is 0604"},
 		{"group may write", 32, 0o620, "its mode is 0620"},
+		{"group may read and write", 32, 0o660, "its mode is 0660"},
+		{"others may run", 32, 0o641, "its mode is 0641"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -56,5 +60,19 @@ func TestSecretFileIsNoPipe(t *testing.T) {
 	testneeds.That(t, err == nil, fmt.Sprintf("a pipe can't be made: %v", err))
 	if _, _, err := parse([]string{"--grace=1s", "--secret-file=" + pipe}, nil); err == nil || !strings.Contains(err.Error(), "no regular file") {
 		t.Errorf("ParseFlags = error %v, want that it is no regular file", err)
+	}
+}
+
+func TestSecretFileOfAnotherUser(t *testing.T) {
+	testneeds.That(t, os.Geteuid() == 0, "only root can give a file away")
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, bytes.Repeat([]byte("k"), 32), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(file, 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := parse([]string{"--grace=1s", "--secret-file=" + file}, nil); err == nil || !strings.Contains(err.Error(), "it belongs to user 12345") {
+		t.Errorf("ParseFlags = error %v, want that the file is somebody else's", err)
 	}
 }
