@@ -98,7 +98,7 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// Store is a store of sessions that lasts. It implements [server.Store]. Besides the
+// Store is a store of sessions that lasts. It implements [tokenserver/server.Store]. Besides the
 // answers documented at [shard.Store], its methods return an error when the disk
 // fails.
 type Store struct {

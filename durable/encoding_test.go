@@ -17,10 +17,10 @@ var states = map[string]shard.State{
 		ID: token.ID{1, 2, 3, 4, 5, 6, 7, 8}, Digest: token.Digest{15: 1},
 		Expires: time.Unix(1_900_000_000, 123_456_789), Meta: []byte(`{"user":"a","n":[1.0,1e999,{"x":null}]}`),
 	},
-	"subject":  {Subject: shard.NewSubject([]byte("bob")), Created: time.Unix(5, 0), Meta: []byte(`{}`)},
-	"lifetime": {Lifetime: 30 * time.Minute, Created: time.Unix(5, 0), Meta: []byte(`{}`)},
-	"until":    {AbsoluteDeadline: time.Unix(6, 7), Created: time.Unix(5, 0), Meta: []byte(`{}`)},
-	"spent":    {Spent: []time.Time{time.Unix(1, 0)}, Meta: []byte(`{}`)},
+	"subject":           {Subject: shard.NewSubject([]byte("bob")), Created: time.Unix(5, 0), Meta: []byte(`{}`)},
+	"lifetime":          {Lifetime: 30 * time.Minute, Created: time.Unix(5, 0), Meta: []byte(`{}`)},
+	"absolute deadline": {AbsoluteDeadline: time.Unix(6, 7), Created: time.Unix(5, 0), Meta: []byte(`{}`)},
+	"spent":             {Spent: []time.Time{time.Unix(1, 0)}, Meta: []byte(`{}`)},
 	"all": {
 		ID: token.ID{7: 1}, Digest: token.Digest{1}, Expires: time.Unix(-1, 5),
 		Subject: shard.Subject{15: 9}, Lifetime: 1, AbsoluteDeadline: time.Unix(1, 1), Created: time.Unix(-3, 1),
@@ -44,7 +44,7 @@ func normal(s shard.State) shard.State {
 	return s
 }
 
-func TestRecord(t *testing.T) {
+func TestValue(t *testing.T) {
 	var d decoder
 	for name, s := range states {
 		t.Run(name, func(t *testing.T) {
@@ -128,7 +128,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-func TestRecordAllocatesNothing(t *testing.T) {
+func TestValueAllocatesNothing(t *testing.T) {
 	s, value := states["all"], make([]byte, 0, 1000)
 	if got := testing.AllocsPerRun(100, func() { appendValue(value, &s); valueLen(&s) }); got != 0 {
 		t.Errorf("appendValue allocates %v times, want 0", got)

@@ -28,20 +28,20 @@ func newZeroFillFS(fs vfs.FS, memTableBytes int64) zeroFillFS {
 }
 
 // Unwrap implements vfs.FS.
-func (a zeroFillFS) Unwrap() vfs.FS { return a.FS }
+func (z zeroFillFS) Unwrap() vfs.FS { return z.FS }
 
 // Create implements vfs.FS.
-func (a zeroFillFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	file, err := a.FS.Create(name, category)
+func (z zeroFillFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	file, err := z.FS.Create(name, category)
 	if err != nil || filepath.Ext(name) != ".log" {
 		return file, err
 	}
-	return &zeroFillFile{File: file, zeros: a.zeros}, nil
+	return &zeroFillFile{File: file, zeros: z.zeros}, nil
 }
 
 // ReuseForWrite implements vfs.FS. Pebble calls it for logs only.
-func (a zeroFillFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	file, err := a.FS.ReuseForWrite(old, name, category)
+func (z zeroFillFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	file, err := z.FS.ReuseForWrite(old, name, category)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (a zeroFillFS) ReuseForWrite(old, name string, category vfs.DiskWriteCatego
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return &zeroFillFile{File: file, zeros: a.zeros, size: info.Size()}, nil
+	return &zeroFillFile{File: file, zeros: z.zeros, size: info.Size()}, nil
 }
 
 // zeroFillFile is a log, which one goroutine writes from its beginning to its end.

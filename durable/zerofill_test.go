@@ -7,8 +7,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// TestAhead writes files, and looks at how they are on disk after each write.
-func TestAhead(t *testing.T) {
+// TestZeroFill writes files, and looks at how they are on disk after each write.
+func TestZeroFill(t *testing.T) {
 	tests := []struct {
 		name, reused string // reused is what a log has in it that is written over
 		writes       []string
@@ -77,8 +77,8 @@ func contents(t *testing.T, fs vfs.FS, name string) []byte {
 	return data
 }
 
-// TestLogsGrowAhead looks at the log of a store whose syncs are waited for.
-func TestLogsGrowAhead(t *testing.T) {
+// TestLogsGrowByZeros looks at the log of a store whose syncs are waited for.
+func TestLogsGrowByZeros(t *testing.T) {
 	for _, fsync := range []Fsync{Always, EverySecond} {
 		d := newDamaged(t, fsync, false)
 		name := d.lastLog(t)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tokenserver/shard"
+	"tokenserver/token"
 )
 
 // withPolicies runs a test with fake time, which begins at midnight of
@@ -223,7 +224,7 @@ func TestGraceWindows(t *testing.T) {
 }
 
 // A spent token is known for eight later exchanges.
-func TestGraceSteps(t *testing.T) {
+func TestGraceDepth(t *testing.T) {
 	c := serve(t, Config{Store: newStore(t, shard.Config{Grace: time.Minute})}).dial(t)
 	chain := c.exchangeTimes(c.create(`{"a":1}`), 20)
 	current := chain[20]
@@ -241,7 +242,7 @@ func TestGraceSteps(t *testing.T) {
 // In its window a spent token stands for its session: to look, and to end it.
 func TestGraceOfValidateAndDelete(t *testing.T) {
 	c := serve(t, Config{Store: newStore(t, shard.Config{Grace: time.Minute})}).dial(t)
-	for steps := 1; steps <= 8; steps++ {
+	for steps := 1; steps <= token.GraceDepth; steps++ {
 		chain := c.exchangeTimes(c.create(`{"n":1}`), steps)
 		c.exchange(chain[steps], `{"n":2}`)
 		for _, tok := range chain[1:] {

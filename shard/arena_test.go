@@ -194,7 +194,7 @@ func TestArenaPagesServeOtherSizes(t *testing.T) {
 	}
 	const perPage = total/pageSize + 20 // the first pages of a class are smaller
 	if m.arena.pages > perPage || m.arena.pool.n > perPage {
-		t.Errorf("%d pages, and %d of the pool,, want at most %d", m.arena.pages, m.arena.pool.n, perPage)
+		t.Errorf("%d pages, and %d of the pool, want at most %d", m.arena.pages, m.arena.pool.n, perPage)
 	}
 }
 

@@ -10,9 +10,11 @@ type budget struct {
 	bytes    quota
 }
 
-// sessionOverhead is how many bytes a session takes beside its metadata: its
-// record, its entry in the heap and its place in a map that is 60 % full.
-const sessionOverhead = 72
+// mapCost is how many bytes a session takes of a map that is 60 % full.
+const mapCost = 24
+
+// sessionOverhead is how many bytes a session takes beside its metadata.
+const sessionOverhead = recordSize + entrySize + mapCost
 
 // sessionCost is the room that a session with n bytes of metadata takes.
 func sessionCost(n int, hasPolicy bool) int64 {

@@ -57,7 +57,7 @@
 //   - No session expires before purgeState.earliest.
 //   - Metadata is a compact JSON object, each name once.
 //
-// checkStore in the tests checks all of them, of the metadata that it is an object.
+// checkStore in the tests checks all of them.
 //
 // # Lock order
 //

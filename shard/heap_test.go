@@ -131,7 +131,7 @@ func TestHeapRemoveMovesUp(t *testing.T) {
 	}
 }
 
-func TestHeapPlaces(t *testing.T) {
+func TestHeapIndexes(t *testing.T) {
 	if firstChild(heapRoot)%4 != 0 {
 		t.Errorf("first child of the root at index %d, want a multiple of four", firstChild(heapRoot))
 	}

@@ -1,10 +1,11 @@
 package shard
 
 import (
+	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"testing"
 
+	"tokenserver/internal/metadata"
 	"tokenserver/internal/stats"
 )
 
@@ -30,6 +31,11 @@ func checkRestored(t testing.TB, s *Store, restored int) {
 		for id := range sh.sessions {
 			if s.shard(id) != sh {
 				t.Errorf("shard %d has a session of another shard", i)
+			}
+		}
+		for subject := range sh.subjects {
+			if s.shardOf(subject) != sh {
+				t.Errorf("shard %d has a subject of another shard", i)
 			}
 		}
 		if sh.heap.n > 0 && int64(sh.heap.min().deadline) < s.purge.earliest.Load() {
@@ -142,8 +148,31 @@ func checkShard(t testing.TB, sh *shard) {
 		t.FailNow()
 	}
 	for _, i := range live {
-		if meta, _ := sh.contentLocked(sh.records.at(i)); !json.Valid(meta) || meta[0] != '{' {
+		if meta, _ := sh.contentLocked(sh.records.at(i)); !isMetadata(meta) {
 			t.Errorf("record %d: metadata is %.100q", i, meta)
+		}
+	}
+}
+
+// isMetadata says whether a text is a compact JSON object that has each name once.
+func isMetadata(text []byte) bool {
+	var s metadata.Scanner
+	compact, err := s.Scan(bytes.Clone(text))
+	if err != nil || len(compact) != len(text) || text[0] != '{' {
+		return false
+	}
+	var o metadata.Object
+	o.Split(text)
+	return o.Len() == len(text)
+}
+
+func TestIsMetadata(t *testing.T) {
+	for text, want := range map[string]bool{
+		`{}`: true, `{"a":1,"b":{"a":1}}`: true,
+		`{"a":1,"a":2}`: false, `{"a":1,"\u0061":2}`: false, `{"a": 1}`: false, `["a"]`: false, `{"a":1`: false,
+	} {
+		if got := isMetadata([]byte(text)); got != want {
+			t.Errorf("isMetadata(%s) = %v, want %v", text, got, want)
 		}
 	}
 }
@@ -175,7 +204,7 @@ func checkRecords(t testing.TB, sh *shard) (live []recordIndex) {
 	return live
 }
 
-// checkHeap checks the order of the heap, and that its records know their places.
+// checkHeap checks the order of the heap, and that its records know their indexes.
 func checkHeap(t testing.TB, h *deadlineHeap) {
 	t.Helper()
 	for i := uint32(heapRoot); i < h.end(); i++ {

@@ -220,7 +220,7 @@ func (s *Store) takeSession(cost int64, now timestamp) bool {
 // valid, [token.ErrMetaTooLarge] and [token.ErrFull].
 //
 // In a store with a grace, a token that was spent less than the grace ago, and
-// no more than eight exchanges, gets the session's current token: nothing is
+// no more than [token.GraceDepth] exchanges, gets the session's current token: nothing is
 // spent or renewed, but a patch is merged all the same.
 func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
 	var x exchangeArgs

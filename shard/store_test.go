@@ -100,7 +100,7 @@ func TestShardsShareEvenly(t *testing.T) {
 	for _, shards := range []int{1, 2, 64} {
 		s := open(t, Config{Shards: shards})
 		if got := s.Stats().Shards; got != shards {
-			t.Errorf("ShardCount() = %d, want %d", got, shards)
+			t.Errorf("Shards = %d, want %d", got, shards)
 		}
 		for range perShard * shards {
 			mustCreate(t, s, `{}`)
@@ -223,8 +223,8 @@ func anyWaits() bool {
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]
 	for _, stack := range bytes.Split(stacks, []byte("\n\n")) {
-		state, pages, _ := bytes.Cut(stack, []byte("\n"))
-		if bytes.Contains(state, []byte("Lock")) && bytes.Contains(pages, []byte("shard.(*shard).wait(")) {
+		state, frames, _ := bytes.Cut(stack, []byte("\n"))
+		if bytes.Contains(state, []byte("Lock")) && bytes.Contains(frames, []byte("shard.(*shard).wait(")) {
 			return true
 		}
 	}

@@ -6,7 +6,7 @@ package token
 func digestPair(nonces *[2]Nonce, digests *[2]Digest)
 
 // digestPair knows nonces and digests of 16 bytes alone.
-var _ = [1]struct{}{}[NonceLen-16+DigestLen-16]
+var _ = [1]struct{}{}[(NonceLen^16)|(DigestLen^16)]
 
 // hasSHA says whether this processor has the instructions that digestPair needs.
 func hasSHA() bool

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/valyala/fasthttp"
+
+	"tokenserver/token"
 )
 
 func main() {
@@ -24,7 +26,7 @@ func main() {
 
 // answer returns an exchange's answer with metaSize bytes of metadata.
 func answer(metaSize int) []byte {
-	token := strings.Repeat("A", 32)
+	text := strings.Repeat("A", token.EncodedLen)
 	meta := "{" + strings.Repeat(" ", metaSize-2) + "}"
-	return fmt.Appendf(nil, `{"Ok":{"token":"%s","meta":%s}}`, token, meta)
+	return fmt.Appendf(nil, `{"Ok":{"token":"%s","meta":%s}}`, text, meta)
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"math/rand/v2"
+
+	"tokenserver/token"
 )
 
 // exchangeScript is the exchange. KEYS[1] is the session's key and its value the digest and the
@@ -34,7 +36,7 @@ const (
 	maxMetaSize = 4096
 
 	keyPrefix  = "ts:"
-	digestSize = 16
+	digestSize = token.DigestLen
 )
 
 const base64url = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"tokenserver/token"
 )
 
 // fakeServer keeps the contract, as far as the load generator can see, but for what a test
@@ -119,11 +121,11 @@ func (f *fakeServer) maybeStallLocked() {
 }
 
 func (f *fakeServer) addLocked(meta string) string {
-	var raw [24]byte
+	var raw [token.Size]byte
 	_, _ = rand.Read(raw[:])
-	token := base64.RawURLEncoding.EncodeToString(raw[:])
-	f.sessions[token] = meta
-	return token
+	text := base64.RawURLEncoding.EncodeToString(raw[:])
+	f.sessions[text] = meta
+	return text
 }
 
 func (f *fakeServer) spendLocked(token string) {

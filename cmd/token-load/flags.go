@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tokenserver/internal/flags"
+	"tokenserver/token"
 )
 
 // Config is what the flags choose.
@@ -36,7 +37,7 @@ const (
 	maxPipeline    = 1024
 	maxRate        = 10_000_000
 	maxSessions    = 10_000_000
-	maxMetaSize    = 16 << 20
+	maxMetaSize    = token.MaxMetaLimit
 	maxSeed        = math.MaxInt32
 )
 

@@ -1,10 +1,14 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
 
-const tokenSize = 32
+	"tokenserver/token"
+)
 
-// rawToken is a token as it travels: 32 characters.
+const tokenSize = token.EncodedLen
+
+// rawToken is a token as it travels.
 type rawToken [tokenSize]byte
 
 // Request bodies, around the token and the metadata.

@@ -103,3 +103,17 @@ func (c *Config) check() error {
 	}
 	return nil
 }
+
+// unused says which flags have no effect beside the others.
+func (c *Config) unused() (texts []string) {
+	if c.SecretFile != "" && c.Grace == 0 {
+		texts = append(texts, "secret-file is not used: there is no grace")
+	}
+	if c.DataDir == "" && c.Fsync != durable.Always.String() {
+		texts = append(texts, "fsync is not used: there is no data-dir")
+	}
+	if c.MaxLifetime != 0 && c.MaxLifetime < c.TokenLifetime {
+		texts = append(texts, "max-lifetime is shorter than token-lifetime, which has no effect then")
+	}
+	return texts
+}

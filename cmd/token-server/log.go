@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net"
 
-	"tokenserver/durable"
 	"tokenserver/internal/duration"
 	"tokenserver/internal/flags"
 )
@@ -23,14 +22,8 @@ func (m *Main) warn() {
 	for _, name := range m.ignored {
 		m.logger.Warn("environment variable ignored: its value is a service link, no port", "name", name)
 	}
-	if m.Config.SecretFile != "" && m.Config.Grace == 0 {
-		m.logger.Warn("secret-file is not used: there is no grace")
-	}
-	if m.Config.DataDir == "" && m.Config.Fsync != durable.Always.String() {
-		m.logger.Warn("fsync is not used: there is no data-dir")
-	}
-	if most := m.Config.MaxLifetime; most != 0 && most < m.Config.TokenLifetime {
-		m.logger.Warn("max-lifetime is shorter than token-lifetime, which has no effect then")
+	for _, text := range m.Config.unused() {
+		m.logger.Warn(text)
 	}
 	if !isLoopback(m.Config.Address) {
 		m.logger.Warn("address is not loopback and callers are not authenticated: anybody who reaches it may use the server",

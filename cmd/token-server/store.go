@@ -12,9 +12,19 @@ import (
 
 // What a store may be able to do beside keeping sessions.
 type (
+	// statsKeeper has statistics for the admin listener.
 	statsKeeper interface{ Stats() stats.Store }
 	// readyChecker says why the store can't be relied on.
 	readyChecker interface{ Ready() error }
+)
+
+// What our stores can do: a method whose signature changed would be missed silently.
+var (
+	_ statsKeeper  = (*shard.Store)(nil)
+	_ io.Closer    = (*shard.Store)(nil)
+	_ statsKeeper  = (*durable.Store)(nil)
+	_ readyChecker = (*durable.Store)(nil)
+	_ io.Closer    = (*durable.Store)(nil)
 )
 
 // storeStats returns what reads the statistics of a store, and none for one that

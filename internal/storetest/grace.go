@@ -26,7 +26,7 @@ func (h Harness) graceTests() []test {
 		{name: "MintsNothing", cfg: long, run: testReplayMintsNothing},
 		{name: "RenewsNothing", cfg: short, run: testReplayRenewsNothing},
 		{name: "MergesPatch", cfg: long, run: testReplayMergesPatch},
-		{name: "Steps", cfg: long, run: testGraceSteps},
+		{name: "Steps", cfg: long, run: testGraceDepth},
 		{name: "Validate", cfg: short, run: testValidateReplay},
 		{name: "Delete", cfg: long, run: testDeleteReplay},
 		{name: "DeleteLate", cfg: short, run: testDeleteLate},
@@ -135,8 +135,8 @@ func testReplayMergesPatch(t *tester) {
 	t.exchange(c, "", `{"n":3,"b":3,"c":null}`)
 }
 
-// testGraceSteps exchanges a token until its ancestors can't be told.
-func testGraceSteps(t *tester) {
+// testGraceDepth exchanges a token until its ancestors can't be told.
+func testGraceDepth(t *tester) {
 	meta := `{"a":1}`
 	chain := []token.Token{t.create(meta)}
 	for n := range 3 * token.GraceDepth {

@@ -21,12 +21,12 @@ func TestNaiveStoreInRealTime(t *testing.T) {
 	})
 }
 
-// defectVariable names the fault that TestDefect is to run the suite with.
-const defectVariable = "STORETEST_DEFECT"
+// faultVariable names the fault that TestFault is to run the suite with.
+const faultVariable = "STORETEST_FAULT"
 
-// TestDefect is run by TestSuiteNotices, in a process of its own.
-func TestDefect(t *testing.T) {
-	fault := os.Getenv(defectVariable)
+// TestFault is run by TestSuiteNotices, in a process of its own.
+func TestFault(t *testing.T) {
+	fault := os.Getenv(faultVariable)
 	if fault == "" {
 		t.Skip("run by TestSuiteNotices")
 	}
@@ -120,13 +120,13 @@ func TestSuiteNotices(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.fault+"/"+test.part, func(t *testing.T) {
-			run := "^TestDefect$/^" + strings.ReplaceAll(test.part, "/", "$/^") + "$"
+			run := "^TestFault$/^" + strings.ReplaceAll(test.part, "/", "$/^") + "$"
 			cmd := exec.Command(os.Args[0], "-test.run="+run, "-storetest.seed=1",
 				"-test.v", "-test.failfast", "-test.timeout=60s")
-			cmd.Env = append(os.Environ(), defectVariable+"="+test.fault)
+			cmd.Env = append(os.Environ(), faultVariable+"="+test.fault)
 			out, err := cmd.CombinedOutput()
-			if err == nil || !strings.Contains(string(out), "--- FAIL: TestDefect/"+test.part+"/") &&
-				!strings.Contains(string(out), "--- FAIL: TestDefect/"+test.part+" ") {
+			if err == nil || !strings.Contains(string(out), "--- FAIL: TestFault/"+test.part+"/") &&
+				!strings.Contains(string(out), "--- FAIL: TestFault/"+test.part+" ") {
 				t.Errorf("a store with the fault %q passes %s", test.fault, test.part)
 			}
 		})
