@@ -52,6 +52,7 @@ type Main struct {
 	listener      net.Listener
 	adminListener net.Listener // nil if there is none
 	store         server.Store
+	load          load // of store
 	server        *server.Server
 	admin         *admin.Server
 

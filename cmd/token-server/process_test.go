@@ -43,7 +43,9 @@ func removeBinary() {
 type process struct {
 	t       *testing.T
 	cmd     *exec.Cmd
-	address string // where it listens
+	address string // where it listens, once it is ready
+	// listening is the address, for the goroutine that reads the log.
+	listening string
 	log     *buffer
 	exited  chan struct{} // closed when it has ended
 }
@@ -58,13 +60,13 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	return exec.Command(path, args...)
 }
 
-// startProcess starts the command on a free port and waits until it listens.
+// startProcess starts the command on a free port and waits until it is ready.
 func startProcess(t *testing.T, args ...string) *process {
 	t.Helper()
 	return startCommand(t, command(t, append([]string{"--port=0", "--admin-address=off"}, args...)...))
 }
 
-// startCommand starts a command and waits until it listens.
+// startCommand starts a command and waits until it is ready.
 func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
 	stderr, err := cmd.StderrPipe()
@@ -75,32 +77,35 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 		t.Fatal(err)
 	}
 	p := &process{t: t, cmd: cmd, log: new(buffer), exited: make(chan struct{})}
-	listening := make(chan string, 1)
-	go p.follow(stderr, listening)
+	ready := make(chan string, 1)
+	go p.follow(stderr, ready)
 	t.Cleanup(func() { cmd.Process.Kill(); <-p.exited })
 	select {
-	case p.address = <-listening:
+	case p.address = <-ready:
 	case <-p.exited:
-		t.Fatalf("the command ended before it listened:\n%s", p.log)
+		t.Fatalf("the command ended before it was ready:\n%s", p.log)
 	}
 	return p
 }
 
 // follow copies the log, reports the address in it, and waits for the end.
-func (p *process) follow(stderr io.Reader, listening chan<- string) {
+func (p *process) follow(stderr io.Reader, ready chan<- string) {
 	defer close(p.exited)
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
-		p.note(lines.Text(), listening)
+		p.note(lines.Text(), ready)
 	}
 	p.cmd.Wait()
 }
 
-// note keeps a line of the log and reports the address if it has it.
-func (p *process) note(line string, listening chan<- string) {
+// note keeps a line of the log, and reports the address once the command is ready.
+func (p *process) note(line string, ready chan<- string) {
 	fmt.Fprintln(p.log, line)
 	if _, address, ok := strings.Cut(line, " msg=listening address="); ok {
-		listening <- address
+		p.listening = address
+	}
+	if strings.HasSuffix(line, " msg=ready") {
+		ready <- p.listening
 	}
 }
 
@@ -270,16 +275,16 @@ func TestProcessOutlivesTheReaderOfItsLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Close()
-	listening := make(chan string, 1)
+	ready := make(chan string, 1)
 	p := &process{t: t, cmd: cmd, log: new(buffer), exited: make(chan struct{})}
 	lines := bufio.NewScanner(log)
-	for len(listening) == 0 && lines.Scan() {
-		p.note(lines.Text(), listening)
+	for len(ready) == 0 && lines.Scan() {
+		p.note(lines.Text(), ready)
 	}
 	log.Close()
 	go func() { cmd.Wait(); close(p.exited) }()
 	t.Cleanup(func() { cmd.Process.Kill(); <-p.exited })
-	create(t, "http://"+<-listening) // logs in vain
+	create(t, "http://"+<-ready) // logs in vain
 	p.signal(syscall.SIGTERM)
 	if got := p.wait(); got != exitOK {
 		t.Errorf("exit code = %d, want %d", got, exitOK)

@@ -23,20 +23,21 @@ const (
 
 var errStopped = errors.New("server stopped by itself")
 
-// Run starts everything. If it returns nil, Close must be called.
+// Run starts everything, and the loading of the store in the background: the
+// server answers at once, so that no request waits in the backlog and is carried
+// out after its client has given up. If it returns nil, Close must be called.
 func (m *Main) Run() error {
 	m.logOut = newLogWriter(m.Stderr)
 	m.logger = newLogger(m.logOut, m.Config)
-	if err := m.listen(); err != nil {
+	m.Config.MaxMemory = m.memoryLimit()
+	if err := m.openStore(); err != nil {
 		return err
+	}
+	if err := m.listen(); err != nil {
+		return errors.Join(err, closeStore(m.store))
 	}
 	m.warn()
-	m.Config.MaxMemory = m.memoryLimit()
 	m.logConfig()
-	if err := m.openStore(); err != nil {
-		m.closeListeners()
-		return err
-	}
 	m.server = server.New(server.Config{
 		Store:   m.store,
 		MaxBody: m.Config.MaxBody,
@@ -46,11 +47,12 @@ func (m *Main) Run() error {
 	})
 	m.serve()
 	m.serveAdmin()
+	m.startLoad()
 	return nil
 }
 
-// listen binds both addresses before anything else is done, so that one that
-// is taken is all that is heard of.
+// listen binds both addresses. What can be known of the store before it is loaded
+// has been checked: from now on requests are answered.
 func (m *Main) listen() (err error) {
 	address := net.JoinHostPort(m.Config.Address, strconv.Itoa(m.Config.Port))
 	if m.listener, err = net.Listen("tcp", address); err != nil {
@@ -71,19 +73,13 @@ func (m *Main) listen() (err error) {
 	return fmt.Errorf("cannot listen (--admin-address): %w", err)
 }
 
-func (m *Main) closeListeners() {
-	m.listener.Close()
-	if m.adminListener != nil {
-		m.adminListener.Close()
-	}
-}
-
 func (m *Main) serve() {
 	m.logger.Info("listening", "address", m.listener.Addr().String())
 	m.served = make(chan struct{})
 	go func() {
+		defer m.recoverPanic()
+		defer close(m.served)
 		m.serveErr = m.server.Serve(m.listener)
-		close(m.served)
 	}()
 }
 
@@ -98,15 +94,25 @@ func (m *Main) serveAdmin() {
 		Logger:   m.logger,
 	})
 	m.logger.Info("admin listening", "address", m.adminListener.Addr().String())
-	m.adminServed.Go(func() { m.admin.Serve(m.adminListener) }) // logs its own error
+	m.adminServed.Go(func() {
+		defer m.recoverPanic()
+		m.admin.Serve(m.adminListener) // logs its own error
+	})
 }
 
-// Wait waits until ctx is done, and returns nil, or until the server has stopped by itself.
+// Wait waits until ctx is done, and returns nil, or until the store could not be
+// loaded or the server has stopped by itself.
 func (m *Main) Wait(ctx context.Context) error {
+	loading := m.load.ended
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-loading:
+			if m.load.err != nil {
+				return m.load.err
+			}
+			loading = nil
 		case <-m.served:
 			return cmp.Or(m.serveErr, errStopped)
 		case <-m.hangups:
@@ -116,28 +122,40 @@ func (m *Main) Wait(ctx context.Context) error {
 }
 
 // Close drains and stops what Run has started. Requests in flight are answered.
+// While the store is being loaded there are none that matter, and nobody is waited
+// for.
 func (m *Main) Close() error {
 	m.logOut.hurry()
 	m.server.Drain() // before all else: the log may block for a while
 	m.logger.Info("stopping", "drain_delay", duration.Format(m.Config.DrainDelay))
-	select {
-	case <-time.After(m.Config.DrainDelay):
-	case <-m.served: // by itself: nobody is left to be told
+	timeout := shutdownTimeout
+	if m.abandonLoad() {
+		timeout = 0
+	} else {
+		m.awaitDrainDelay()
 	}
-	err := m.shutdown()
+	err := m.shutdown(timeout)
 	m.shutdownAdmin()
 	err = errors.Join(err, closeStore(m.store))
 	m.logger.Info("stopped")
 	return err
 }
 
-// shutdown waits for requests in flight. Serve returns long before they are answered.
-func (m *Main) shutdown() error {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+func (m *Main) awaitDrainDelay() {
+	select {
+	case <-time.After(m.Config.DrainDelay):
+	case <-m.served: // by itself: nobody is left to be told
+	}
+}
+
+// shutdown waits for requests in flight, unless timeout is 0. Serve returns long
+// before they are answered.
+func (m *Main) shutdown(timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	err := m.server.Shutdown(ctx)
 	<-m.served
-	if err != nil && !errors.Is(err, net.ErrClosed) {
+	if err != nil && timeout > 0 && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("requests were cut off at the stop: %w", err)
 	}
 	return nil

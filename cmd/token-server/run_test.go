@@ -61,12 +61,15 @@ func newMain(t *testing.T, args ...string) (*Main, *buffer) {
 	return m, log
 }
 
-// run runs a program until the test ends.
+// run runs a program until the test ends. Its store is loaded.
 func run(t *testing.T, args ...string) (*Main, *buffer) {
 	t.Helper()
 	m, log := newMain(t, args...)
 	if err := m.Run(); err != nil {
 		t.Fatal(err)
+	}
+	if <-m.load.ended; m.load.err != nil {
+		t.Fatal(m.load.err)
 	}
 	t.Cleanup(func() {
 		if err := m.Close(); err != nil {
@@ -189,6 +192,7 @@ func TestStartUpLog(t *testing.T) {
 		`level=INFO msg="memory mode: all sessions are forgotten when this process ends"`,
 		` msg=listening address=` + m.listener.Addr().String() + "\n",
 		` msg="admin listening" address=` + m.adminListener.Addr().String() + "\n",
+		" msg=ready\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("log has no %q:\n%s", want, got)
@@ -201,14 +205,18 @@ func TestStartUpLog(t *testing.T) {
 
 func TestJSONLog(t *testing.T) {
 	m, log := run(t, "--log-format=json")
-	var last struct{ Msg, Address, Level string }
+	var last, ready struct{ Msg, Address, Level string }
 	for line := range strings.Lines(log.String()) {
-		if err := json.Unmarshal([]byte(line), &last); err != nil {
+		last = ready
+		if err := json.Unmarshal([]byte(line), &ready); err != nil {
 			t.Errorf("log line %q: %v, want JSON", line, err)
 		}
 	}
+	if ready.Msg != "ready" || ready.Level != "INFO" {
+		t.Errorf("last log line = %+v, want that the server is ready", ready)
+	}
 	if last.Msg != "admin listening" || last.Address != m.adminListener.Addr().String() || last.Level != "INFO" {
-		t.Errorf("last log line = %+v, want the admin listener's", last)
+		t.Errorf("log line before = %+v, want the admin listener's", last)
 	}
 }
 
