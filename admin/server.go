@@ -14,6 +14,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,8 +44,8 @@ const (
 // maxScrapes is how many scrapes are answered at a time: each of them takes all the store's locks.
 const maxScrapes = 4
 
-// MaxConnections is how many connections are open at a time. Others wait until
-// one of them is closed.
+// MaxConnections is how many connections are open at a time where [Config] does not
+// say. Others wait until one of them is closed.
 const MaxConnections = 16
 
 // Config describes a Server.
@@ -55,14 +56,18 @@ type Config struct {
 	Requests func() stats.Server
 	// Build is what the metric build_info tells.
 	Build stats.Build
+	// MaxConnections is how many connections are open at a time. 0 means the constant
+	// of that name.
+	MaxConnections int
 	// Logger receives what goes wrong. nil means [slog.Default].
 	Logger *slog.Logger
 }
 
 // Server is the admin listener.
 type Server struct {
-	http   http.Server
-	logger *slog.Logger
+	http           http.Server
+	maxConnections int
+	logger         *slog.Logger
 }
 
 // New makes a server. Serve starts it.
@@ -77,7 +82,8 @@ func New(cfg Config) *Server {
 		MaxRequestsInFlight: maxScrapes,
 	})
 	return &Server{
-		logger: cfg.Logger,
+		maxConnections: cmp.Or(cfg.MaxConnections, MaxConnections),
+		logger:         cfg.Logger,
 		http: http.Server{
 			Handler:           recovering(newMux(metrics), cfg.Logger),
 			ReadHeaderTimeout: readTimeout,
@@ -151,7 +157,7 @@ func recovering(h http.Handler, logger *slog.Logger) http.Handler {
 // Serve answers requests on ln, which it closes, until Shutdown. It then
 // returns nil, and otherwise the error that ended it, which is logged too.
 func (s *Server) Serve(ln net.Listener) error {
-	err := s.http.Serve(netutil.LimitListener(ln, MaxConnections))
+	err := s.http.Serve(netutil.LimitListener(ln, s.maxConnections))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

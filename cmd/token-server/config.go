@@ -29,6 +29,8 @@ type Config struct {
 	PurgeInterval time.Duration
 	DrainDelay    time.Duration
 
+	MaxConnections int // 0 is as many as the limit of descriptors allows
+
 	Shards    int
 	MaxBody   int   // bytes
 	MaxMeta   int   // bytes
@@ -47,8 +49,11 @@ type Config struct {
 	LogFormat string // text or json
 }
 
-// maxDrainDelay is the longest DrainDelay.
-const maxDrainDelay = 5 * time.Minute
+// Greatest values of flags that no package has a bound for.
+const (
+	maxDrainDelay  = 5 * time.Minute
+	maxConnections = 1_000_000
+)
 
 func defaultConfig() Config {
 	return Config{
@@ -83,6 +88,7 @@ func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set
 	s.Var(flags.Size(&c.MaxMeta, token.MinMetaLimit, token.MaxMetaLimit), "max-meta", "greatest size of a session's metadata")
 	s.Var(flags.Limit(&c.MaxTokens), "max-tokens", "greatest number of sessions")
 	s.Var(newMemory(&c.MaxMemory), "max-memory", "greatest memory of all sessions")
+	s.Var(flags.Number(&c.MaxConnections, 0, maxConnections), "max-connections", "greatest number of connections, of which 0 is from the limit of descriptors")
 	s.Var(flags.Duration(&c.DrainDelay, 0, maxDrainDelay), "drain-delay", "how long /readyz says 503 before the listener closes at a stop")
 	s.Var(flags.Duration(&c.Grace, 0, token.MaxGrace), "grace", "how long a spent token still gets its session's current one")
 	s.Var(flags.Choice(&c.OnReuse, onReuseReject, onReuseRevoke), "on-reuse", "what becomes of a session whose spent token comes back after its grace")

@@ -51,6 +51,7 @@ func (m *Main) logConfig() {
 		"max_meta", flags.FormatSize(int64(c.MaxMeta)),
 		"max_tokens", c.MaxTokens,
 		"max_memory", flags.FormatSize(c.MaxMemory),
+		"max_connections", c.MaxConnections,
 		"drain_delay", duration.Format(c.DrainDelay),
 		"dump", c.Dump,
 		"grace", duration.Format(c.Grace),

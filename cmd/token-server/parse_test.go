@@ -24,7 +24,7 @@ func parse(args []string, env map[string]string) (m *Main, stdout string, err er
 
 var flagNames = []string{
 	"help", "version", "dump", "port", "purge-interval", "token-lifetime", "address", "shards", "max-body",
-	"max-meta", "max-tokens", "max-memory", "drain-delay",
+	"max-meta", "max-tokens", "max-memory", "max-connections", "drain-delay",
 	"grace", "on-reuse", "max-lifetime", "secret-file",
 	"data-dir", "fsync", "log-level", "log-format", "admin-address",
 }
@@ -102,7 +102,7 @@ func TestDefaults(t *testing.T) {
 var sample = []struct{ name, value string }{
 	{"dump", "true"}, {"port", "8080"}, {"purge-interval", "30s"}, {"token-lifetime", "1h 30min"}, {"address", "::1"},
 	{"shards", "4"}, {"max-body", "1MiB"}, {"max-meta", "2048"}, {"max-tokens", "1000"}, {"max-memory", "1GiB"},
-	{"drain-delay", "2.5s"}, {"grace", "5s"}, {"on-reuse", "revoke"}, {"max-lifetime", "7days"},
+	{"max-connections", "500"}, {"drain-delay", "2.5s"}, {"grace", "5s"}, {"on-reuse", "revoke"}, {"max-lifetime", "7days"},
 	{"data-dir", "/var/lib/tokens"}, {"fsync", "everysec"},
 	{"log-level", "debug"}, {"log-format", "json"}, {"admin-address", "off"},
 }
@@ -110,7 +110,7 @@ var sample = []struct{ name, value string }{
 var sampleConfig = Config{
 	Dump: true, Port: 8080, PurgeInterval: 30 * time.Second, TokenLifetime: 90 * time.Minute, Address: "::1",
 	Shards: 4, MaxBody: flags.MiB, MaxMeta: 2048, MaxTokens: 1000, MaxMemory: flags.GiB,
-	DrainDelay: 2500 * time.Millisecond, Grace: 5 * time.Second, OnReuse: "revoke", MaxLifetime: 7 * 24 * time.Hour,
+	MaxConnections: 500, DrainDelay: 2500 * time.Millisecond, Grace: 5 * time.Second, OnReuse: "revoke", MaxLifetime: 7 * 24 * time.Hour,
 	DataDir: "/var/lib/tokens", Fsync: "everysec",
 	LogLevel: slog.LevelDebug, LogFormat: "json", AdminAddress: "off",
 }

@@ -46,8 +46,8 @@ type process struct {
 	address string // where it listens, once it is ready
 	// listening is the address, for the goroutine that reads the log.
 	listening string
-	log     *buffer
-	exited  chan struct{} // closed when it has ended
+	log       *buffer
+	exited    chan struct{} // closed when it has ended
 }
 
 // command prepares a run of the built binary without any variables of this package's flags.

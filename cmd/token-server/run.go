@@ -30,7 +30,8 @@ func (m *Main) Run() error {
 	m.logOut = newLogWriter(m.Stderr)
 	m.logger = newLogger(m.logOut, m.Config)
 	m.Config.MaxMemory = m.memoryLimit()
-	if err := m.openStore(); err != nil {
+	descriptors := m.limitDescriptors()
+	if err := m.openStore(descriptors.store); err != nil {
 		return err
 	}
 	if err := m.listen(); err != nil {
@@ -46,7 +47,7 @@ func (m *Main) Run() error {
 		Logger:  m.logger,
 	})
 	m.serve()
-	m.serveAdmin()
+	m.serveAdmin(descriptors.admin)
 	m.startLoad()
 	return nil
 }
@@ -83,15 +84,16 @@ func (m *Main) serve() {
 	}()
 }
 
-func (m *Main) serveAdmin() {
+func (m *Main) serveAdmin(maxConnections int) {
 	if m.adminListener == nil {
 		return
 	}
 	m.admin = admin.New(admin.Config{
-		Store:    storeStats(m.store),
-		Requests: m.server.Stats,
-		Build:    currentBuild(),
-		Logger:   m.logger,
+		Store:          storeStats(m.store),
+		Requests:       m.server.Stats,
+		Build:          currentBuild(),
+		MaxConnections: maxConnections,
+		Logger:         m.logger,
 	})
 	m.logger.Info("admin listening", "address", m.adminListener.Addr().String())
 	m.adminServed.Go(func() {

@@ -53,8 +53,8 @@ func closeStore(s server.Store) error {
 	return nil
 }
 
-// openStore makes the store that was chosen.
-func (m *Main) openStore() (err error) {
+// openStore makes the store that was chosen, which may keep so many files open.
+func (m *Main) openStore(maxFiles int) (err error) {
 	if m.Config.DataDir == "" {
 		m.store = shard.New(m.shardConfig())
 		return nil
