@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 
@@ -44,7 +45,7 @@ func closeStore(s server.Store) error {
 }
 
 // openStore makes the store that was chosen.
-func (m *Main) openStore() (err error) {
+func (m *Main) openStore() error {
 	if m.Config.DataDir == "" {
 		m.store = shard.New(m.shardConfig())
 		return nil
@@ -53,10 +54,19 @@ func (m *Main) openStore() (err error) {
 	if m.Config.Fsync == durable.EverySecond.String() {
 		cfg.Fsync = durable.EverySecond
 	}
-	if m.store, err = durable.Open(cfg); err == nil && cfg.Fsync == durable.Always {
+	s, err := durable.Open(cfg)
+	if err != nil {
+		return err
+	}
+	if err := s.Load(context.Background()); err != nil {
+		s.Close()
+		return err
+	}
+	m.store = s
+	if cfg.Fsync == durable.Always {
 		addProcessor(m.Getenv)
 	}
-	return err
+	return nil
 }
 
 func (m *Main) shardConfig() shard.Config {
