@@ -94,6 +94,7 @@ func (d *durableStore) open(fsync durable.Fsync) {
 	d.config.Fsync = fsync
 	d.store, err = durable.Open(d.config)
 	must(err)
+	must(d.store.Load(context.Background()))
 }
 
 func (d *durableStore) close() { must(d.store.Close()) }

@@ -117,7 +117,7 @@ func (d *damaged) with(t *testing.T, name string, data []byte) (*Store, error) {
 	}
 	cfg := d.cfg
 	cfg.FS = fs
-	return Open(cfg)
+	return openAndLoad(cfg)
 }
 
 // intact says whether a store has all sessions, and nothing that was spent.
@@ -246,7 +246,7 @@ func TestLogsGone(t *testing.T) {
 		}
 		cfg := d.cfg
 		cfg.FS = d.fs
-		if _, err := Open(cfg); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), testDir) {
+		if _, err := openAndLoad(cfg); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), testDir) {
 			t.Errorf("clean=%v: Open without logs = error %v, want %v and the data directory", clean, err, ErrCorrupt)
 		}
 	}

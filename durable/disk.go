@@ -11,21 +11,31 @@ import (
 	"tokenserver/internal/stats"
 )
 
-// Stats returns the statistics of the sessions and of the disk. It must not be
-// called after Close.
+// Stats returns the statistics of the sessions and of the disk. Before Load has
+// returned there are none but the free space. It must not be called after Close.
 func (s *Store) Stats() stats.Store {
-	st := s.sessions.Stats()
+	sessions, err := s.loaded()
+	if err != nil {
+		return stats.Store{Disk: &stats.Disk{Free: s.freeSpace()}}
+	}
+	st := sessions.Stats()
 	st.Disk = s.diskStats()
 	return st
+}
+
+// freeSpace returns the free bytes of the disk, or -1 if that is unknown.
+func (s *Store) freeSpace() int64 {
+	usage, err := s.dataDir.fs.GetDiskUsage(s.dataDir.path)
+	if err != nil {
+		return -1
+	}
+	return int64(usage.AvailBytes)
 }
 
 // diskStats leaves out of Bytes what is set aside in the data directory for logs.
 func (s *Store) diskStats() *stats.Disk {
 	metrics := s.db.Metrics()
-	st := &stats.Disk{Bytes: int64(metrics.DiskSpaceUsage()), Free: -1}
-	if usage, err := s.dataDir.fs.GetDiskUsage(s.dataDir.path); err == nil {
-		st.Free = int64(usage.AvailBytes)
-	}
+	st := &stats.Disk{Bytes: int64(metrics.DiskSpaceUsage()), Free: s.freeSpace()}
 	var m dto.Metric
 	if err := metrics.LogWriter.FsyncLatency.Write(&m); err == nil {
 		h := m.GetHistogram() // of nanoseconds

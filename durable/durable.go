@@ -3,7 +3,8 @@
 //
 // # Basics
 //
-// [Open] loads what a data directory holds and returns a [Store]. Each change of a
+// [Open] locks and checks a data directory and returns a [Store], whose Load loads
+// what it holds. Each change of a
 // session is enqueued in Pebble's log while its shard is locked, so that the log has
 // the changes in the order in which they were decided, and waited for once the
 // lock is released, so that concurrent requests share a sync: group commit. Nothing
@@ -20,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -100,33 +102,37 @@ func (cfg Config) withDefaults() Config {
 
 // Store is a store of sessions that lasts. It implements [tokenserver/server.Store]. Besides the
 // answers documented at [shard.Store], its methods return an error when the disk
-// fails.
+// fails, and *[token.UnavailableError] until Load has returned.
 type Store struct {
-	sessions *shard.Store
+	cfg      Config
 	dataDir  *dataDir
 	db       *pebble.DB
 	journal  *journal
 	failure  *failure
 	log      *slog.Logger
 	minFree  int64
+	loading  loading
+	restored *shard.Store // which Load fills
+	// sessions is restored, once all of it is there: it makes what Load has written
+	// visible to the other methods.
+	sessions atomic.Pointer[shard.Store]
 }
 
-// Open loads the sessions of a data directory. It must be closed. Its errors match
-// ErrLocked, ErrVersion, ErrCorrupt, ErrNoSpace or ErrFailed where those are the
-// reason, and [token.ErrFull] if the sessions do not fit into the limits of cfg.Store.
+// Open makes, locks and checks a data directory. The Store must be closed, and is of
+// no use before Load. Its errors, and those of Load, match ErrLocked, ErrVersion,
+// ErrCorrupt, ErrNoSpace or ErrFailed where those are the reason.
 func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
-	s := &Store{log: cfg.Logger, minFree: cfg.MinFree, failure: newFailure(cfg.Fatal)}
-	if err := s.open(cfg); err != nil {
+	s := &Store{cfg: cfg, log: cfg.Logger, minFree: cfg.MinFree, failure: newFailure(cfg.Fatal)}
+	if err := s.open(); err != nil {
 		s.abandon()
-		return nil, fmt.Errorf("durable: %w", diskError(err))
+		return nil, wrap(err)
 	}
-	s.failure.enableReport()
 	return s, nil
 }
 
-func (s *Store) open(cfg Config) (err error) {
-	if s.dataDir, err = openDataDir(&cfg); err != nil {
+func (s *Store) open() (err error) {
+	if s.dataDir, err = openDataDir(&s.cfg); err != nil {
 		return err
 	}
 	if err := s.checkSpace(); err != nil {
@@ -135,24 +141,18 @@ func (s *Store) open(cfg Config) (err error) {
 	if err := s.dataDir.checkFiles(); err != nil {
 		return err
 	}
-	if err := s.openDB(&cfg); err != nil {
-		return err
+	if s.cfg.Store.Grace != 0 && s.cfg.Store.Secret == nil {
+		s.cfg.Store.Secret, err = openSecret(s.dataDir)
 	}
-	if cfg.Store.Grace != 0 && cfg.Store.Secret == nil {
-		if cfg.Store.Secret, err = openSecret(s.dataDir); err != nil {
-			return err
-		}
-	}
-	s.journal = newJournal(s.db, &cfg, s.failure)
-	cfg.Store.Journal = s.journal
-	s.sessions = shard.New(cfg.Store)
-	return s.load()
+	return err
 }
 
+func wrap(err error) error { return fmt.Errorf("durable: %w", diskError(err)) }
+
 // openDB opens Pebble, which replays its log.
-func (s *Store) openDB(cfg *Config) error {
+func (s *Store) openDB() error {
 	start := time.Now()
-	o := s.options(cfg)
+	o := s.options(&s.cfg)
 	if err := s.dataDir.checkOptions(o); err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (s *Store) openDB(cfg *Config) error {
 	}
 	o.WithFSDefaults() // where a file operation hangs, the log says which
 	err := s.failure.runUntilFailure(func() (err error) {
-		s.db, err = pebble.Open(cfg.Dir, o)
+		s.db, err = pebble.Open(s.cfg.Dir, o)
 		return err
 	})
 	if err != nil {
@@ -171,42 +171,66 @@ func (s *Store) openDB(cfg *Config) error {
 	if err := s.dataDir.opened(); err != nil {
 		return err
 	}
-	s.log.Info("data directory opened", "dir", cfg.Dir, "fsync", cfg.Fsync.String(), "seconds", seconds(start))
+	s.log.Info("data directory opened", "dir", s.cfg.Dir, "fsync", s.cfg.Fsync.String(), "seconds", seconds(start))
 	return nil
 }
 
-// abandon closes what a failed Open has opened. After a failed write that might
-// never come to an end.
-func (s *Store) abandon() {
+// abandonTime is how long Load, and then Close, wait for what is under way when a
+// load is given up: Pebble can't be interrupted while it replays its log. What
+// has not ended by then goes on, with the lock, until the process ends.
+const abandonTime = 400 * time.Millisecond
+
+// abandon closes what there is of a Store that is not loaded. It writes nothing.
+// After a failed write that might never come to an end.
+func (s *Store) abandon() error {
 	if failed := s.failure.get(); failed != nil && !errors.Is(failed, ErrCorrupt) {
-		return
+		return failed
 	}
-	_ = s.failure.runUntilFailure(func() error {
-		if s.sessions != nil {
-			s.sessions.Close()
-		}
-		if s.journal != nil {
-			s.journal.stop()
-		}
-		if s.db != nil {
-			s.db.Close()
-		}
-		if s.dataDir != nil {
-			s.dataDir.close()
-		}
+	closed := make(chan error, 1)
+	go func() {
+		closed <- s.failure.runUntilFailure(func() error {
+			s.loading.wait()
+			return s.closeUnloaded()
+		})
+	}()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(abandonTime):
 		return nil
-	})
+	}
 }
 
-// Close writes all that is only in the log to tables, so that the next Open has
+func (s *Store) closeUnloaded() (err error) {
+	if s.restored != nil {
+		s.restored.Close()
+	}
+	if s.journal != nil {
+		s.journal.stop()
+	}
+	if s.db != nil {
+		err = s.db.Close()
+	}
+	if s.dataDir != nil {
+		err = errors.Join(err, s.dataDir.close())
+	}
+	return err
+}
+
+// Close writes all that is only in the log to tables, so that the next start has
 // no log to replay, and closes the data directory. Changes that begin afterwards fail.
-// After a failed write it closes nothing and returns that failure.
+// After a failed write it closes nothing and returns that failure. It must not be
+// called while Load is under way; if that has not loaded all, Close writes nothing.
 func (s *Store) Close() error {
+	sessions := s.sessions.Load()
+	if sessions == nil {
+		return s.abandon()
+	}
 	if err := s.failure.get(); err != nil {
 		return err
 	}
 	return s.failure.runUntilFailure(func() error {
-		s.sessions.Close()
+		sessions.Close()
 		s.journal.close()
 		start := time.Now()
 		if err := s.db.Flush(); err != nil {
@@ -220,10 +244,14 @@ func (s *Store) Close() error {
 	})
 }
 
-// Ready returns why the Store can't be relied on: a write has failed, or there
-// is less free space than Config.MinFree. Its error matches ErrNoSpace for that.
+// Ready returns why the Store can't be relied on: a write has failed, it is not
+// loaded yet, or there is less free space than Config.MinFree. Its error matches
+// ErrNoSpace for that.
 func (s *Store) Ready() error {
 	if err := s.failure.get(); err != nil {
+		return err
+	}
+	if _, err := s.loaded(); err != nil {
 		return err
 	}
 	return s.checkSpace()

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"context"
 	"log/slog"
 	"testing"
 
@@ -27,11 +28,24 @@ func mustOpen(t testing.TB, cfg Config) *Store {
 	if cfg.Fatal == nil {
 		cfg.Fatal = func(err error) { t.Errorf("Fatal(%v)", err) }
 	}
-	s, err := Open(cfg)
+	s, err := openAndLoad(cfg)
 	if err != nil {
-		t.Fatalf("Open = error %v", err)
+		t.Fatalf("Open and Load = error %v", err)
 	}
 	return s
+}
+
+// openAndLoad makes one step of both, for tests to which it is all the same.
+func openAndLoad(cfg Config) (*Store, error) {
+	s, err := Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Load(context.Background()); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
 func mustClose(t testing.TB, s *Store) {

@@ -26,6 +26,10 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
+	if err := store.Load(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
 	t, _ := store.Create(ctx, token.NewSession{Meta: []byte(`{"user":"grace"}`)})
 	store.Close()
 
@@ -35,6 +39,10 @@ func Example() {
 		return
 	}
 	defer store.Close()
+	if err := store.Load(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
 	meta, _, err := store.Validate(ctx, t, nil)
 	fmt.Println(string(meta), err)
 	// Output: {"user":"grace"} <nil>

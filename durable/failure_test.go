@@ -248,7 +248,7 @@ func crashed(fs *vfs.MemFS, percent int) *vfs.MemFS {
 func openAndClose(t *testing.T, fs vfs.FS) error {
 	cfg := memConfig(fs)
 	cfg.Fatal = func(error) {}
-	s, err := Open(cfg)
+	s, err := openAndLoad(cfg)
 	if err != nil {
 		return err
 	}

@@ -108,7 +108,7 @@ func (l *ledger) call(ctx context.Context) {
 	case n < 93:
 		l.list(ctx)
 	case n < 96:
-		l.store.sessions.Purge()
+		l.store.restored.Purge()
 	default:
 		l.tick()
 	}

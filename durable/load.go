@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"tokenserver/shard"
 	"tokenserver/token"
 )
 
@@ -19,28 +21,117 @@ const progressInterval = 5 * time.Second
 // are random, so the parts are of a size.
 const keyRanges = 64
 
+// ctxInterval is how many sessions are loaded between two looks at the context.
+const ctxInterval = 256
+
+// loading is the state of a Store's load.
+type loading struct {
+	ranges atomic.Int32  // that are done
+	ended  chan struct{} // closed when nothing of it is under way; nil if it has not begun
+}
+
+// percent returns how much is done, which is not all while it is asked for.
+func (l *loading) percent() int {
+	const almostAll = 99
+	return min(int(l.ranges.Load())*100/keyRanges, almostAll)
+}
+
+// wait waits until nothing of a load is under way.
+func (l *loading) wait() {
+	if l.ended != nil {
+		<-l.ended
+	}
+}
+
+// loaded returns the sessions, or *[token.UnavailableError] if they are not all
+// there yet.
+func (s *Store) loaded() (*shard.Store, error) {
+	if sessions := s.sessions.Load(); sessions != nil {
+		return sessions, nil
+	}
+	return nil, s.loading.unavailable()
+}
+
+func (l *loading) unavailable() error {
+	return &token.UnavailableError{Reason: fmt.Sprintf("loading: %d %%", l.percent())}
+}
+
+// Load loads the sessions. It is called once; until it has returned nil, every
+// method that needs them returns *[token.UnavailableError]. If ctx ends first, Load
+// returns its error, within abandonTime. Where Load fails, Close is all that is left.
+func (s *Store) Load(ctx context.Context) error {
+	s.loading.ended = make(chan struct{})
+	var err error
+	go func() {
+		defer close(s.loading.ended)
+		err = s.load(ctx)
+	}()
+	if !s.loading.endsWith(ctx) {
+		return wrap(ctx.Err())
+	}
+	if err != nil {
+		return wrap(err)
+	}
+	s.sessions.Store(s.restored)
+	s.failure.enableReport()
+	return nil
+}
+
+// endsWith waits for the end of the load, but not long after that of ctx. It
+// returns whether the load has ended.
+func (l *loading) endsWith(ctx context.Context) bool {
+	select {
+	case <-l.ended:
+		return true
+	case <-ctx.Done():
+	}
+	select {
+	case <-l.ended:
+		return true
+	case <-time.After(abandonTime):
+		return false
+	}
+}
+
+func (s *Store) load(ctx context.Context) error {
+	if err := s.openDB(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	cfg := s.cfg.Store
+	s.journal = newJournal(s.db, &s.cfg, s.failure)
+	cfg.Journal = s.journal
+	s.restored = shard.New(cfg)
+	return s.restore(ctx)
+}
+
 // loader loads the sessions of a data directory.
 type loader struct {
 	store   *Store
+	ctx     context.Context
 	now     time.Time
 	next    atomic.Int32 // the next range
 	loaded  atomic.Int64
 	expired atomic.Int64
 }
 
-// load puts what has not expired into the shards, and deletes what has.
-func (s *Store) load() error {
-	l := &loader{store: s, now: time.Now()}
+// restore puts what has not expired into the shards, and deletes what has.
+func (s *Store) restore(ctx context.Context) error {
+	l := &loader{store: s, ctx: ctx, now: time.Now()}
 	done := make(chan struct{})
 	var progress sync.WaitGroup
 	progress.Go(func() { l.report(done) })
 	err := l.run()
+	if err == nil {
+		err = s.restored.Restored(ctx)
+	}
 	close(done)
 	progress.Wait()
 	if err != nil {
 		return err
 	}
-	s.sessions.Restored()
 	s.log.Info("loaded", "sessions", l.loaded.Load(), "expired", l.expired.Load(), "seconds", seconds(l.now))
 	return nil
 }
@@ -84,6 +175,7 @@ func (l *loader) loadRanges() error {
 		if err := l.loadRange(&d, rangeBounds(i)); err != nil {
 			return err
 		}
+		l.store.loading.ranges.Add(1)
 	}
 }
 
@@ -106,7 +198,11 @@ func (l *loader) loadRange(d *decoder, bounds *pebble.IterOptions) error {
 		return l.readError(err)
 	}
 	defer iter.Close()
+	n := 0
 	for iter.First(); iter.Valid(); iter.Next() {
+		if n++; n%ctxInterval == 1 && l.ctx.Err() != nil {
+			return l.ctx.Err()
+		}
 		value, err := iter.ValueAndErr()
 		if err != nil {
 			return l.readError(err)
@@ -131,7 +227,7 @@ func (l *loader) restore(d *decoder, key, value []byte) error {
 		l.expired.Add(1)
 		return nil
 	}
-	if err := l.store.sessions.Restore(state); err != nil {
+	if err := l.store.restored.Restore(state); err != nil {
 		return fmt.Errorf("data directory %s has more sessions than the limits allow: %w", l.store.dataDir.path, err)
 	}
 	l.loaded.Add(1)

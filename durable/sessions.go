@@ -11,40 +11,68 @@ import (
 // Create stores a session and returns its first token. Its answers are
 // [token.ErrFull] and [token.ErrMetaTooLarge].
 func (s *Store) Create(ctx context.Context, n token.NewSession) (token.Token, error) {
-	return s.sessions.Create(ctx, n)
+	sessions, err := s.loaded()
+	if err != nil {
+		return token.Token{}, err
+	}
+	return sessions.Create(ctx, n)
 }
 
 // Exchange spends t and returns the session's next token, as [shard.Store.Exchange]
 // does, once that is on disk.
 func (s *Store) Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
-	return s.sessions.Exchange(ctx, t, patch, dst)
+	sessions, err := s.loaded()
+	if err != nil {
+		return token.ExchangeResult{Meta: dst}, err
+	}
+	return sessions.Exchange(ctx, t, patch, dst)
 }
 
 // Validate appends the metadata of t's session to dst and returns when it
 // expires, once what it tells is on disk. It changes nothing. Its answer is
 // [token.ErrInvalid].
 func (s *Store) Validate(ctx context.Context, t token.Token, dst []byte) (meta []byte, expires time.Time, err error) {
-	return s.sessions.Validate(ctx, t, dst)
+	sessions, err := s.loaded()
+	if err != nil {
+		return dst, time.Time{}, err
+	}
+	return sessions.Validate(ctx, t, dst)
 }
 
 // Delete ends t's session, if there is one.
 func (s *Store) Delete(ctx context.Context, t token.Token) error {
-	return s.sessions.Delete(ctx, t)
+	sessions, err := s.loaded()
+	if err != nil {
+		return err
+	}
+	return sessions.Delete(ctx, t)
 }
 
 // EndSubject ends each session of a subject that exists at the call and returns
 // how many lived.
 func (s *Store) EndSubject(ctx context.Context, subject []byte) (ended int, err error) {
-	return s.sessions.EndSubject(ctx, subject)
+	sessions, err := s.loaded()
+	if err != nil {
+		return 0, err
+	}
+	return sessions.EndSubject(ctx, subject)
 }
 
 // SubjectSessions lists the newest live sessions of a subject, as
 // [shard.Store.SubjectSessions] does.
 func (s *Store) SubjectSessions(ctx context.Context, subject []byte, limit int) (list []token.Session, more bool, err error) {
-	return s.sessions.SubjectSessions(ctx, subject, limit)
+	sessions, err := s.loaded()
+	if err != nil {
+		return nil, false, err
+	}
+	return sessions.SubjectSessions(ctx, subject, limit)
 }
 
 // Sessions lists the live sessions in no order, as [shard.Store.Sessions] does.
 func (s *Store) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {
-	return s.sessions.Sessions(ctx)
+	sessions, err := s.loaded()
+	if err != nil {
+		return func(yield func(token.Session, error) bool) { yield(token.Session{}, err) }
+	}
+	return sessions.Sessions(ctx)
 }

@@ -251,7 +251,7 @@ func TestMoreSessionsThanTheLimits(t *testing.T) {
 	}
 	mustClose(t, s)
 	cfg.Store.MaxSessions = 9
-	if _, err := Open(cfg); !errors.Is(err, token.ErrFull) || !strings.Contains(err.Error(), testDir) {
+	if _, err := openAndLoad(cfg); !errors.Is(err, token.ErrFull) || !strings.Contains(err.Error(), testDir) {
 		t.Errorf("Open = error %v, want %v", err, token.ErrFull)
 	}
 	cfg.Store.MaxSessions = 10
@@ -266,7 +266,7 @@ func TestDamagedRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustClose(t, s)
-		_, err := Open(cfg)
+		_, err := openAndLoad(cfg)
 		if !errors.Is(err, ErrCorrupt) || strings.Contains(err.Error(), "idid") {
 			t.Errorf("%s: Open = error %v, want %v without the id", name, err, ErrCorrupt)
 		}
@@ -350,7 +350,7 @@ func TestNothingLeaks(t *testing.T) {
 		mustClose(t, s)
 	}
 	cfg.Store.MaxSessions = 1
-	if _, err := Open(cfg); err == nil {
+	if _, err := openAndLoad(cfg); err == nil {
 		t.Errorf("Open with too many sessions = no error")
 	}
 }

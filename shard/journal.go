@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"context"
 	"time"
 
 	"tokenserver/token"
@@ -137,11 +138,15 @@ func (s *Store) Restore(state *State) error {
 	return err
 }
 
-// Restored ends the restoring of sessions.
-func (s *Store) Restored() {
+// Restored ends the restoring of sessions. Its error is that of ctx.
+func (s *Store) Restored(ctx context.Context) error {
 	for i := range s.shards {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		s.shards[i].sortSubjects()
 	}
+	return nil
 }
 
 func (sh *shard) restore(n *newSession) (added bool, err error) {

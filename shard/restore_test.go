@@ -77,7 +77,9 @@ func restoreAll(s *Store, j *fakeJournal) (restored int) {
 		}
 		restored++
 	}
-	s.Restored()
+	if err := s.Restored(context.Background()); err != nil {
+		panic(err)
+	}
 	return restored
 }
 

@@ -24,6 +24,7 @@ var (
 	_ io.Closer    = (*shard.Store)(nil)
 	_ statsKeeper  = (*durable.Store)(nil)
 	_ readyChecker = (*durable.Store)(nil)
+	_ loader       = (*durable.Store)(nil)
 	_ io.Closer    = (*durable.Store)(nil)
 )
 
@@ -54,7 +55,7 @@ func closeStore(s server.Store) error {
 }
 
 // openStore makes the store that was chosen, which may keep so many files open.
-func (m *Main) openStore(maxFiles int) (err error) {
+func (m *Main) openStore(maxFiles int) error {
 	if m.Config.DataDir == "" {
 		m.store = shard.New(m.shardConfig())
 		return nil
@@ -63,10 +64,15 @@ func (m *Main) openStore(maxFiles int) (err error) {
 	if m.Config.Fsync == durable.EverySecond.String() {
 		cfg.Fsync = durable.EverySecond
 	}
-	if m.store, err = durable.Open(cfg); err == nil && cfg.Fsync == durable.Always {
+	s, err := durable.Open(cfg)
+	if err != nil {
+		return err
+	}
+	m.store = s
+	if cfg.Fsync == durable.Always {
 		addProcessor(m.Getenv)
 	}
-	return err
+	return nil
 }
 
 func (m *Main) shardConfig() shard.Config {
