@@ -230,17 +230,36 @@ func (r reply) wantError(t testing.TB, status int, code string) {
 
 // code returns the code of an error whose body has exactly the contract's shape, or "".
 func (r reply) code() string {
-	var e struct{ Err, Message string }
+	var e struct {
+		Err, Message string
+		Done         *bool
+	}
 	decoder := json.NewDecoder(strings.NewReader(r.body))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&e); err != nil || e.Message == "" {
 		return ""
 	}
-	if r.body != fmt.Sprintf(`{"Err":%q,"message":%q}`, e.Err, e.Message) {
+	done := ""
+	if e.Done != nil {
+		done = `,"done":false`
+	}
+	if r.body != fmt.Sprintf(`{"Err":%q,"message":%q%s}`, e.Err, e.Message, done) {
 		return ""
 	}
 	return e.Err
 }
+
+// wantRefusal checks an answer that says that nothing was carried out.
+func (r reply) wantRefusal(t testing.TB, code string) {
+	t.Helper()
+	r.wantError(t, 503, code)
+	if !r.notDone() {
+		t.Errorf(`answer %v, want "done":false`, r)
+	}
+}
+
+// notDone reports whether an answer says that nothing was carried out.
+func (r reply) notDone() bool { return strings.HasSuffix(r.body, `,"done":false}`) }
 
 // wantInvalidToken checks the answer to a token that is not valid.
 func (r reply) wantInvalidToken(t testing.TB) {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -69,11 +68,7 @@ func (s *Server) handleDump(ctx *fasthttp.RequestCtx) error {
 
 // writeDump writes a record for each session, and one that closes the list.
 func (s *Server) writeDump(ctx context.Context) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.log.Error("recovered panic", "panic", fmt.Sprint(p), "stack", stack())
-		}
-	}()
+	defer recovering(s.log)
 	n := 0
 	for session, err := range s.store.Sessions(ctx) {
 		if err != nil {

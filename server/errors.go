@@ -3,8 +3,10 @@ package server
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
+	"sync/atomic"
+	"time"
 
+	"github.com/goccy/go-json"
 	"github.com/valyala/fasthttp"
 
 	"tokenserver/internal/metadata"
@@ -22,6 +24,7 @@ var (
 	errMediaType        = errors.New("server: unsupported media type")
 	errInvalidRequest   = errors.New("server: invalid request")
 	errDraining         = errors.New("server: draining")
+	errStopping         = errors.New("server: stopping")
 	errInternal         = errors.New("server: internal error")
 )
 
@@ -29,13 +32,14 @@ var (
 type answer struct {
 	err    error
 	status int
+	code   string
 	body   string
 }
 
 // answers has the answer to each error. An invalid token is not a failure of
 // the request, so its status is 200.
 var answers = []answer{
-	{token.ErrInvalid, 200, `{"Err":"InvalidToken"}`},
+	{token.ErrInvalid, 200, "InvalidToken", `{"Err":"InvalidToken"}`},
 	failure(metadata.ErrMalformed, 400, "MalformedJSON", "The body is not a JSON text that this server accepts."),
 	failure(errInvalidRequest, 422, "InvalidRequest", "The JSON does not have the fields that this request needs."),
 	failure(token.ErrMetaTooLarge, 413, "MetaTooLarge", "The metadata would be larger than this server keeps."),
@@ -47,15 +51,25 @@ var answers = []answer{
 	failure(errBodyTooLarge, 413, "BodyTooLarge", "The body is larger than this server reads."),
 	failure(errHeadersTooLarge, 431, "HeadersTooLarge", "The request line and headers are larger than this server reads."),
 	failure(errTimeout, 408, "RequestTimeout", "The request did not arrive in time."),
-	failure(errDraining, 503, "Draining", "The server is about to stop."),
+	refusal(errDraining, "Draining", "The server is about to stop."),
+	refusal(errStopping, codeUnavailable, "The server stops. Try again."),
 	failure(errInternal, 500, "InternalServerError", "The server has a defect; its log tells more."),
 }
 
-// unavailable is the answer to all other errors: they are the store's.
-var unavailable = failure(nil, 503, "StoreUnavailable", "The store does not answer. Try again.")
+// unavailable is the answer to all other errors: they are the store's. What
+// became of the request is unknown.
+var unavailable = failure(nil, 503, codeUnavailable, "The store does not answer. Try again.")
+
+const codeUnavailable = "StoreUnavailable"
 
 func failure(err error, status int, code, message string) answer {
-	return answer{err, status, fmt.Sprintf(`{"Err":%q,"message":%q}`, code, message)}
+	return answer{err, status, code, fmt.Sprintf(`{"Err":%q,"message":%q}`, code, message)}
+}
+
+// refusal is a failure of a request of which nothing was carried out, and which a
+// client may therefore repeat.
+func refusal(err error, code, message string) answer {
+	return answer{err, fasthttp.StatusServiceUnavailable, code, fmt.Sprintf(`{"Err":%q,"message":%q,"done":false}`, code, message)}
 }
 
 func answerTo(err error) *answer {
@@ -73,12 +87,57 @@ var contentTypeJSON = []byte("application/json")
 func (s *Server) fail(ctx *fasthttp.RequestCtx, err error) {
 	a := answerTo(err)
 	if a == &unavailable {
-		s.log.Error("store failed", "error", err)
-		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
+		s.failStore(ctx, err)
+		return
+	}
+	a.write(ctx)
+}
+
+func (a *answer) write(ctx *fasthttp.RequestCtx) {
+	if a.code == codeUnavailable {
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, retryAfter)
 	}
 	ctx.SetStatusCode(a.status)
 	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
 	ctx.Response.SetBodyString(a.body)
 }
 
-func stack() string { return string(debug.Stack()) }
+// retryAfter is when to try again, in seconds.
+const retryAfter = "1"
+
+// failStore answers with an error of the store's. One that says that nothing was
+// carried out may come with every request for a while, so not each is logged.
+func (s *Server) failStore(ctx *fasthttp.RequestCtx, err error) {
+	var away *token.UnavailableError
+	if !errors.As(err, &away) {
+		s.log.Error("store failed", "error", err)
+		unavailable.write(ctx)
+		return
+	}
+	if s.awayLogged.allow(time.Since(s.reaper.start)) {
+		s.log.Warn("store is unavailable", "reason", away.Reason)
+	}
+	refuseWith(ctx, away.Reason)
+}
+
+// refuseWith answers a request of which nothing was carried out, with a reason
+// of the store's.
+func refuseWith(ctx *fasthttp.RequestCtx, reason string) {
+	message, err := json.Marshal(reason)
+	if err != nil {
+		message = []byte(`""`)
+	}
+	ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
+	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
+	ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, retryAfter)
+	setBody(ctx, fmt.Appendf(body(ctx), `{"Err":%q,"message":%s,"done":false}`, codeUnavailable, message))
+}
+
+// oncePerSecond lets a record through to the log, and others for a second not.
+type oncePerSecond struct{ next atomic.Int64 }
+
+// allow is told the time, as of a clock that begins at or above 0.
+func (o *oncePerSecond) allow(now time.Duration) bool {
+	next := o.next.Load()
+	return int64(now) >= next && o.next.CompareAndSwap(next, int64(now+time.Second))
+}

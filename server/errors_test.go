@@ -3,8 +3,10 @@ package server
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"tokenserver/internal/metadata"
 	"tokenserver/shard"
@@ -122,6 +124,7 @@ func TestAnswerTo(t *testing.T) {
 		{errHeadersTooLarge, 431, "HeadersTooLarge"},
 		{errInternal, 500, "InternalServerError"},
 		{errDraining, 503, "Draining"},
+		{errStopping, 503, "StoreUnavailable"},
 		{token.ErrFull, 507, "StoreFull"},
 		{errors.New("anything else"), 503, "StoreUnavailable"},
 	}
@@ -135,5 +138,65 @@ func TestAnswerTo(t *testing.T) {
 	}
 	if got, want := len(tests), len(answers)+1; got != want {
 		t.Errorf("%d errors are tested, want all %d", got, want)
+	}
+}
+
+// Of a request that a store says it has not carried out the client may be told
+// so; of no other failure.
+func TestDone(t *testing.T) {
+	store := newMishap(t)
+	s := serve(t, Config{Store: store})
+	c := s.dial(t)
+	tok := c.create(`{}`)
+	away := &token.UnavailableError{Reason: "loading: \"43 %\"\n"}
+	for _, err := range []error{away, fmt.Errorf("%s: %w", marker, away)} {
+		store.set(func(string) error { return err })
+		for call, request := range calls {
+			r := c.do(request(tok))
+			if want := `{"Err":"StoreUnavailable","message":"loading: \"43 %\"\n","done":false}`; r.body != want {
+				t.Errorf("%s answers %v, want %s", call, r, want)
+			}
+			r.wantRefusal(t, "StoreUnavailable")
+		}
+	}
+	store.set(func(string) error { return errEngine })
+	for call, request := range calls {
+		if r := c.do(request(tok)); r.contains("done") {
+			t.Errorf("%s that failed answers %v, want nothing of what was done", call, r)
+		}
+	}
+	store.clear()
+	c.exchange(tok, "")
+}
+
+// A store may be unavailable for every request of many.
+func TestUnavailableIsLoggedOncePerSecond(t *testing.T) {
+	var log logBuffer
+	store := newMishap(t)
+	s := serve(t, Config{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	c := s.dial(t)
+	store.set(func(string) error { return &token.UnavailableError{Reason: "loading: 43 %"} })
+	start := time.Now()
+	for range 200 {
+		c.do("PUT", "/token", tokenBody(somewhere)).wantRefusal(t, "StoreUnavailable")
+	}
+	most := 1 + int(time.Since(start)/time.Second)
+	if got := strings.Count(log.String(), `level=WARN msg="store is unavailable" reason="loading: 43 %"`); got == 0 || got > most {
+		t.Errorf("log has %d lines, want 1 to %d: %s", got, most, log.String())
+	}
+	if strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("log has an error: %s", log.String())
+	}
+}
+
+func TestOncePerSecond(t *testing.T) {
+	var o oncePerSecond
+	for _, test := range []struct {
+		now  time.Duration
+		want bool
+	}{{0, true}, {0, false}, {time.Second - 1, false}, {time.Second, true}, {time.Second + 1, false}, {time.Hour, true}} {
+		if got := o.allow(test.now); got != test.want {
+			t.Errorf("allow(%v) = %v, want %v", test.now, got, test.want)
+		}
 	}
 }

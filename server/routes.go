@@ -1,12 +1,13 @@
 package server
 
 import (
-	"fmt"
+	"errors"
 	"strings"
 
 	"github.com/fasthttp/router"
-	"github.com/goccy/go-json"
 	"github.com/valyala/fasthttp"
+
+	"tokenserver/token"
 )
 
 // A handler answers a request, or returns the error to answer with.
@@ -83,21 +84,15 @@ func (s *Server) handleReady(ctx *fasthttp.RequestCtx) error {
 	if s.draining.Load() {
 		return errDraining
 	}
-	if err := s.unready(); err != nil {
-		return notReady(ctx, err)
+	err := s.unready()
+	if err == nil {
+		return s.handleHealth(ctx)
 	}
-	return s.handleHealth(ctx)
-}
-
-// notReady is the one answer with a reason of the store's in it: it is for operators.
-func notReady(ctx *fasthttp.RequestCtx, reason error) error {
-	message, err := json.Marshal(reason.Error())
-	if err != nil {
-		return err
+	// The one answer with any error of the store's in it: it is for operators.
+	reason := err.Error()
+	if away := new(token.UnavailableError); errors.As(err, &away) {
+		reason = away.Reason
 	}
-	ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
-	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
-	ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
-	setBody(ctx, fmt.Appendf(body(ctx), `{"Err":"StoreUnavailable","message":%s}`, message))
+	refuseWith(ctx, reason)
 	return nil
 }

@@ -2,10 +2,13 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"tokenserver/token"
 )
 
 func TestUnknownPaths(t *testing.T) {
@@ -152,7 +155,7 @@ func TestNotReady(t *testing.T) {
 	}
 	reason = errors.New("disk \"d\" is full\n")
 	r := c.do("GET", "/readyz", "")
-	if want := `{"Err":"StoreUnavailable","message":"disk \"d\" is full\n"}`; r.status != 503 || r.body != want {
+	if want := `{"Err":"StoreUnavailable","message":"disk \"d\" is full\n","done":false}`; r.status != 503 || r.body != want {
 		t.Errorf("GET /readyz: %v, want 503 and %s", r, want)
 	}
 	r.wantHeaders(t, map[string]string{
@@ -169,13 +172,17 @@ func TestNotReady(t *testing.T) {
 		t.Errorf("GET /healthz: %v, want 200", r)
 	}
 	c.exchange(c.create(`{}`), "")
+	reason = fmt.Errorf("store: %w", &token.UnavailableError{Reason: "loading: 43 %"})
+	if r, want := c.do("GET", "/readyz", ""), `{"Err":"StoreUnavailable","message":"loading: 43 %","done":false}`; r.status != 503 || r.body != want {
+		t.Errorf("GET /readyz: %v, want 503 and %s", r, want)
+	}
 	reason = nil
 	if r := c.do("GET", "/readyz", ""); r.status != 200 || r.body != "ok\n" {
 		t.Errorf("GET /readyz: %v, want 200 and ok", r)
 	}
 	reason = errors.New("disk is full")
 	s.Drain()
-	c.do("GET", "/readyz", "").wantError(t, 503, "Draining")
+	c.do("GET", "/readyz", "").wantRefusal(t, "Draining")
 	c.wantOpen()
 }
 
@@ -186,7 +193,7 @@ func TestDrain(t *testing.T) {
 	tok := c.create(`{}`)
 	s.Drain()
 	s.Drain()
-	c.do("GET", "/readyz", "").wantError(t, 503, "Draining")
+	c.do("GET", "/readyz", "").wantRefusal(t, "Draining")
 	if r := c.do("HEAD", "/readyz", ""); r.status != 503 || r.body != "" || r.header.Get("Content-Length") == "0" {
 		t.Errorf("HEAD /readyz: %v, want 503", r)
 	}

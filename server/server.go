@@ -105,12 +105,13 @@ type Server struct {
 	route   fasthttp.RequestHandler
 	allow   map[string]string // methods of each path, as the header has them
 
-	requests sync.Pool // of *request
-	stats    counters
-	unready  func() error
-	draining atomic.Bool
-	stopped  atomic.Bool
-	dump     dump
+	requests   sync.Pool // of *request
+	stats      counters
+	unready    func() error
+	awayLogged oncePerSecond
+	draining   atomic.Bool
+	stopped    atomic.Bool
+	dump       dump
 }
 
 // New makes a server.
@@ -190,7 +191,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 // finish turns a panic into an answer, and records the request.
 func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
 	if p := recover(); p != nil {
-		s.log.Error("recovered panic", "panic", fmt.Sprint(p), "stack", stack())
+		logPanic(s.log, p)
 		ctx.Response.Reset()
 		setNoStore(ctx)
 		ctx.SetConnectionClose()
