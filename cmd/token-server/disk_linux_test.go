@@ -57,7 +57,7 @@ func (d *disk) used() int64 {
 
 func TestStartOnAFullDisk(t *testing.T) {
 	d := mountDisk(t, 100*flags.MiB)
-	wantStartFails(t, exitDisk, []string{d.dir, "not enough free space"}, "--data-dir="+d.dir)
+	wantRefused(t, exitDisk, []string{d.dir, "not enough free space"}, "--data-dir="+d.dir)
 }
 
 func TestReadyzTellsThatSpaceIsLow(t *testing.T) {

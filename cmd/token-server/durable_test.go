@@ -165,8 +165,8 @@ func TestModesOfTheDataDir(t *testing.T) {
 }
 
 // startFails runs the command, which must end soon, and returns its exit code
-// and the lines of its log that tell of an error.
-func startFails(t *testing.T, args ...string) (code int, errorLines []string) {
+// and its log.
+func startFails(t *testing.T, args ...string) (code int, log string) {
 	t.Helper()
 	path, err := binary() // not within the time that the start may take: a first build takes minutes
 	if err != nil {
@@ -176,7 +176,7 @@ func startFails(t *testing.T, args ...string) (code int, errorLines []string) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, append([]string{"--port=0", "--admin-address=off"}, args...)...)
 	out, _ := cmd.CombinedOutput()
-	return cmd.ProcessState.ExitCode(), linesWith("level=ERROR", string(out))
+	return cmd.ProcessState.ExitCode(), string(out)
 }
 
 func linesWith(part, text string) (lines []string) {
@@ -191,7 +191,8 @@ func linesWith(part, text string) (lines []string) {
 // wantStartFails checks that the command ends with a code and one line that has all parts.
 func wantStartFails(t *testing.T, code int, parts []string, args ...string) {
 	t.Helper()
-	got, lines := startFails(t, args...)
+	got, log := startFails(t, args...)
+	lines := linesWith("level=ERROR", log)
 	if got != code || len(lines) != 1 {
 		t.Errorf("%q: exit code %d, errors %q, want code %d and one line", args, got, lines, code)
 	}
@@ -202,11 +203,20 @@ func wantStartFails(t *testing.T, code int, parts []string, args ...string) {
 	}
 }
 
+// wantRefused is wantStartFails for what is found out before the port is opened.
+func wantRefused(t *testing.T, code int, parts []string, args ...string) {
+	t.Helper()
+	wantStartFails(t, code, parts, args...)
+	if _, log := startFails(t, args...); strings.Contains(log, "msg=listening") {
+		t.Errorf("%q: the port was opened before the start failed:\n%s", args, log)
+	}
+}
+
 func TestSecondProcessIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	p := startProcess(t, "--data-dir="+dir)
 	tok := create(t, "http://"+p.address)
-	wantStartFails(t, exitFailed, []string{dir, "in use by another process"}, "--data-dir="+dir)
+	wantRefused(t, exitFailed, []string{dir, "in use by another process"}, "--data-dir="+dir)
 	p.exchange(tok)
 	p.signal(syscall.SIGKILL)
 	p.wait()
