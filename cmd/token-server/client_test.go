@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -30,6 +31,7 @@ type request struct {
 
 	began, ended time.Time
 	answer       *answer // nil if none has come
+	notDone      bool    // it is certain that nothing was carried out
 }
 
 // answer is what a client was told.
@@ -100,6 +102,7 @@ func (c *client) receive(r *request) error {
 		return err
 	}
 	if res.StatusCode == http.StatusServiceUnavailable {
+		r.notDone = strings.Contains(string(body), `"done":false`)
 		return errUnavailable
 	}
 	r.answer = parseAnswer(r.kind, res, string(body))

@@ -158,7 +158,7 @@ func newDiskTorture(t *testing.T, fsync string, start func(*testing.T, ...string
 // restart starts the server again after the disk has failed, and checks all that it has told.
 func (tor *torture) restart(failed time.Time) {
 	tor.server = startProcess(tor.t, tor.args...)
-	tor.recover(failed)
+	tor.recover(failed, false)
 	tor.each((*worker).check)
 	tor.ledger.compare(tor.server.dump())
 	if n := tor.ledger.requests; n < 2*connections {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -60,6 +61,8 @@ type ledger struct {
 	grace  time.Duration
 	window time.Duration // what a crash may take back; 0 for nothing
 
+	stopping atomic.Bool // gracefully: what is not answered was not carried out
+
 	mu       sync.Mutex
 	accounts []*account
 	failures int
@@ -85,7 +88,8 @@ func (l *ledger) violation(format string, args ...any) {
 
 // settle notes requests that were under way at the same time, answered or not.
 func (a *account) settle(rs ...*request) {
-	if len(a.states) == 0 {
+	rs = slices.DeleteFunc(rs, func(r *request) bool { return r.notDone })
+	if len(a.states) == 0 || len(rs) == 0 {
 		return
 	}
 	var after []state

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -19,8 +21,9 @@ var (
 	tortureSeed   = flag.Uint64("torture.seed", 0, "seed of the random choices; 0 is a random one")
 )
 
-// TestKill kills a server under load, again and again. Nothing that an answer
-// has told may be taken back.
+// TestKill kills a server under load, again and again, and now and then stops it
+// or takes its data directory away instead. Nothing that an answer has told may be
+// taken back.
 func TestKill(t *testing.T) {
 	seed := *tortureSeed
 	if seed == 0 {
@@ -43,14 +46,17 @@ func TestKill(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Logf("-torture.seed=%d", seed)
 			tt.ledger.t = t
-			tor := newTorture(t, &tt.ledger, seed, append(tt.args, "--dump", "--data-dir="+t.TempDir()))
+			dir := filepath.Join(t.TempDir(), "data")
+			tor := newTorture(t, &tt.ledger, seed, append(tt.args, "--dump", "--data-dir="+dir))
+			tor.dir = dir
 			for round := range max(1, *tortureRounds*tt.share/10) {
 				load := tt.min + time.Duration(tor.rng.Int64N(int64(tt.max-tt.min)))
 				if tt.ledger.window > 0 {
 					tor.slowDown(time.Duration(round%2) * time.Second)
 				}
-				if tor.round(load); t.Failed() {
-					t.Fatalf("round %d, killed after %v", round, load)
+				end := tor.pickEnd()
+				if tor.round(load, end); t.Failed() {
+					t.Fatalf("round %d, %s after %v", round, end.name, load)
 				}
 			}
 			t.Logf("%d sessions, %d requests, the furthest that a crash took back: %v",
@@ -64,6 +70,7 @@ type torture struct {
 	t       *testing.T
 	ledger  *ledger
 	args    []string
+	dir     string // the data directory; empty where it is not taken away
 	rng     *rand.Rand
 	workers []*worker
 	server  *process
@@ -86,22 +93,83 @@ func (tor *torture) addWorkers(seed uint64) {
 	}
 }
 
-// round kills the server under load, starts it again, and checks everything.
-func (tor *torture) round(load time.Duration) {
-	killed := make(chan time.Time, 1)
+// end is a way in which a server ends.
+type end struct {
+	name  string
+	begin func(*torture)
+	code  int  // what it exits with; -1 for a signal
+	clean bool // nothing is taken back, whatever a crash may take
+}
+
+var (
+	killed   = end{"killed", func(tor *torture) { tor.server.cmd.Process.Kill() }, -1, false}
+	stopped  = end{"stopped", (*torture).stop, exitOK, true}
+	replaced = end{"replaced", (*torture).replaceDir, exitDisk, false}
+)
+
+// pickEnd picks a way to end, of which most are a kill.
+func (tor *torture) pickEnd() end {
+	switch tor.rng.IntN(8) {
+	case 0:
+		return stopped
+	case 1:
+		return replaced
+	}
+	return killed
+}
+
+func (tor *torture) stop() {
+	tor.ledger.stopping.Store(true)
+	tor.server.cmd.Process.Signal(syscall.SIGTERM)
+}
+
+// replaceDir puts another directory in the place of the data directory.
+func (tor *torture) replaceDir() {
+	if err := errors.Join(os.Rename(tor.dir, tor.dir+".away"), os.Mkdir(tor.dir, 0o700)); err != nil {
+		tor.t.Error(err)
+	}
+}
+
+// putBack ends what replaceDir has begun. Nothing was written to the other directory.
+func (tor *torture) putBack() {
+	if entries, err := os.ReadDir(tor.dir); err != nil || len(entries) > 0 {
+		tor.t.Errorf("the directory in place of the data directory has %v, %v, want nothing", entries, err)
+	}
+	if err := errors.Join(os.RemoveAll(tor.dir), os.Rename(tor.dir+".away", tor.dir)); err != nil {
+		tor.t.Fatal(err)
+	}
+}
+
+// round ends the server under load, starts it again, and checks everything.
+func (tor *torture) round(load time.Duration, end end) {
+	ended := make(chan time.Time, 1)
 	time.AfterFunc(load, func() {
-		killed <- time.Now()
-		tor.server.cmd.Process.Kill()
+		at := time.Now()
+		end.begin(tor)
+		ended <- at
 	})
 	tor.each((*worker).load)
-	<-tor.server.exited
+	at := <-ended
+	tor.wantEnd(end)
 	if tor.rng.IntN(3) == 0 {
 		tor.killAtStart()
 	}
 	tor.server = startProcess(tor.t, tor.args...)
-	tor.server.wantLoaded(tor.recover(<-killed))
+	tor.server.wantLoaded(tor.recover(at, end.clean))
 	tor.each((*worker).check)
 	tor.ledger.compare(tor.server.dump())
+}
+
+// wantEnd waits until the server has ended, which it must do soon.
+func (tor *torture) wantEnd(end end) {
+	tor.t.Helper()
+	if got := tor.server.wait(); got != end.code {
+		tor.t.Errorf("%s: exit code %d, want %d:\n%.2000s", end.name, got, end.code, tor.server.log)
+	}
+	tor.ledger.stopping.Store(false)
+	if end.name == replaced.name {
+		tor.putBack()
+	}
 }
 
 // slowDown asks for little if pause is not 0: the log of a busy server gets to
@@ -142,10 +210,13 @@ func (tor *torture) killAtStart() {
 	cmd.Wait()
 }
 
-// recover checks what a crash has left and returns how many sessions there are.
-func (tor *torture) recover(killed time.Time) (sessions int) {
+// recover checks what a crash has left and returns how many sessions there are. A
+// clean end has taken nothing back.
+func (tor *torture) recover(killed time.Time, clean bool) (sessions int) {
 	for _, a := range tor.ledger.accounts {
-		a.crash(killed)
+		if !clean {
+			a.crash(killed)
+		}
 	}
 	sessions = tor.ledger.compare(tor.server.dump())
 	left, taken := tor.ledger.cut()
@@ -236,6 +307,8 @@ func (w *worker) do(as []*account, rs []*request) (err error) {
 	}
 	for i, r := range rs {
 		failed := w.clients[i].receive(r)
+		// A graceful stop sends each answer whose request was carried out.
+		r.notDone = r.notDone || failed != nil && w.ledger.stopping.Load()
 		if errors.Is(failed, os.ErrDeadlineExceeded) {
 			w.ledger.violation("%v: %v", r, failed)
 		}
