@@ -33,6 +33,10 @@ func (s *served) dial(t testing.TB) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	return newClient(t, conn)
+}
+
+func newClient(t testing.TB, conn net.Conn) *client {
 	c := &client{t, conn, bufio.NewReader(conn)}
 	c.renewPatience()
 	return c

@@ -1,9 +1,10 @@
 package server
 
 import (
+	"errors"
 	"io"
-	"math"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -11,102 +12,145 @@ import (
 )
 
 // conn is a connection that the reaper watches, and that can be closed such
-// that its last answer arrives.
+// that its last answer arrives. It wraps whatever Accept returns.
 type conn struct {
 	net.Conn
-	reaper  *reaper
-	due     atomic.Int64 // when the present step has to be done, or unwatched or expired
-	writing atomic.Bool
-	linger  atomic.Bool // set by the connection's goroutine; Shutdown may close it too
+	reaper *reaper
+	step   atomic.Int64 // a step
+
+	// Of the goroutine that serves the connection.
+	begun     bool // a byte of a request has come
+	lastWrite bool // it was late, and the time for its last answer runs
+	linger    lingering
+
+	// Guarded by reaper.mu.
+	index int // in reaper.conns, or absent
 }
 
-// What a connection's due may be beside a time.
-const (
-	unwatched = math.MaxInt64 - iota // its request is being answered, which takes what it takes
-	expired                          // its time was over: it has to be closed
-)
+func (c *conn) load() step { return step(c.step.Load()) }
 
-// allow gives the connection d for its next step. The time of the last tick may
-// be a tick ago.
-func (c *conn) allow(d time.Duration) {
-	c.setDue(c.reaper.now.Load() + int64(d+c.reaper.tick))
+// claim ends a step, unless the connection has gone on to another one.
+func (c *conn) claim(s step, end phase) bool {
+	return c.step.CompareAndSwap(int64(s), int64(newStep(end, never)))
 }
 
-// setDue sets due and returns whether the time was over before. That stays so:
-// a deadline in the past is set.
-func (c *conn) setDue(due int64) (wasExpired bool) {
-	if c.due.Swap(due) != expired {
-		return false
+// enter begins a step that may take d, and returns what the connection did before.
+func (c *conn) enter(p phase, d time.Duration) (before phase) {
+	return c.set(newStep(p, c.reaper.due(d)))
+}
+
+func (c *conn) set(s step) (before phase) {
+	old := step(c.step.Swap(int64(s)))
+	if old.over() {
+		c.step.Store(int64(old))
 	}
-	c.due.Store(expired)
-	return true
+	return old.phase()
 }
 
-// expire ends the read or write that takes too long. A request that was not
-// read in time can still be answered.
+// past is a deadline that ends what is being done.
+var past = time.Unix(1, 0)
+
+// expire ends the read or write that takes too long.
+func (c *conn) expire(now int64) {
+	if s := c.load(); !s.over() && s.due() < now {
+		c.end(s)
+	}
+}
+
+// end ends a step that is under way. What is claimed is what was seen: a
+// connection that has gone on is left alone.
 //
-// What is being done is looked at before due: a step that begins in between
-// changes due, and the claim fails.
-//
-//  1. reap: the connection is reading, and due is over.
-//  2. The request's last byte arrives: requestRead sets due to unwatched.
-//  3. reap: due is not what it was, so the connection is left alone.
+//  1. end: the connection is reading, and too slow.
+//  2. The request's last byte arrives, and the connection is handling.
+//  3. end: the claim fails.
 //
 // In the other order the claim stays, and the connection ends with its answer:
 //
-//  1. reap: due was over, and is expired now.
-//  2. requestRead finds it expired, puts that back, and asks for the close.
-//  3. reap sets a deadline in the past for reads; the answer is written all the same.
-func (c *conn) expire(now int64) {
-	writing, due := c.writing.Load(), c.due.Load()
-	if due >= now || !c.due.CompareAndSwap(due, expired) {
-		return
-	}
-	past := time.Unix(1, 0)
-	if writing {
+//  1. end: the connection is late.
+//  2. requestRead finds it late, and asks for the close.
+//  3. end sets a deadline in the past for reads. Whoever writes the answer finds
+//     the connection late, and sets a deadline for that.
+//
+// A connection whose client takes no answers is dead in both directions, since
+// the write that was too slow may be done by now.
+func (c *conn) end(s step) {
+	switch {
+	case s.phase() != writing && c.claim(s, late):
+		c.SetReadDeadline(past)
+	case s.phase() == writing && c.claim(s, dead):
 		c.SetWriteDeadline(past)
-	} else {
 		c.SetReadDeadline(past)
 	}
 }
 
-// requestRead tells that a request was read and is about to be answered. If
-// its time was over by then, the connection can't serve another one.
-func requestRead(ctx *fasthttp.RequestCtx) {
-	if c, ok := ctx.Conn().(*conn); ok && c.setDue(unwatched) {
-		ctx.SetConnectionClose()
+// requestRead tells that a request was read and is about to be answered. If the
+// connection's time was over by then, it can't serve another one, and if nobody
+// would get the answer, not even this one.
+func requestRead(ctx *fasthttp.RequestCtx) (ok bool) {
+	c, ours := ctx.Conn().(*conn)
+	if !ours {
+		return true
 	}
+	switch c.set(newStep(handling, never)) {
+	case late:
+		closeAfter(ctx)
+	case dead:
+		ctx.SetConnectionClose()
+		return false
+	}
+	return true
 }
 
-// Write writes an answer, or what was gathered of several.
+// Read hides that the time of a connection is over that has sent nothing: a
+// client would take a 408 for the answer to its first request.
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil && !c.begun && errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, io.EOF
+	}
+	return n, err
+}
+
+// Write writes an answer, or what was gathered of several. In the middle of a
+// request, as after "Expect: 100-continue", the rest of that gets its time anew.
 func (c *conn) Write(b []byte) (int, error) {
-	c.allow(c.reaper.answer)
-	c.writing.Store(true)
-	defer c.writing.Store(false)
-	return c.Conn.Write(b)
+	before := c.enter(writing, c.reaper.answer)
+	if before == late {
+		c.limitLastWrite()
+	}
+	n, err := c.Conn.Write(b)
+	switch {
+	case err != nil:
+		c.step.Store(int64(newStep(dead, never)))
+	case before == reading:
+		c.enter(reading, c.reaper.request)
+	}
+	return n, err
 }
 
-// What a client may still send, and for how long, after it was refused.
-const (
-	lingerBytes = 1 << 20
-	lingerTime  = time.Second
-)
-
-// lingerAfter lets the connection of a refused request linger. Closed with
-// unread input, a socket resets the connection, and the client might lose the
-// answer that tells why.
-func lingerAfter(ctx *fasthttp.RequestCtx) {
-	if c, ok := ctx.Conn().(*conn); ok {
-		c.linger.Store(true)
+// limitLastWrite gives the answer to a request that was late its time, once: the
+// reaper looks at the connection no more.
+func (c *conn) limitLastWrite() {
+	if !c.lastWrite {
+		c.lastWrite = true
+		c.SetWriteDeadline(time.Now().Add(c.reaper.answer))
 	}
 }
 
 // Close closes the connection.
 func (c *conn) Close() error {
+	c.drain()
+	err := c.Conn.Close()
 	c.reaper.remove(c)
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.linger.Load() && half.CloseWrite() == nil {
-		c.SetReadDeadline(time.Now().Add(lingerTime))
-		io.CopyN(io.Discard, c.Conn, lingerBytes)
+	return err
+}
+
+// cut closes the connection at once, from any goroutine: what it is doing fails.
+// What lies under a layer such as TLS is closed without a farewell, which might
+// have to wait.
+func cut(nc net.Conn) {
+	if layered, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		nc = layered.NetConn()
 	}
-	return c.Conn.Close()
+	nc.Close()
 }

@@ -117,6 +117,8 @@ func TestLingeringEnds(t *testing.T) {
 	s.wantWorking(t)
 }
 
+const endlessBytes = 10 * lingerBytes
+
 // endless is a connection of a client that sends all the time.
 type endless struct {
 	net.Conn
@@ -126,11 +128,12 @@ type endless struct {
 }
 
 func (e *endless) Read(p []byte) (int, error) {
-	if e.read > 10*lingerBytes {
+	n := min(len(p), endlessBytes-e.read)
+	if n == 0 {
 		return 0, io.EOF
 	}
-	e.read += len(p)
-	return len(p), nil
+	e.read += n
+	return n, nil
 }
 
 func (e *endless) CloseWrite() error               { e.halfClosed = true; return nil }
@@ -138,16 +141,14 @@ func (e *endless) SetReadDeadline(time.Time) error { return nil }
 func (e *endless) Close() error                    { e.closed = true; return nil }
 
 func TestLingeringTakesOnlySoMuch(t *testing.T) {
-	for _, linger := range []bool{false, true} {
+	for linger, want := range map[lingering]int{notLingering: 0, briefly: lingerBytes, fully: endlessBytes} {
 		e := new(endless)
-		c := conn{Conn: e, reaper: newReaper(patience, patience, patience)}
-		c.linger.Store(linger)
+		c := conn{Conn: e, reaper: newReaper(Config{}.withDefaults()), linger: linger, index: absent}
 		if err := c.Close(); err != nil {
 			t.Errorf("Close() = %v", err)
 		}
-		want := map[bool]int{true: lingerBytes}[linger]
-		if !e.closed || e.halfClosed != linger || e.read != want {
-			t.Errorf("lingering %v: closed %v, half closed %v, %d bytes read, want %d", linger, e.closed, e.halfClosed, e.read, want)
+		if !e.closed || e.halfClosed != (linger != notLingering) || e.read != want {
+			t.Errorf("lingering %d: closed %v, half closed %v, %d bytes read, want %d", linger, e.closed, e.halfClosed, e.read, want)
 		}
 	}
 }

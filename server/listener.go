@@ -17,15 +17,12 @@ type listener struct {
 // to fasthttp, any error means that the listener is done for.
 func (l listener) Accept() (net.Conn, error) {
 	for delay := minAcceptDelay; ; delay = min(2*delay, maxAcceptDelay) {
-		if l.s.stopped.Load() { // before fasthttp knew of this listener
-			l.Close()
-			return nil, net.ErrClosed
-		}
 		c, err := l.Listener.Accept()
 		if err == nil {
-			watched := &conn{Conn: c, reaper: l.s.reaper}
-			l.s.reaper.add(watched)
-			return watched, nil
+			if watched := l.s.admit(c); watched != nil {
+				return watched, nil
+			}
+			continue
 		}
 		if !isShortage(err) {
 			return nil, err
@@ -33,6 +30,16 @@ func (l listener) Accept() (net.Conn, error) {
 		l.s.log.Warn("can't accept connections", "error", err)
 		time.Sleep(delay)
 	}
+}
+
+// admit lets a new connection in, or closes it.
+func (s *Server) admit(nc net.Conn) *conn {
+	c := &conn{Conn: nc, reaper: s.reaper}
+	if !s.reaper.add(c) {
+		cut(nc)
+		return nil
+	}
+	return c
 }
 
 // How long to wait after a connection could not be accepted.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -11,40 +12,61 @@ import (
 
 // reaper ends what takes too long on connections. To set a deadline before each
 // read and write, as fasthttp does if it is told to, costs as much as an
-// exchange; here a request costs two or three atomic stores, and one goroutine
-// looks at all connections every now and then. A connection is therefore ended
-// up to two ticks late.
+// exchange; here a request costs four atomic swaps, and one goroutine looks at all
+// connections every now and then. A connection is therefore ended up to two ticks
+// late.
 type reaper struct {
 	request, answer, idle time.Duration
 	tick                  time.Duration
-	start                 time.Time
-	now                   atomic.Int64 // nanoseconds since start, as of the last tick
+	log                   *slog.Logger
 
-	mu    sync.Mutex // guards conns
-	conns map[*conn]struct{}
+	start time.Time
+	clock func() time.Duration // since start
+	// now is the time as of the last tick, in nanoseconds. While the process is
+	// paused it stands still: see advance.
+	now atomic.Int64
 
-	once sync.Once
-	done chan struct{}
+	last   time.Duration // what clock said at the last tick
+	paused bool          // the last tick came late
+
+	mu      sync.Mutex // guards conns and closed
+	conns   []*conn
+	closed  bool          // no connection is let in any more
+	emptied chan struct{} // has room for one: the last connection has gone
+
+	stopping atomic.Bool
+	started  sync.Once
+	stopped  sync.Once
+	done     chan struct{}
 }
 
 // The reaper looks at connections this many times in the shortest time-out, but
-// not more often than minTick.
+// not more often than minTick. A tick that comes more than lateTicks after the
+// last one was held up.
 const (
 	ticksPerTimeout = 20
 	minTick         = 5 * time.Millisecond
+	lateTicks       = 3
 )
 
-func newReaper(request, answer, idle time.Duration) *reaper {
+// newReaper takes the time-outs and the logger from cfg.
+func newReaper(cfg Config) *reaper {
+	start := time.Now()
 	return &reaper{
-		request: request, answer: answer, idle: idle,
-		tick:  max(min(request, answer, idle)/ticksPerTimeout, minTick),
-		start: time.Now(),
-		conns: make(map[*conn]struct{}),
-		done:  make(chan struct{}),
+		request: cfg.RequestTimeout, answer: cfg.AnswerTimeout, idle: cfg.IdleTimeout,
+		tick:    max(min(cfg.RequestTimeout, cfg.AnswerTimeout, cfg.IdleTimeout)/ticksPerTimeout, minTick),
+		log:     cfg.Logger,
+		start:   start,
+		clock:   func() time.Duration { return time.Since(start) },
+		emptied: make(chan struct{}, 1),
+		done:    make(chan struct{}),
 	}
 }
 
-// run looks at all connections until stop.
+// begin lets the reaper run until stop.
+func (r *reaper) begin() { r.started.Do(func() { go r.run() }) }
+func (r *reaper) stop()  { r.stopped.Do(func() { close(r.done) }) }
+
 func (r *reaper) run() {
 	ticker := time.NewTicker(r.tick)
 	defer ticker.Stop()
@@ -53,35 +75,52 @@ func (r *reaper) run() {
 		case <-r.done:
 			return
 		case <-ticker.C:
-			r.reap()
+			r.reapOnce()
+		}
+		if r.paused { // the next tick might follow at once
+			ticker.Reset(r.tick)
 		}
 	}
 }
 
-func (r *reaper) stop() { r.once.Do(func() { close(r.done) }) }
+// reapOnce outlives a panic: without the reaper connections would be held for ever.
+func (r *reaper) reapOnce() {
+	defer recovering(r.log)
+	r.reap()
+}
 
 func (r *reaper) reap() {
-	now := int64(time.Since(r.start))
-	r.now.Store(now)
+	r.advance()
+	now := r.now.Load()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for c := range r.conns {
+	for _, c := range r.conns {
 		c.expire(now)
 	}
 }
 
-func (r *reaper) add(c *conn) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	c.allow(r.request)
-	r.conns[c] = struct{}{}
+// advance lets the time go on by what has passed since the last tick. A tick
+// that comes late says that the process was paused: what clients have sent
+// meanwhile has yet to be read. Then no time has passed. If one late tick follows
+// another, it is the machine that is slow, and time has to go on.
+func (r *reaper) advance() {
+	now := r.clock()
+	passed, limit := now-r.last, lateTicks*r.tick
+	r.last = now
+	switch {
+	case passed <= limit:
+		r.paused = false
+	case r.paused:
+		passed = limit
+	default:
+		r.paused, passed = true, 0
+	}
+	r.now.Add(int64(passed))
 }
 
-func (r *reaper) remove(c *conn) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.conns, c)
-}
+// due returns when something has to be done that may take d. The time of the
+// last tick may be a tick ago.
+func (r *reaper) due(d time.Duration) int64 { return r.now.Load() + int64(d+r.tick) }
 
 // stateChanged is told by fasthttp when a request begins and when it has been answered.
 func (r *reaper) stateChanged(nc net.Conn, state fasthttp.ConnState) {
@@ -91,8 +130,9 @@ func (r *reaper) stateChanged(nc net.Conn, state fasthttp.ConnState) {
 	}
 	switch state {
 	case fasthttp.StateActive:
-		c.allow(r.request)
+		c.begun = true
+		c.enter(reading, r.request)
 	case fasthttp.StateIdle:
-		c.allow(r.idle)
+		c.enter(idle, r.idle)
 	}
 }

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"log/slog"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -22,11 +24,19 @@ func (d *deadlines) SetWriteDeadline(time.Time) error { d.write.Add(1); return n
 // newWatched returns a connection whose reaper allows a request 10 s, an answer
 // 20 s, and an idle connection 60 s, with a tick of half a second.
 func newWatched() (*reaper, *conn, *deadlines) {
-	r := newReaper(10*time.Second, 20*time.Second, time.Minute)
+	r := newReaper(Config{RequestTimeout: 10 * time.Second, AnswerTimeout: 20 * time.Second, IdleTimeout: time.Minute}.withDefaults())
 	d := new(deadlines)
 	c := &conn{Conn: d, reaper: r}
 	r.add(c)
 	return r, c, d
+}
+
+// pass lets time pass as it does while nothing holds the reaper up.
+func (r *reaper) pass(d time.Duration) {
+	for ; d > 0; d -= r.tick {
+		time.Sleep(min(d, r.tick))
+		r.reap()
+	}
 }
 
 func TestReaperSteps(t *testing.T) {
@@ -39,20 +49,19 @@ func TestReaperSteps(t *testing.T) {
 		{"new connection", func(*reaper, *conn) {}, 10 * time.Second, 1, 0},
 		{"request", func(r *reaper, c *conn) { r.stateChanged(c, fasthttp.StateActive) }, 10 * time.Second, 1, 0},
 		{"idle", func(r *reaper, c *conn) { r.stateChanged(c, fasthttp.StateIdle) }, time.Minute, 1, 0},
-		{"answer", func(_ *reaper, c *conn) { c.allow(c.reaper.answer); c.writing.Store(true) }, 20 * time.Second, 0, 1},
-		{"handler", func(_ *reaper, c *conn) { c.setDue(unwatched) }, 1000 * time.Hour, 0, 0},
+		{"answer", func(r *reaper, c *conn) { c.enter(writing, r.answer) }, 20 * time.Second, 1, 1},
+		{"handler", func(_ *reaper, c *conn) { c.set(newStep(handling, never)) }, 100 * time.Hour, 0, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, c, d := newWatched()
 				test.step(r, c)
-				time.Sleep(test.allowed)
-				if r.reap(); d.read.Load()+d.write.Load() != 0 {
+				r.pass(test.allowed)
+				if d.read.Load()+d.write.Load() != 0 {
 					t.Errorf("ended within %v", test.allowed)
 				}
-				time.Sleep(r.tick + 1)
-				r.reap()
+				r.pass(r.tick + 1)
 				r.reap() // once is enough
 				if read, write := d.read.Load(), d.write.Load(); read != test.read || write != test.write {
 					t.Errorf("after %v: %d read and %d write deadlines, want %d and %d", test.allowed+r.tick, read, write, test.read, test.write)
@@ -66,10 +75,9 @@ func TestReaperSteps(t *testing.T) {
 func TestReaperExpiredStaysExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, c, _ := newWatched()
-		time.Sleep(11 * time.Second)
-		r.reap()
+		r.pass(11 * time.Second)
 		r.stateChanged(c, fasthttp.StateActive)
-		if !c.setDue(unwatched) || c.due.Load() != expired {
+		if c.set(newStep(handling, never)) != late || c.load().phase() != late {
 			t.Error("a connection with a deadline in the past is taken for a good one")
 		}
 	})
@@ -78,7 +86,7 @@ func TestReaperExpiredStaysExpired(t *testing.T) {
 func TestReaperForgetsClosed(t *testing.T) {
 	client, server := net.Pipe()
 	defer client.Close()
-	r := newReaper(time.Second, time.Second, time.Second)
+	r := newReaper(Config{}.withDefaults())
 	c := &conn{Conn: server, reaper: r}
 	r.add(c)
 	if c.Close(); len(r.conns) != 0 {
@@ -104,4 +112,89 @@ func TestSlowStoreDoesNotSpoilTheConnection(t *testing.T) {
 	for range 2 {
 		tok, _ = c.exchange(tok, "")
 	}
+}
+
+// After a pause of the whole process what has arrived meanwhile is read before
+// anything is called too slow: a pause takes nothing from anybody's time.
+func TestReaperPause(t *testing.T) {
+	for _, pause := range []time.Duration{3 * time.Second, 10 * time.Minute, 100 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			r, c, d := newWatched()
+			r.pass(10 * time.Second) // all that it has
+			for range 2 {
+				time.Sleep(pause)
+				if r.reap(); d.read.Load() != 0 {
+					t.Errorf("ended after a pause of %v", pause)
+				}
+				r.pass(1)
+			}
+			r.stateChanged(c, fasthttp.StateActive)
+			r.pass(10 * time.Second)
+			if d.read.Load() != 0 {
+				t.Errorf("after a pause of %v a request did not get its time", pause)
+			}
+			r.pass(2 * r.tick)
+			if d.read.Load() != 1 {
+				t.Errorf("after a pause of %v nothing is ended any more", pause)
+			}
+		})
+	}
+}
+
+// On a machine that is always late, time goes on nevertheless.
+func TestReaperThatIsAlwaysLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _, d := newWatched()
+		for n := 0; d.read.Load() == 0; n++ {
+			if time.Sleep(10 * r.tick); n > 20 {
+				t.Fatalf("after %v nothing is ended", time.Duration(n)*10*r.tick)
+			}
+			r.reap()
+		}
+	})
+}
+
+// After a late tick the next one leaves time to read.
+func TestReaperRunsAfterAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _, d := newWatched()
+		skip := time.Duration(0)
+		r.clock = func() time.Duration { return time.Since(r.start) + skip }
+		r.begin()
+		defer r.stop()
+		time.Sleep(10 * time.Second)
+		skip = time.Hour
+		time.Sleep(r.tick)
+		if synctest.Wait(); d.read.Load() != 0 {
+			t.Errorf("ended by a pause")
+		}
+		time.Sleep(3 * r.tick)
+		if synctest.Wait(); d.read.Load() != 1 {
+			t.Errorf("not ended in the end")
+		}
+	})
+}
+
+// panickyConn is a connection that panics when it is to be ended.
+type panickyConn struct{ net.Conn }
+
+func (panickyConn) SetReadDeadline(time.Time) error { panic("a panic") }
+
+func TestReaperOutlivesPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		r, _, d := newWatched()
+		r.log = slog.New(slog.NewTextHandler(&log, nil))
+		r.add(&conn{Conn: panickyConn{}, reaper: r})
+		r.conns[0], r.conns[1] = r.conns[1], r.conns[0]
+		r.begin()
+		defer r.stop()
+		time.Sleep(12 * time.Second)
+		if synctest.Wait(); d.read.Load() != 1 {
+			t.Errorf("after a panic the reaper ends nothing")
+		}
+		if text := log.String(); strings.Count(text, "recovered panic") != 1 || !strings.Contains(text, "reap(…)") {
+			t.Errorf("log = %s, want one panic, and its stack", text)
+		}
+	})
 }

@@ -183,24 +183,73 @@ func TestNotReady(t *testing.T) {
 	reason = errors.New("disk is full")
 	s.Drain()
 	c.do("GET", "/readyz", "").wantRefusal(t, "Draining")
-	c.wantOpen()
+	c.wantClosed()
 }
 
-// Draining changes nothing but what readyz says.
+// Draining changes nothing but what readyz says, and that each answer is the last
+// of its connection.
 func TestDrain(t *testing.T) {
 	s := serve(t, Config{})
-	c := s.dial(t)
-	tok := c.create(`{}`)
+	tok := s.dial(t).create(`{}`)
+	open := make([]*client, 4)
+	for i := range open {
+		open[i] = s.dial(t)
+		open[i].wantOpen()
+	}
 	s.Drain()
 	s.Drain()
-	c.do("GET", "/readyz", "").wantRefusal(t, "Draining")
-	if r := c.do("HEAD", "/readyz", ""); r.status != 503 || r.body != "" || r.header.Get("Content-Length") == "0" {
+	open[0].do("GET", "/readyz", "").wantRefusal(t, "Draining")
+	if r := open[1].do("HEAD", "/readyz", ""); r.status != 503 || r.body != "" || r.header.Get("Content-Length") == "0" {
 		t.Errorf("HEAD /readyz: %v, want 503", r)
 	}
-	if r := c.do("GET", "/healthz", ""); r.status != 200 {
-		t.Errorf("GET /healthz: %v, want 200", r)
+	open[2].wantOpen() // is answered, that is
+	if r := open[3].do("PUT", "/token", tokenBody(tok)); !r.closes {
+		t.Errorf("answer %v while draining, want Connection: close", r)
+	} else if tok, _, _ = r.exchanged(); tok == "" {
+		t.Errorf("answer %v while draining, want the exchange", r)
 	}
-	c.exchange(tok, "")
-	c.wantOpen()
-	s.wantWorking(t)
+	for _, c := range open {
+		c.wantClosed()
+	}
+	s.dial(t).exchange(tok, "") // new connections are let in
+	if r := s.do(t, "POST", "/token", `{"meta":{}}`); !isToken(r.body) || !r.closes {
+		t.Errorf("answer %v while draining, want a token and Connection: close", r)
+	}
+}
+
+// What a client has sent behind a request whose answer closes the connection is
+// not carried out, and all answers before that arrive.
+func TestDrainOfAPipeline(t *testing.T) {
+	store := newMishap(t)
+	s := serve(t, Config{Store: store})
+	c := s.dial(t)
+	const n = 20
+	var tokens []string
+	text := ""
+	for range n {
+		tokens = append(tokens, c.create(`{}`))
+		text += requestText("PUT", "/token", tokenBody(tokens[len(tokens)-1]))
+	}
+	calls := 0
+	store.set(func(string) error {
+		if calls++; calls == n/2 {
+			s.Drain()
+		}
+		return nil
+	})
+	c.send(text)
+	for i := range n / 2 {
+		r := c.receive("PUT")
+		if _, _, ok := r.exchanged(); !ok || r.closes != (i == n/2-1) {
+			t.Errorf("answer %d of %d: %v, closes %v", i, n/2, r, r.closes)
+		}
+	}
+	c.wantClosed()
+	store.clear()
+	for i, tok := range tokens {
+		r := s.do(t, "POST", "/token/validate", tokenBody(tok))
+		if spent := r.body == invalidToken; spent != (i < n/2) {
+			t.Errorf("token %d of %d is spent: %v", i, n, spent)
+		}
+	}
 }

@@ -4,19 +4,22 @@
 // # Basics
 //
 // [New] makes a [Server], [Server.Serve] answers on a listener, and
-// [Server.Shutdown] ends it after the requests in flight have been answered. Every
-// request passes through Server.handle, and every error through answerTo, which is
-// the only place where an error becomes a status.
+// [Server.Shutdown] ends it after the requests in flight have been answered and the
+// answers taken. Every request passes through Server.handle, and every error through
+// answerTo, which is the only place where an error becomes a status.
+//
+// A connection is a conn: it is in one phase at a time (step.go), which the reaper
+// ends when it takes too long (reaper.go), and it closes such that its last answers
+// arrive (linger.go).
 //
 // # Caveats
 //
 // All byte slices of a request die when its handler returns; a Store is told to
-// copy what it keeps. A RequestCtx is never handed to a Store as a context: it
-// is cancelled at a graceful stop, and an exchange must not be.
+// copy what it keeps. A RequestCtx is never handed to a Store as a context: it is
+// the next request's once the handler has returned.
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -110,7 +113,8 @@ type Server struct {
 	unready    func() error
 	awayLogged oncePerSecond
 	draining   atomic.Bool
-	stopped    atomic.Bool
+	stopped    atomic.Bool // the listeners have closed
+	listeners  listeners
 	dump       dump
 }
 
@@ -124,7 +128,7 @@ func New(cfg Config) *Server {
 		unready:  cfg.Ready,
 		requests: sync.Pool{New: func() any { return new(request) }},
 	}
-	s.reaper = newReaper(cfg.RequestTimeout, cfg.AnswerTimeout, cfg.IdleTimeout)
+	s.reaper = newReaper(cfg)
 	s.dump.init()
 	s.addRoutes(cfg.Dump)
 	s.http = fasthttp.Server{
@@ -140,43 +144,38 @@ func New(cfg Config) *Server {
 		DisablePreParseMultipartForm: true,
 		NoDefaultServerHeader:        true,
 		SecureErrorLogMessage:        true,
-		CloseOnShutdown:              true,
+		Concurrency:                  maxConcurrency,
 	}
 	return s
 }
 
+// maxConcurrency is above all limits of connections: fasthttp's own would answer
+// in words of its own.
+const maxConcurrency = 1 << 30
+
 // Serve answers requests on ln until Shutdown, and then returns nil at once:
-// Shutdown returns when all is done. After Shutdown it only closes ln.
+// Shutdown returns when all is done. After Shutdown it only closes ln. It may be
+// called for several listeners.
 func (s *Server) Serve(ln net.Listener) error {
-	go s.reaper.run()
-	return s.http.Serve(listener{ln, s})
-}
-
-// Drain makes /readyz answer 503 from now on. All else goes on.
-func (s *Server) Drain() { s.draining.Store(true) }
-
-// Shutdown closes the listener and idle connections, and returns when the
-// requests in flight have been answered and a dump has ended, or with ctx's error.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.Drain()
-	s.stopped.Store(true)
-	s.dump.stop()
-	defer s.reaper.stop()
-	// Accept may have closed the listener already: see there.
-	if err := s.http.ShutdownWithContext(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
+	if !s.listeners.add(ln) {
+		ln.Close()
+		return nil
 	}
-	return s.dump.wait(ctx)
+	s.reaper.begin()
+	return s.http.Serve(listener{ln, s})
 }
 
 // handle answers one request.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	begun := time.Since(s.reaper.start)
 	defer s.finish(ctx, begun)
-	requestRead(ctx)
 	setNoStore(ctx)
+	if !requestRead(ctx) || s.stopped.Load() {
+		s.fail(ctx, errStopping)
+		return
+	}
 	if err := checkFraming(ctx); err != nil {
-		lingerAfter(ctx)
+		s.lingerRefused(ctx)
 		ctx.SetConnectionClose()
 		s.fail(ctx, err)
 		return
@@ -194,8 +193,11 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
 		logPanic(s.log, p)
 		ctx.Response.Reset()
 		setNoStore(ctx)
-		ctx.SetConnectionClose()
+		closeAfter(ctx)
 		s.fail(ctx, errInternal)
+	}
+	if s.draining.Load() {
+		closeAfter(ctx)
 	}
 	ctx.Request.ReleaseBody(maxKept)
 	took := time.Since(s.reaper.start) - begun
@@ -207,12 +209,18 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
 // bodies for its next request. More would be held by connections that lie idle.
 const maxKept = 64 << 10
 
-// refuse answers a request that could not be read.
+// refuse answers a request that could not be read. After the grace of a stop it
+// was not the client that was too slow.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
-	lingerAfter(ctx)
+	defer recovering(s.log)
+	s.lingerRefused(ctx)
 	ctx.Response.Reset()
 	setNoStore(ctx)
-	s.fail(ctx, readError(err))
+	err = readError(err)
+	if err == errTimeout && s.stopped.Load() {
+		err = errStopping
+	}
+	s.fail(ctx, err)
 	s.observe(ctx, otherMethod, 0)
 }
 
@@ -241,13 +249,16 @@ func isSlowChunk(err error) bool {
 // expect answers "Expect: 100-continue": a body that would be refused is not asked for.
 func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	err := checkFraming(ctx)
-	if err == nil && ctx.Request.Header.ContentLength() <= s.maxBody {
+	switch {
+	case err != nil:
+	case s.stopped.Load():
+		err = errStopping
+	case ctx.Request.Header.ContentLength() > s.maxBody:
+		err = errBodyTooLarge
+	default:
 		return fasthttp.StatusContinue
 	}
-	if err == nil {
-		err = errBodyTooLarge
-	}
-	lingerAfter(ctx)
+	s.lingerRefused(ctx)
 	setNoStore(ctx)
 	s.fail(ctx, err)
 	s.observe(ctx, methodIndex(ctx), 0)

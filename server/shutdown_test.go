@@ -61,6 +61,7 @@ func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 		t.Errorf("answer %v, closes %v, want the exchange, and the connection closed", r, r.closes)
 	}
 	c.wantClosed()
+	c.conn.Close()
 	<-ended
 }
 

@@ -42,8 +42,11 @@ func TestSlowRequests(t *testing.T) {
 			start := time.Now()
 			c := s.dial(t)
 			c.send(text)
-			if name == "empty lines" { // no request has begun, so that there is none to answer
+			if name == "empty lines" || name == "nothing at all" { // no request has begun, so that there is none to answer
 				c.wantClosed()
+				if waited := time.Since(start); waited < hurry/2 {
+					t.Errorf("closed after %v, want %v", waited, hurry)
+				}
 				return
 			}
 			c.wantRefused(name, 408, "RequestTimeout")

@@ -1,0 +1,70 @@
+package server
+
+import (
+	"io"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// lingering is how long a connection that we end takes what the client still
+// sends. Closed with unread input, a socket resets the connection, and the client
+// might lose the last answers.
+type lingering int
+
+const (
+	notLingering lingering = iota
+	briefly                // a client that was refused may send no end of a body
+	fully                  // until the client closes, or the time for an answer is over
+)
+
+// What a client may still send, and for how long, after it was refused.
+const (
+	lingerBytes = 1 << 20
+	lingerTime  = time.Second
+)
+
+// closeAfter ends the connection with the present answer. What the client has
+// sent behind the request is not carried out.
+func closeAfter(ctx *fasthttp.RequestCtx) {
+	ctx.SetConnectionClose()
+	lingerAfter(ctx, fully)
+}
+
+// lingerAfter lets a connection that is about to be closed linger.
+func lingerAfter(ctx *fasthttp.RequestCtx, how lingering) {
+	if c, ok := ctx.Conn().(*conn); ok {
+		c.linger = max(c.linger, how)
+	}
+}
+
+// lingerRefused lets the connection of a refused request linger. At a stop there
+// may be answers before the refusal that the client has still to read.
+func (s *Server) lingerRefused(ctx *fasthttp.RequestCtx) {
+	how := briefly
+	if s.draining.Load() {
+		how = fully
+	}
+	lingerAfter(ctx, how)
+}
+
+// drain ends our side of the connection, and takes what the client still sends.
+func (c *conn) drain() {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || c.load().phase() == dead {
+		return
+	}
+	if c.linger == notLingering && c.reaper.stopping.Load() && unsent(c.Conn) > 0 {
+		c.linger = fully // answers are under way to a client that may still send requests
+	}
+	if c.linger == notLingering || !c.reaper.release(c) || half.CloseWrite() != nil {
+		return
+	}
+	if c.linger == briefly {
+		c.SetReadDeadline(time.Now().Add(lingerTime))
+		io.CopyN(io.Discard, c.Conn, lingerBytes)
+		return
+	}
+	c.SetReadDeadline(time.Now().Add(c.reaper.answer))
+	io.Copy(io.Discard, c.Conn)
+}
