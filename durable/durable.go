@@ -107,6 +107,7 @@ type Store struct {
 	db       *pebble.DB
 	journal  *journal
 	failure  *failure
+	watchdog *watchdog
 	log      *slog.Logger
 	minFree  int64
 }
@@ -116,7 +117,7 @@ type Store struct {
 // reason, and [token.ErrFull] if the sessions do not fit into the limits of cfg.Store.
 func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
-	s := &Store{log: cfg.Logger, minFree: cfg.MinFree, failure: newFailure(cfg.Fatal)}
+	s := &Store{log: cfg.Logger, minFree: cfg.MinFree, failure: newFailure(cfg.Fatal), watchdog: newWatchdog(cfg.Logger)}
 	if err := s.open(cfg); err != nil {
 		s.abandon()
 		return nil, fmt.Errorf("durable: %w", diskError(err))
@@ -143,7 +144,7 @@ func (s *Store) open(cfg Config) (err error) {
 			return err
 		}
 	}
-	s.journal = newJournal(s.db, &cfg, s.failure)
+	s.journal = newJournal(s.db, &cfg, s.failure, s.watchdog)
 	cfg.Store.Journal = s.journal
 	s.sessions = shard.New(cfg.Store)
 	return s.load()
@@ -200,11 +201,13 @@ func (s *Store) abandon() {
 
 // Close writes all that is only in the log to tables, so that the next Open has
 // no log to replay, and closes the data directory. Changes that begin afterwards fail.
-// After a failed write it closes nothing and returns that failure.
+// After a failed write it closes nothing and returns that failure, and so it does
+// if the disk does not answer for ten seconds.
 func (s *Store) Close() error {
 	if err := s.failure.get(); err != nil {
 		return err
 	}
+	defer s.boundClose()()
 	return s.failure.runUntilFailure(func() error {
 		s.sessions.Close()
 		s.journal.close()
@@ -220,10 +223,14 @@ func (s *Store) Close() error {
 	})
 }
 
-// Ready returns why the Store can't be relied on: a write has failed, or there
-// is less free space than Config.MinFree. Its error matches ErrNoSpace for that.
+// Ready returns why the Store can't be relied on: a write has failed, the disk does
+// not answer, or there is less free space than Config.MinFree. Its error matches
+// ErrNoSpace for that.
 func (s *Store) Ready() error {
 	if err := s.failure.get(); err != nil {
+		return err
+	}
+	if err := s.watchdog.check(); err != nil {
 		return err
 	}
 	return s.checkSpace()

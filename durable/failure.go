@@ -159,6 +159,7 @@ func (s *Store) events() *pebble.EventListener {
 		},
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			s.log.Warn("disk is slow", "file", info.Path, "operation", info.OpType.String(), "seconds", info.Duration.Seconds())
+			s.watchdog.slow.Store(newSlowOperation(&info))
 		},
 	}
 }

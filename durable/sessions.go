@@ -1,5 +1,9 @@
 package durable
 
+// While the disk does not answer, whatever may change a session is refused before it
+// is decided, with a [token.UnavailableError]. What only tells answers if it rests on
+// nothing that is under way.
+
 import (
 	"context"
 	"iter"
@@ -11,12 +15,18 @@ import (
 // Create stores a session and returns its first token. Its answers are
 // [token.ErrFull] and [token.ErrMetaTooLarge].
 func (s *Store) Create(ctx context.Context, n token.NewSession) (token.Token, error) {
+	if err := s.watchdog.check(); err != nil {
+		return token.Token{}, err
+	}
 	return s.sessions.Create(ctx, n)
 }
 
 // Exchange spends t and returns the session's next token, as [shard.Store.Exchange]
 // does, once that is on disk.
 func (s *Store) Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
+	if err := s.watchdog.check(); err != nil {
+		return token.ExchangeResult{Meta: dst}, err
+	}
 	return s.sessions.Exchange(ctx, t, patch, dst)
 }
 
@@ -24,27 +34,50 @@ func (s *Store) Exchange(ctx context.Context, t token.Token, patch, dst []byte) 
 // expires, once what it tells is on disk. It changes nothing. Its answer is
 // [token.ErrInvalid].
 func (s *Store) Validate(ctx context.Context, t token.Token, dst []byte) (meta []byte, expires time.Time, err error) {
-	return s.sessions.Validate(ctx, t, dst)
+	meta, expires, err = s.sessions.Validate(ctx, t, dst)
+	return meta, expires, s.unconfirmed(err)
 }
 
 // Delete ends t's session, if there is one.
 func (s *Store) Delete(ctx context.Context, t token.Token) error {
+	if err := s.watchdog.check(); err != nil {
+		return err
+	}
 	return s.sessions.Delete(ctx, t)
 }
 
 // EndSubject ends each session of a subject that exists at the call and returns
 // how many lived.
 func (s *Store) EndSubject(ctx context.Context, subject []byte) (ended int, err error) {
+	if err := s.watchdog.check(); err != nil {
+		return 0, err
+	}
 	return s.sessions.EndSubject(ctx, subject)
 }
 
 // SubjectSessions lists the newest live sessions of a subject, as
 // [shard.Store.SubjectSessions] does.
 func (s *Store) SubjectSessions(ctx context.Context, subject []byte, limit int) (list []token.Session, more bool, err error) {
-	return s.sessions.SubjectSessions(ctx, subject, limit)
+	list, more, err = s.sessions.SubjectSessions(ctx, subject, limit)
+	return list, more, s.unconfirmed(err)
 }
 
 // Sessions lists the live sessions in no order, as [shard.Store.Sessions] does.
 func (s *Store) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {
-	return s.sessions.Sessions(ctx)
+	return func(yield func(token.Session, error) bool) {
+		for session, err := range s.sessions.Sessions(ctx) {
+			if !yield(session, s.unconfirmed(err)) {
+				return
+			}
+		}
+	}
+}
+
+// unconfirmed returns the error of a call that changes nothing: what it rests on
+// could not be confirmed in an outage, but it may be repeated.
+func (s *Store) unconfirmed(err error) error {
+	if err != errNoAnswer {
+		return err
+	}
+	return &token.UnavailableError{Reason: s.watchdog.whyUnconfirmed()}
 }
