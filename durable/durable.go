@@ -130,6 +130,7 @@ func (s *Store) open(cfg Config) (err error) {
 	if s.dataDir, err = openDataDir(&cfg); err != nil {
 		return err
 	}
+	s.dataDir.watch(s.watchdog, s.failure)
 	if err := s.checkSpace(); err != nil {
 		return err
 	}
@@ -207,6 +208,9 @@ func (s *Store) Close() error {
 	if err := s.failure.get(); err != nil {
 		return err
 	}
+	if err := s.dataDir.checkPresence(s.watchdog, s.failure); err != nil {
+		return err // before anything is written
+	}
 	defer s.boundClose()()
 	return s.failure.runUntilFailure(func() error {
 		s.sessions.Close()
@@ -218,6 +222,9 @@ func (s *Store) Close() error {
 		s.log.Info("flushed", "seconds", seconds(start))
 		if err := s.db.Close(); err != nil {
 			return s.failure.set(err)
+		}
+		if err := s.dataDir.checkPresence(s.watchdog, s.failure); err != nil {
+			return err // all was written, but not where the next start looks for it
 		}
 		return s.dataDir.close()
 	})

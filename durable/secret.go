@@ -33,7 +33,7 @@ func (d *dataDir) checkSecret(size int) error {
 	if size < token.MinSecret {
 		return fmt.Errorf("secret %s has %d bytes, want %d at least", path, size, token.MinSecret)
 	}
-	if !d.onDisk {
+	if d.disk == nil {
 		return nil
 	}
 	info, err := d.fs.Stat(path)
