@@ -25,12 +25,6 @@ const (
 // versions can't read.
 const format = "token-server 1\n"
 
-// Modes of what is in the data directory: tokens can't be made from it, but metadata is there.
-const (
-	dirMode  = 0o700
-	fileMode = 0o600
-)
-
 // dataDir is the data directory, where a Store lasts.
 type dataDir struct {
 	fs   vfs.FS
@@ -62,7 +56,10 @@ func (d *dataDir) open(cfg *Config) (err error) {
 	if d.lock, err = pebble.LockDirectory(d.path, d.fs); err != nil {
 		return d.lockError(err)
 	}
-	return d.checkFormat()
+	if err := d.checkFormat(); err != nil {
+		return err
+	}
+	return d.tightenFiles(cfg)
 }
 
 // openFS makes the directory, and the file system on which its files are.
@@ -142,15 +139,19 @@ func (d *dataDir) tighten(cfg *Config) error {
 	if d.disk == nil {
 		return nil
 	}
-	info, err := d.disk.file.Stat()
-	if err != nil || info.Mode().Perm()&^dirMode == 0 {
-		return err
+	return d.disk.tighten(cfg.Logger)
+}
+
+// tightenFiles takes the files of a directory that is ours from everybody but their owner.
+func (d *dataDir) tightenFiles(cfg *Config) error {
+	if d.disk == nil {
+		return nil
 	}
-	if err := d.disk.file.Chmod(dirMode); err != nil {
-		return fmt.Errorf("data directory %s is open to others, with mode %#o; one inside it would do: %w", d.path, info.Mode().Perm(), err)
+	names, err := d.fs.List(d.path)
+	if err == nil {
+		d.disk.tightenFiles(names, cfg.Logger)
 	}
-	cfg.Logger.Warn("data directory was open to others", "dir", d.path, "mode", info.Mode().Perm().String())
-	return nil
+	return err
 }
 
 func (d *dataDir) lockError(err error) error {
@@ -182,14 +183,15 @@ func (d *dataDir) claim() error {
 	return d.write(formatFile, []byte(format))
 }
 
-// checkOurs refuses a directory without our format file, unless there is nothing in it.
+// checkOurs refuses a directory without our format file, unless there is nothing in it
+// that anybody would miss.
 func (d *dataDir) checkOurs() error {
 	names, err := d.fs.List(d.path)
 	if err != nil || slices.Contains(names, formatFile) {
 		return err
 	}
 	names = slices.DeleteFunc(names, func(name string) bool {
-		return name == "LOCK" || name == "lost+found" || name == formatFile+tempSuffix
+		return name == "LOCK" || name == formatFile+tempSuffix || isHidden(name)
 	})
 	if len(names) > 0 {
 		return fmt.Errorf("%w: %s is not empty, but has no file %s", ErrVersion, d.path, formatFile)

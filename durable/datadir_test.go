@@ -95,6 +95,7 @@ func TestForeignDataDirs(t *testing.T) {
 	}{
 		{"empty", nil, nil},
 		{"root of a disk", map[string]string{"lost+found": ""}, nil},
+		{"hidden files", map[string]string{".gitkeep": "", ".nfs00000000": "x", "lost+found": "", ".old.sst": "x"}, nil},
 		{"claim that a crash has ended", map[string]string{"FORMAT.tmp": "token"}, nil},
 		{"somebody else's", map[string]string{"README": "hello"}, ErrVersion},
 		{"another Pebble database", map[string]string{"marker.manifest.000001.MANIFEST-000001": "", "MANIFEST-000001": ""}, ErrVersion},

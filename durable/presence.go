@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -23,6 +24,7 @@ type openDir struct {
 	path string
 	file *os.File
 	info os.FileInfo
+	root string // by which files are reached: descriptorPath, or path if there is none
 
 	stop chan struct{} // nil if nobody watches
 	// mu guards closed: the path of a directory that is closed may lead anywhere.
@@ -43,8 +45,14 @@ func openDirectory(path string, log *slog.Logger) (*openDir, error) {
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
+	if d.root = descriptorPath(file); d.root == "" {
+		d.root = path
+	}
 	return d, nil
 }
+
+// at returns the name by which a file of the directory is reached.
+func (d *openDir) at(name string) string { return filepath.Join(d.root, name) }
 
 // lockDirectory locks the directory itself: its LOCK file may be deleted, or be
 // another one by the time that somebody looks. Not every file system can.
@@ -62,10 +70,10 @@ func lockDirectory(dir *os.File, flock func(fd, how int) error, log *slog.Logger
 // fs returns a file system on which the files are reached through the descriptor,
 // where the system has a path for that.
 func (d *openDir) fs(disk vfs.FS) vfs.FS {
-	if path := descriptorPath(d.file); path != "" {
-		return dirFS{FS: disk, path: d.path, descriptor: path}
+	if d.root == d.path {
+		return disk
 	}
-	return disk
+	return dirFS{FS: disk, path: d.path, descriptor: d.root}
 }
 
 // watch fails the store once the path leads elsewhere.

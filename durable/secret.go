@@ -36,12 +36,8 @@ func (d *dataDir) checkSecret(size int) error {
 	if d.disk == nil {
 		return nil
 	}
-	info, err := d.fs.Stat(path)
-	if err != nil {
-		return err
-	}
-	if mode := info.Mode().Perm(); mode&^fileMode != 0 {
-		return fmt.Errorf("secret %s has mode %#o, want %#o", path, mode, fileMode)
+	if err := d.disk.checkSecretMode(); err != nil {
+		return fmt.Errorf("secret %s: %w", path, err)
 	}
 	return nil
 }
