@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,49 +25,85 @@ const (
 // versions can't read.
 const format = "token-server 1\n"
 
-// Modes of what is in the data directory: tokens can't be made from it, but metadata is there.
-const (
-	dirMode  = 0o700
-	fileMode = 0o600
-)
-
 // dataDir is the data directory, where a Store lasts.
 type dataDir struct {
-	fs     vfs.FS
-	path   string
-	onDisk bool // where files have modes
-	lock   *pebble.Lock
+	fs   vfs.FS
+	path string
+	disk *openDir // nil for one that is not on disk, where files have no modes
+	lock *pebble.Lock
 }
 
 // openDataDir makes the data directory if need be and locks it.
 func openDataDir(cfg *Config) (*dataDir, error) {
-	d := &dataDir{fs: markerFS{cfg.FS}, path: cfg.Dir, onDisk: cfg.FS == nil}
-	if d.onDisk {
-		d.fs = markerFS{privateFS{vfs.Default}}
-	}
-	if err := makeDir(d.fs, d.path); err != nil {
-		return nil, err
-	}
-	if err := d.checkOurs(); err != nil {
-		return nil, err // before anything is changed there
-	}
-	if err := d.tighten(cfg); err != nil {
-		return nil, err
-	}
-	lock, err := pebble.LockDirectory(d.path, d.fs)
-	if err != nil {
-		return nil, d.lockError(err)
-	}
-	d.lock = lock
-	if err := d.checkFormat(); err != nil {
+	d := &dataDir{path: cfg.Dir}
+	if err := d.open(cfg); err != nil {
 		d.close()
 		return nil, err
 	}
 	return d, nil
 }
 
+func (d *dataDir) open(cfg *Config) (err error) {
+	if err := d.openFS(cfg); err != nil {
+		return err
+	}
+	if err := d.checkOurs(); err != nil {
+		return err // before anything is changed there
+	}
+	if err := d.tighten(cfg); err != nil {
+		return err
+	}
+	if d.lock, err = pebble.LockDirectory(d.path, d.fs); err != nil {
+		return d.lockError(err)
+	}
+	if err := d.checkFormat(); err != nil {
+		return err
+	}
+	return d.tightenFiles(cfg)
+}
+
+// openFS makes the directory, and the file system on which its files are.
+func (d *dataDir) openFS(cfg *Config) (err error) {
+	if cfg.FS != nil {
+		d.fs = markerFS{cfg.FS}
+		return makeDir(d.fs, d.path)
+	}
+	disk := privateFS{vfs.Default}
+	if err := makeDir(disk, d.path); err != nil {
+		return err
+	}
+	if d.disk, err = openDirectory(d.path, cfg.Logger); err != nil {
+		return err
+	}
+	d.fs = markerFS{d.disk.fs(disk)}
+	return nil
+}
+
+// watch fails the store once the path no longer leads to the directory.
+func (d *dataDir) watch(w *watchdog, f *failure) {
+	if d.disk != nil {
+		d.disk.watch(w, f)
+	}
+}
+
+// checkPresence fails the store if the path no longer leads to the directory.
+func (d *dataDir) checkPresence(w *watchdog, f *failure) error {
+	if d.disk == nil {
+		return nil
+	}
+	return d.disk.check(w, f)
+}
+
 // close lets others have the directory.
-func (d *dataDir) close() error { return d.lock.Close() }
+func (d *dataDir) close() (err error) {
+	if d.lock != nil {
+		err = d.lock.Close()
+	}
+	if d.disk != nil {
+		err = errors.Join(err, d.disk.close())
+	}
+	return err
+}
 
 // file returns the path of a file in the directory.
 func (d *dataDir) file(name string) string { return d.fs.PathJoin(d.path, name) }
@@ -101,18 +136,22 @@ func syncDir(fsys vfs.FS, dir string) error {
 
 // tighten takes the directory from everybody but its owner.
 func (d *dataDir) tighten(cfg *Config) error {
-	if !d.onDisk {
+	if d.disk == nil {
 		return nil
 	}
-	info, err := os.Stat(d.path)
-	if err != nil || info.Mode().Perm()&^dirMode == 0 {
-		return err
+	return d.disk.tighten(cfg.Logger)
+}
+
+// tightenFiles takes the files of a directory that is ours from everybody but their owner.
+func (d *dataDir) tightenFiles(cfg *Config) error {
+	if d.disk == nil {
+		return nil
 	}
-	if err := os.Chmod(d.path, dirMode); err != nil {
-		return fmt.Errorf("data directory %s is open to others, with mode %#o; one inside it would do: %w", d.path, info.Mode().Perm(), err)
+	names, err := d.fs.List(d.path)
+	if err == nil {
+		d.disk.tightenFiles(names, cfg.Logger)
 	}
-	cfg.Logger.Warn("data directory was open to others", "dir", d.path, "mode", info.Mode().Perm().String())
-	return nil
+	return err
 }
 
 func (d *dataDir) lockError(err error) error {
@@ -144,14 +183,15 @@ func (d *dataDir) claim() error {
 	return d.write(formatFile, []byte(format))
 }
 
-// checkOurs refuses a directory without our format file, unless there is nothing in it.
+// checkOurs refuses a directory without our format file, unless there is nothing in it
+// that anybody would miss.
 func (d *dataDir) checkOurs() error {
 	names, err := d.fs.List(d.path)
 	if err != nil || slices.Contains(names, formatFile) {
 		return err
 	}
 	names = slices.DeleteFunc(names, func(name string) bool {
-		return name == "LOCK" || name == "lost+found" || name == formatFile+tempSuffix
+		return name == "LOCK" || name == formatFile+tempSuffix || isHidden(name)
 	})
 	if len(names) > 0 {
 		return fmt.Errorf("%w: %s is not empty, but has no file %s", ErrVersion, d.path, formatFile)

@@ -55,8 +55,18 @@ func TestHolder(t *testing.T) {
 
 func TestLockedByAnotherProcess(t *testing.T) {
 	cfg := diskConfig(t)
-	holder := exec.Command(os.Args[0], "-test.run=^TestHolder$")
-	holder.Env = append(os.Environ(), holderVariable+"="+cfg.Dir)
+	defer startHolder(t, "TestHolder", holderVariable+"="+cfg.Dir)()
+	if _, err := Open(cfg); !errors.Is(err, ErrLocked) {
+		t.Errorf("Open of a data directory that another process has open = error %v, want %v", err, ErrLocked)
+	}
+}
+
+// startHolder starts a process that holds something, by running a test, and returns
+// what ends it.
+func startHolder(t *testing.T, test, variable string) (release func()) {
+	t.Helper()
+	holder := exec.Command(os.Args[0], "-test.run=^"+test+"$")
+	holder.Env = append(os.Environ(), variable)
 	in, err := holder.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -68,13 +78,12 @@ func TestLockedByAnotherProcess(t *testing.T) {
 	if err := holder.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer holder.Wait()
-	defer in.Close()
 	lines := bufio.NewScanner(out)
 	for lines.Scan() && lines.Text() != "held" {
 	}
-	if _, err := Open(cfg); !errors.Is(err, ErrLocked) {
-		t.Errorf("Open of a data directory that another process has open = error %v, want %v", err, ErrLocked)
+	return func() {
+		in.Close()
+		holder.Wait()
 	}
 }
 
@@ -86,6 +95,7 @@ func TestForeignDataDirs(t *testing.T) {
 	}{
 		{"empty", nil, nil},
 		{"root of a disk", map[string]string{"lost+found": ""}, nil},
+		{"hidden files", map[string]string{".gitkeep": "", ".nfs00000000": "x", "lost+found": "", ".old.sst": "x"}, nil},
 		{"claim that a crash has ended", map[string]string{"FORMAT.tmp": "token"}, nil},
 		{"somebody else's", map[string]string{"README": "hello"}, ErrVersion},
 		{"another Pebble database", map[string]string{"marker.manifest.000001.MANIFEST-000001": "", "MANIFEST-000001": ""}, ErrVersion},

@@ -109,6 +109,7 @@ type Store struct {
 	db       *pebble.DB
 	journal  *journal
 	failure  *failure
+	watchdog *watchdog
 	log      *slog.Logger
 	minFree  int64
 	loading  loading
@@ -123,7 +124,7 @@ type Store struct {
 // ErrCorrupt, ErrNoSpace or ErrFailed where those are the reason.
 func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
-	s := &Store{cfg: cfg, log: cfg.Logger, minFree: cfg.MinFree, failure: newFailure(cfg.Fatal)}
+	s := &Store{cfg: cfg, log: cfg.Logger, minFree: cfg.MinFree, failure: newFailure(cfg.Fatal), watchdog: newWatchdog(cfg.Logger)}
 	if err := s.open(); err != nil {
 		s.abandon()
 		return nil, wrap(err)
@@ -135,6 +136,7 @@ func (s *Store) open() (err error) {
 	if s.dataDir, err = openDataDir(&s.cfg); err != nil {
 		return err
 	}
+	s.dataDir.watch(s.watchdog, s.failure)
 	if err := s.checkSpace(); err != nil {
 		return err
 	}
@@ -219,8 +221,9 @@ func (s *Store) closeUnloaded() (err error) {
 
 // Close writes all that is only in the log to tables, so that the next start has
 // no log to replay, and closes the data directory. Changes that begin afterwards fail.
-// After a failed write it closes nothing and returns that failure. It must not be
-// called while Load is under way; if that has not loaded all, Close writes nothing.
+// After a failed write it closes nothing and returns that failure, and so it does
+// if the disk does not answer for ten seconds. It must not be called while Load is
+// under way; if that has not loaded all, Close writes nothing.
 func (s *Store) Close() error {
 	sessions := s.sessions.Load()
 	if sessions == nil {
@@ -229,6 +232,10 @@ func (s *Store) Close() error {
 	if err := s.failure.get(); err != nil {
 		return err
 	}
+	if err := s.dataDir.checkPresence(s.watchdog, s.failure); err != nil {
+		return err // before anything is written
+	}
+	defer s.boundClose()()
 	return s.failure.runUntilFailure(func() error {
 		sessions.Close()
 		s.journal.close()
@@ -240,18 +247,21 @@ func (s *Store) Close() error {
 		if err := s.db.Close(); err != nil {
 			return s.failure.set(err)
 		}
+		if err := s.dataDir.checkPresence(s.watchdog, s.failure); err != nil {
+			return err // all was written, but not where the next start looks for it
+		}
 		return s.dataDir.close()
 	})
 }
 
 // Ready returns why the Store can't be relied on: a write has failed, it is not
-// loaded yet, or there is less free space than Config.MinFree. Its error matches
-// ErrNoSpace for that.
+// loaded yet, the disk does not answer, or there is less free space than
+// Config.MinFree. Its error matches ErrNoSpace for that.
 func (s *Store) Ready() error {
 	if err := s.failure.get(); err != nil {
 		return err
 	}
-	if _, err := s.loaded(); err != nil {
+	if _, err := s.changeable(); err != nil {
 		return err
 	}
 	return s.checkSpace()

@@ -2,6 +2,7 @@ package durable
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"testing"
 
@@ -83,6 +84,8 @@ func openForSuite(t testing.TB, fsync Fsync, sc storetest.Config) *Store {
 func withoutTicks(o *pebble.Options) {
 	o.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
 }
+
+func textLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 func testLogger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))

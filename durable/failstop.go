@@ -133,10 +133,10 @@ func (f *failure) parkOnError(doing, name string, err error) {
 	}
 }
 
-// describe says what failed, if the error does not.
+// describe says what failed. An error of a file may name it by its descriptor.
 func describe(doing, name string, err error) error {
-	if _, ok := err.(*os.PathError); ok {
-		return err
+	if op, ok := err.(*os.PathError); ok {
+		return &os.PathError{Op: op.Op, Path: name, Err: op.Err}
 	}
 	return fmt.Errorf("%s %s: %w", doing, name, err)
 }

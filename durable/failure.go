@@ -53,6 +53,8 @@ type failure struct {
 	reportEnabled atomic.Bool
 	once          sync.Once     // of notify
 	reported      chan struct{} // closed when notify has returned
+	// cause says what is behind a failure, or nil. It must not take long.
+	cause func() error
 }
 
 func newFailure(notify func(error)) *failure {
@@ -62,6 +64,11 @@ func newFailure(notify func(error)) *failure {
 // set keeps err if it is the first one, and returns the first one. The
 // notification has a goroutine of its own, since the caller may hold locks.
 func (f *failure) set(err error) error {
+	if f.cause != nil {
+		if cause := f.cause(); cause != nil {
+			err = cause
+		}
+	}
 	if !errors.Is(err, ErrCorrupt) {
 		err = fmt.Errorf("%w: %w", ErrFailed, err)
 	}
@@ -159,6 +166,7 @@ func (s *Store) events() *pebble.EventListener {
 		},
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			s.log.Warn("disk is slow", "file", info.Path, "operation", info.OpType.String(), "seconds", info.Duration.Seconds())
+			s.watchdog.slow.Store(newSlowOperation(&info))
 		},
 	}
 }

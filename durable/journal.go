@@ -23,7 +23,12 @@ type journal struct {
 	db       *pebble.DB
 	fsync    Fsync
 	failure  *failure
+	watchdog *watchdog
 	maxGroup int // bytes
+
+	// What the watchdog is told of.
+	writes *operation // of a group
+	ticks  *operation
 
 	// mu guards the open group, which takes what comes, and all up to the
 	// channels. It is held for as long as it takes to copy a change.
@@ -36,7 +41,7 @@ type journal struct {
 	enough chan struct{} // says that it is large enough
 
 	// writing is held while a group is written, so that they are written in order.
-	writing sync.Mutex
+	writing semaphore
 
 	// changed says that there are changes since the last tick; the first of them
 	// wakes the ticks.
@@ -66,17 +71,28 @@ const (
 	fullGroup = 4 << 20
 )
 
-func newJournal(db *pebble.DB, cfg *Config, f *failure) *journal {
+func newJournal(db *pebble.DB, cfg *Config, f *failure, w *watchdog) *journal {
 	j := &journal{
 		db: db, fsync: cfg.Fsync, failure: f,
+		watchdog: w, writes: w.write("a write of the log"), ticks: w.write("a sync of the log"),
 		maxGroup: int(min(fullGroup, cfg.MemTableBytes/4)),
 		opened:   make(chan struct{}, 1), enough: make(chan struct{}, 1),
-		wake: make(chan time.Time, 1), closing: make(chan struct{}),
+		wake: make(chan time.Time, 1), closing: make(chan struct{}), writing: make(semaphore, 1),
 	}
 	j.loops.Go(j.writeLoop)
 	j.loops.Go(j.tickLoop)
 	return j
 }
+
+// semaphore is a lock that may be held for long, with room for one. A fake clock goes
+// on while somebody waits for it, which it does not with a mutex.
+type semaphore chan struct{}
+
+// Lock implements sync.Locker.
+func (s semaphore) Lock() { s <- struct{}{} }
+
+// Unlock implements sync.Locker.
+func (s semaphore) Unlock() { <-s }
 
 // Save implements shard.Journal.
 func (j *journal) Save(s *shard.State) shard.Write {
@@ -111,25 +127,35 @@ type group struct {
 
 // Wait implements shard.Write. A group may never be written if the disk fails,
 // since Pebble does not return from that; and after a failure not even one that
-// was written is answered from.
+// was written is answered from. In an outage it waits for outageLimit at most.
 func (g *group) Wait() error {
 	f := g.journal.failure
-	select {
-	case <-g.written:
-	case <-f.happened:
+	for {
+		o := g.journal.watchdog.outage.Load()
+		select {
+		case <-g.written:
+			return f.delayUntilReported(f.get())
+		case <-f.happened:
+			return f.delayUntilReported(f.get())
+		case <-o.ended:
+			if o.gaveUp && !g.isWritten() {
+				return f.delayUntilReported(errNoAnswer)
+			}
+		}
 	}
-	return f.delayUntilReported(f.get())
 }
 
-// Lasts implements shard.Write.
-func (g *group) Lasts() bool {
+func (g *group) isWritten() bool {
 	select {
 	case <-g.written:
-		return g.journal.failure.get() == nil
+		return true
 	default:
 		return false
 	}
 }
+
+// Lasts implements shard.Write.
+func (g *group) Lasts() bool { return g.isWritten() && g.journal.failure.get() == nil }
 
 // failed is a change that no group has taken.
 type failed struct {
@@ -162,7 +188,9 @@ func (j *journal) add(change func(*pebble.Batch)) shard.Write {
 }
 
 // lockOpen locks mu and returns the open group. While that is full, which it is
-// if the disk is slower than the requests, it waits, under a shard's lock.
+// if the disk is slower than the requests, it waits, under a shard's lock. In an
+// outage it does not: what comes then was on its way when the outage began, and a
+// change that has been decided must not be left out.
 func (j *journal) lockOpen() (*group, error) {
 	for {
 		if err := j.failure.get(); err != nil {
@@ -177,13 +205,14 @@ func (j *journal) lockOpen() (*group, error) {
 			j.open = j.newGroup()
 			wake(j.opened)
 			return j.open, nil
-		case j.open.batch.Len() < j.maxGroup:
+		case j.open.batch.Len() < j.maxGroup, j.watchdog.late.Load() > 0:
 			return j.open, nil
 		}
-		taken := j.open.taken
+		taken, outage := j.open.taken, j.watchdog.outage.Load()
 		j.mu.Unlock()
 		select {
 		case <-taken:
+		case <-outage.begun:
 		case <-j.failure.happened:
 		}
 	}
@@ -253,6 +282,8 @@ func (j *journal) flush() {
 	j.writing.Lock()
 	defer j.writing.Unlock()
 	if g := j.take(); g != nil {
+		j.writes.begin()
+		defer j.writes.end()
 		j.write(g.batch, j.fsync == Always)
 		g.batch = nil // Pebble may have it back, and a shard keeps the group for a while
 		close(g.written)
@@ -363,6 +394,8 @@ func (j *journal) tick() {
 	j.changed.Store(false)
 	expired := j.takeExpired()
 	j.flush() // it may still have a change of one that has expired
+	j.ticks.begin()
+	defer j.ticks.end()
 	j.deleteKeys(expired)
 	b := j.db.NewBatch()
 	b.LogData(appendSyncPoint(nil, j.synced.Load()), nil)

@@ -60,7 +60,7 @@ func TestRequestsShareASync(t *testing.T) {
 // bareJournal has no loops: a test gathers and takes.
 func bareJournal(s *Store, fsync Fsync) *journal {
 	return &journal{
-		db: s.db, failure: s.failure, fsync: fsync, maxGroup: 1000,
+		db: s.db, failure: s.failure, watchdog: s.watchdog, fsync: fsync, maxGroup: 1000,
 		opened: make(chan struct{}, 1), enough: make(chan struct{}, 1),
 	}
 }

@@ -52,6 +52,16 @@ func (s *Store) loaded() (*shard.Store, error) {
 	return nil, s.loading.unavailable()
 }
 
+// changeable is loaded for a call that changes something: it fails while nothing may
+// be decided.
+func (s *Store) changeable() (*shard.Store, error) {
+	sessions, err := s.loaded()
+	if err != nil {
+		return nil, err
+	}
+	return sessions, s.watchdog.check()
+}
+
 func (l *loading) unavailable() error {
 	return &token.UnavailableError{Reason: fmt.Sprintf("loading: %d %%", l.percent())}
 }
@@ -101,7 +111,7 @@ func (s *Store) load(ctx context.Context) error {
 		return err
 	}
 	cfg := s.cfg.Store
-	s.journal = newJournal(s.db, &s.cfg, s.failure)
+	s.journal = newJournal(s.db, &s.cfg, s.failure, s.watchdog)
 	cfg.Journal = s.journal
 	s.restored = shard.New(cfg)
 	return s.restore(ctx)

@@ -309,11 +309,12 @@ func TestCloseBeforeLoad(t *testing.T) {
 // TestOpenChecks: what can be known before the load is an error of Open.
 func TestOpenChecks(t *testing.T) {
 	d := newDamaged(t, Always, false)
-	manifest := slices.IndexFunc(d.files(t), func(name string) bool { return strings.HasPrefix(name, "MANIFEST") })
+	files := d.files(t) // in any order
+	manifest := slices.IndexFunc(files, func(name string) bool { return strings.HasPrefix(name, "MANIFEST") })
 	for name, want := range map[string]error{
-		formatFile:           ErrVersion,
-		d.files(t)[manifest]: ErrCorrupt,
-		d.lastLog(t):         ErrCorrupt,
+		formatFile:      ErrVersion,
+		files[manifest]: ErrCorrupt,
+		d.lastLog(t):    ErrCorrupt,
 	} {
 		data := d.read(t, name)
 		data[0]++

@@ -39,6 +39,9 @@ func (d *dataDir) checkNoData() error {
 		return err
 	}
 	for _, name := range names {
+		if isHidden(name) {
+			continue
+		}
 		if strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".log") || name == openedFile {
 			return fmt.Errorf("%w %s: there is data, but no %smanifest", ErrCorrupt, d.path, markerPrefix)
 		}

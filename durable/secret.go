@@ -33,15 +33,11 @@ func (d *dataDir) checkSecret(size int) error {
 	if size < token.MinSecret {
 		return fmt.Errorf("secret %s has %d bytes, want %d at least", path, size, token.MinSecret)
 	}
-	if !d.onDisk {
+	if d.disk == nil {
 		return nil
 	}
-	info, err := d.fs.Stat(path)
-	if err != nil {
-		return err
-	}
-	if mode := info.Mode().Perm(); mode&^fileMode != 0 {
-		return fmt.Errorf("secret %s has mode %#o, want %#o", path, mode, fileMode)
+	if err := d.disk.checkSecretMode(); err != nil {
+		return fmt.Errorf("secret %s: %w", path, err)
 	}
 	return nil
 }

@@ -1,5 +1,9 @@
 package durable
 
+// While the disk does not answer, whatever may change a session is refused before it
+// is decided, with a [token.UnavailableError]. What only tells answers if it rests on
+// nothing that is under way.
+
 import (
 	"context"
 	"iter"
@@ -11,7 +15,7 @@ import (
 // Create stores a session and returns its first token. Its answers are
 // [token.ErrFull] and [token.ErrMetaTooLarge].
 func (s *Store) Create(ctx context.Context, n token.NewSession) (token.Token, error) {
-	sessions, err := s.loaded()
+	sessions, err := s.changeable()
 	if err != nil {
 		return token.Token{}, err
 	}
@@ -21,7 +25,7 @@ func (s *Store) Create(ctx context.Context, n token.NewSession) (token.Token, er
 // Exchange spends t and returns the session's next token, as [shard.Store.Exchange]
 // does, once that is on disk.
 func (s *Store) Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
-	sessions, err := s.loaded()
+	sessions, err := s.changeable()
 	if err != nil {
 		return token.ExchangeResult{Meta: dst}, err
 	}
@@ -36,12 +40,13 @@ func (s *Store) Validate(ctx context.Context, t token.Token, dst []byte) (meta [
 	if err != nil {
 		return dst, time.Time{}, err
 	}
-	return sessions.Validate(ctx, t, dst)
+	meta, expires, err = sessions.Validate(ctx, t, dst)
+	return meta, expires, s.unconfirmed(err)
 }
 
 // Delete ends t's session, if there is one.
 func (s *Store) Delete(ctx context.Context, t token.Token) error {
-	sessions, err := s.loaded()
+	sessions, err := s.changeable()
 	if err != nil {
 		return err
 	}
@@ -51,7 +56,7 @@ func (s *Store) Delete(ctx context.Context, t token.Token) error {
 // EndSubject ends each session of a subject that exists at the call and returns
 // how many lived.
 func (s *Store) EndSubject(ctx context.Context, subject []byte) (ended int, err error) {
-	sessions, err := s.loaded()
+	sessions, err := s.changeable()
 	if err != nil {
 		return 0, err
 	}
@@ -65,7 +70,8 @@ func (s *Store) SubjectSessions(ctx context.Context, subject []byte, limit int) 
 	if err != nil {
 		return nil, false, err
 	}
-	return sessions.SubjectSessions(ctx, subject, limit)
+	list, more, err = sessions.SubjectSessions(ctx, subject, limit)
+	return list, more, s.unconfirmed(err)
 }
 
 // Sessions lists the live sessions in no order, as [shard.Store.Sessions] does.
@@ -74,5 +80,20 @@ func (s *Store) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {
 	if err != nil {
 		return func(yield func(token.Session, error) bool) { yield(token.Session{}, err) }
 	}
-	return sessions.Sessions(ctx)
+	return func(yield func(token.Session, error) bool) {
+		for session, err := range sessions.Sessions(ctx) {
+			if !yield(session, s.unconfirmed(err)) {
+				return
+			}
+		}
+	}
+}
+
+// unconfirmed returns the error of a call that changes nothing: what it rests on
+// could not be confirmed in an outage, but it may be repeated.
+func (s *Store) unconfirmed(err error) error {
+	if err != errNoAnswer {
+		return err
+	}
+	return &token.UnavailableError{Reason: s.watchdog.whyUnconfirmed()}
 }
