@@ -24,7 +24,8 @@ type conn struct {
 	linger    lingering
 
 	// Guarded by reaper.mu.
-	index int // in reaper.conns, or absent
+	index int   // in reaper.conns, or absent
+	key   int64 // its place there: see keyOf
 }
 
 func (c *conn) load() step { return step(c.step.Load()) }

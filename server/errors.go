@@ -25,6 +25,7 @@ var (
 	errInvalidRequest   = errors.New("server: invalid request")
 	errDraining         = errors.New("server: draining")
 	errStopping         = errors.New("server: stopping")
+	errCrowded          = errors.New("server: too many connections")
 	errInternal         = errors.New("server: internal error")
 )
 
@@ -52,6 +53,7 @@ var answers = []answer{
 	failure(errHeadersTooLarge, 431, "HeadersTooLarge", "The request line and headers are larger than this server reads."),
 	failure(errTimeout, 408, "RequestTimeout", "The request did not arrive in time."),
 	refusal(errDraining, "Draining", "The server is about to stop."),
+	refusal(errCrowded, codeUnavailable, "The server has too many connections. Try again."),
 	refusal(errStopping, codeUnavailable, "The server stops. Try again."),
 	failure(errInternal, 500, "InternalServerError", "The server has a defect; its log tells more."),
 }

@@ -125,6 +125,7 @@ func TestAnswerTo(t *testing.T) {
 		{errInternal, 500, "InternalServerError"},
 		{errDraining, 503, "Draining"},
 		{errStopping, 503, "StoreUnavailable"},
+		{errCrowded, 503, "StoreUnavailable"},
 		{token.ErrFull, 507, "StoreFull"},
 		{errors.New("anything else"), 503, "StoreUnavailable"},
 	}

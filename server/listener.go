@@ -32,16 +32,6 @@ func (l listener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit lets a new connection in, or closes it.
-func (s *Server) admit(nc net.Conn) *conn {
-	c := &conn{Conn: nc, reaper: s.reaper}
-	if !s.reaper.add(c) {
-		cut(nc)
-		return nil
-	}
-	return c
-}
-
 // How long to wait after a connection could not be accepted.
 const (
 	minAcceptDelay = 5 * time.Millisecond

@@ -29,10 +29,13 @@ type reaper struct {
 	last   time.Duration // what clock said at the last tick
 	paused bool          // the last tick came late
 
-	mu      sync.Mutex // guards conns and closed
-	conns   []*conn
-	closed  bool          // no connection is let in any more
-	emptied chan struct{} // has room for one: the last connection has gone
+	max     int        // connections, or 0
+	mu      sync.Mutex // guards what follows
+	conns   registry
+	added   int64                 // connections, in all
+	refused map[net.Conn]struct{} // being told that there are too many
+	closed  bool                  // no connection is let in any more
+	emptied chan struct{}         // has room for one: the last connection has gone
 
 	stopping atomic.Bool
 	started  sync.Once
@@ -49,7 +52,7 @@ const (
 	lateTicks       = 3
 )
 
-// newReaper takes the time-outs and the logger from cfg.
+// newReaper takes time-outs, limit and logger from cfg.
 func newReaper(cfg Config) *reaper {
 	start := time.Now()
 	return &reaper{
@@ -58,6 +61,8 @@ func newReaper(cfg Config) *reaper {
 		log:     cfg.Logger,
 		start:   start,
 		clock:   func() time.Duration { return time.Since(start) },
+		max:     cfg.MaxConnections,
+		refused: make(map[net.Conn]struct{}),
 		emptied: make(chan struct{}, 1),
 		done:    make(chan struct{}),
 	}
@@ -96,6 +101,9 @@ func (r *reaper) reap() {
 	defer r.mu.Unlock()
 	for _, c := range r.conns {
 		c.expire(now)
+	}
+	if r.max > 0 {
+		r.rekeyLocked()
 	}
 }
 

@@ -1,20 +1,133 @@
 package server
 
+import (
+	"container/heap"
+	"math"
+	"time"
+)
+
+// keepServed is how long a connection that has served a request is not closed for
+// a new one.
+const keepServed = 10 * time.Second
+
+// maxLooks is how many connections are looked at, at most, to find one that may be
+// closed for a new one.
+const maxLooks = 1000
+
 // absent is the index of a connection that is not registered.
 const absent = -1
 
-// add registers a new connection. It returns false once the server has stopped.
-func (r *reaper) add(c *conn) bool {
+// freshFirst puts connections that have sent nothing before all others. They are
+// numbered from it on.
+const freshFirst = math.MinInt64 / 2
+
+// registry is a heap of connections: those that may be closed first for a new
+// one are at its top. A key is when a connection went idle, at the latest as it
+// was when somebody looked last: no request touches it. It is never later than
+// the truth, so that a top that is too young to be closed ends the search.
+type registry []*conn
+
+func (g registry) Len() int           { return len(g) }
+func (g registry) Less(i, j int) bool { return g[i].key < g[j].key }
+
+func (g registry) Swap(i, j int) {
+	g[i], g[j] = g[j], g[i]
+	g[i].index, g[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (g *registry) Push(x any) {
+	c := x.(*conn)
+	c.index = len(*g)
+	*g = append(*g, c)
+}
+
+// Pop implements heap.Interface.
+func (g *registry) Pop() any {
+	last := len(*g) - 1
+	c := (*g)[last]
+	(*g)[last] = nil
+	*g, c.index = (*g)[:last], absent
+	return c
+}
+
+// keyOf returns the key for a connection that is at s: since when it is idle, or
+// now if it is not. What has sent nothing keeps the key that it has.
+func (r *reaper) keyOf(s step) int64 {
+	switch s.phase() {
+	case fresh:
+		return freshFirst // which moves no connection
+	case idle:
+		return s.due() - int64(r.idle+r.tick)
+	}
+	return r.now.Load()
+}
+
+// add registers a new connection. Where there are as many as may be, it returns
+// one that has to be cut off for it, or does not let the new one in.
+func (r *reaper) add(c *conn) (victim *conn, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c.index = absent
 	if r.closed {
-		return false
+		return nil, false
+	}
+	if r.max > 0 && len(r.conns) >= r.max {
+		if victim = r.victimLocked(); victim == nil {
+			return nil, false
+		}
+		r.removeLocked(victim)
 	}
 	c.enter(fresh, r.request)
-	c.index = len(r.conns)
-	r.conns = append(r.conns, c)
-	return true
+	r.added++
+	c.key = freshFirst + r.added
+	heap.Push(&r.conns, c)
+	return victim, true
+}
+
+// victimLocked requires r.mu. It finds the connection to close for a new one: the
+// oldest that has sent nothing, else that which is idle for longest, if that is
+// longer than keepServed. It is dead then: a request that comes at this very
+// moment is not carried out. Each look moves a connection to its place, and it is
+// looked at again after keepServed at the earliest, so that many searches in vain
+// cost little.
+func (r *reaper) victimLocked() *conn {
+	young := r.now.Load() - int64(keepServed) - r.slack()
+	for range min(maxLooks, len(r.conns)) {
+		c := r.conns[0]
+		if c.key >= young {
+			return nil
+		}
+		s := c.load()
+		if key := r.keyOf(s); key > c.key {
+			c.key = key
+			heap.Fix(&r.conns, 0)
+		} else if c.claim(s, dead) {
+			return c
+		}
+	}
+	return nil
+}
+
+// slack is how much older a connection may look than it is, since the time is
+// that of the last tick.
+func (r *reaper) slack() int64 { return int64(lateTicks * r.tick) }
+
+// rekeyLocked requires r.mu. It brings the keys up to date that are too old to say
+// that their connections can't be closed.
+func (r *reaper) rekeyLocked() {
+	young, moved := r.now.Load()-int64(keepServed), false
+	for _, c := range r.conns {
+		if c.key >= young {
+			continue
+		}
+		if key := r.keyOf(c.load()); key > c.key {
+			c.key, moved = key, true
+		}
+	}
+	if moved {
+		heap.Init(&r.conns)
+	}
 }
 
 func (r *reaper) remove(c *conn) {
@@ -25,19 +138,20 @@ func (r *reaper) remove(c *conn) {
 
 // removeLocked requires r.mu.
 func (r *reaper) removeLocked(c *conn) {
-	if c.index == absent {
+	if c.index != absent {
+		heap.Remove(&r.conns, c.index)
+	}
+	r.signalEmptyLocked()
+}
+
+// signalEmptyLocked requires r.mu.
+func (r *reaper) signalEmptyLocked() {
+	if len(r.conns)+len(r.refused) > 0 {
 		return
 	}
-	last := len(r.conns) - 1
-	r.conns[c.index] = r.conns[last]
-	r.conns[c.index].index = c.index
-	r.conns[last] = nil
-	r.conns, c.index = r.conns[:last], absent
-	if last == 0 {
-		select {
-		case r.emptied <- struct{}{}:
-		default:
-		}
+	select {
+	case r.emptied <- struct{}{}:
+	default:
 	}
 }
 
@@ -49,9 +163,9 @@ func (r *reaper) release(c *conn) bool {
 	return c.set(newStep(late, never)) != dead
 }
 
-// open returns how many connections there are.
+// open returns how many connections there are, with those that are being refused.
 func (r *reaper) open() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.conns)
+	return len(r.conns) + len(r.refused)
 }

@@ -55,6 +55,10 @@ type Config struct {
 	// IdleTimeout is how long a connection may lie idle. 0 means
 	// DefaultIdleTimeout.
 	IdleTimeout time.Duration
+	// MaxConnections is how many connections there may be at a time. 0 means that
+	// there is no limit. Beyond it, one that has sent nothing yet is closed for a new
+	// one, or one that is idle for over ten seconds; else the new one is refused.
+	MaxConnections int
 }
 
 // Bounds and default of [Config].MaxBody in bytes. Flags are held to the bounds; a
@@ -108,14 +112,15 @@ type Server struct {
 	route   fasthttp.RequestHandler
 	allow   map[string]string // methods of each path, as the header has them
 
-	requests   sync.Pool // of *request
-	stats      counters
-	unready    func() error
-	awayLogged oncePerSecond
-	draining   atomic.Bool
-	stopped    atomic.Bool // the listeners have closed
-	listeners  listeners
-	dump       dump
+	requests               sync.Pool // of *request
+	stats                  counters
+	unready                func() error
+	awayLogged, shedLogged oncePerSecond
+	shed                   atomic.Uint64 // connections closed because there were too many
+	draining               atomic.Bool
+	stopped                atomic.Bool // the listeners have closed
+	listeners              listeners
+	dump                   dump
 }
 
 // New makes a server.

@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -100,7 +102,7 @@ func (r *reaper) wait(ctx context.Context, grace time.Duration) error {
 func (r *reaper) closeIfEmpty() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.closed = len(r.conns) == 0
+	r.closed = len(r.conns)+len(r.refused) == 0
 	return r.closed
 }
 
@@ -120,10 +122,13 @@ func (r *reaper) endReads() {
 func (r *reaper) cutAll() {
 	r.mu.Lock()
 	r.closed = true
-	left := append([]*conn(nil), r.conns...)
-	r.mu.Unlock()
-	for _, c := range left { // without the lock: Close waits for who reads
+	left := slices.Collect(maps.Keys(r.refused))
+	for _, c := range r.conns {
 		c.step.Store(int64(newStep(dead, never)))
-		cut(c.Conn)
+		left = append(left, c.Conn)
+	}
+	r.mu.Unlock()
+	for _, nc := range left { // without the lock: Close waits for who reads
+		cut(nc)
 	}
 }

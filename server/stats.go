@@ -85,7 +85,12 @@ func boundIndex(d time.Duration) int {
 // Stats returns the counters. They are read one after the other, so that under
 // load they are of no single moment.
 func (s *Server) Stats() stats.Server {
-	sum := stats.Server{Durations: stats.Histogram{Bounds: bounds[:], Counts: make([]uint64, len(bounds)+1)}}
+	sum := stats.Server{
+		Durations:      stats.Histogram{Bounds: bounds[:], Counts: make([]uint64, len(bounds)+1)},
+		Connections:    s.reaper.open(),
+		MaxConnections: s.reaper.max,
+		Shed:           s.shed.Load(),
+	}
 	for m, method := range methods {
 		for c, code := range codes {
 			if n := s.stats.requests(m, c); n > 0 {

@@ -73,10 +73,13 @@ type Disk struct {
 	SyncTime time.Duration // that those took
 }
 
-// Server is what the server has answered since the start.
+// Server is what the server has answered since the start, and its connections.
 type Server struct {
-	Requests  []RequestCount // at most one for each method and status
-	Durations Histogram
+	Requests       []RequestCount // at most one for each method and status
+	Durations      Histogram
+	Connections    int    // open now
+	MaxConnections int    // that there may be; 0 for no limit
+	Shed           uint64 // connections closed or refused because there were too many
 }
 
 // RequestCount is how many requests with a method got a status.

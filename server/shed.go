@@ -1,0 +1,118 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"time"
+)
+
+// SpareConnections returns how many connections beyond a Config.MaxConnections a
+// server with one listener has open for a moment: those that are being refused,
+// the newest one, and the one that is closed for it. Each further listener has
+// these two as well.
+func SpareConnections(maxConnections int) int { return refusals(maxConnections) + 2 }
+
+// refusals returns how many clients at a time get time to read that they are refused.
+func refusals(maxConnections int) int {
+	return max(minRefused, min(maxConnections/8, maxRefused))
+}
+
+// Of refusing a connection.
+const (
+	minRefused, maxRefused = 4, 64
+	// refusalWait is how long a refused client may take to send its request, without
+	// which some would not expect an answer.
+	refusalWait = 100 * time.Millisecond
+	// refusalBytes is how much a refused client may send, and refusalTime for how long,
+	// until it has read the answer.
+	refusalBytes = 256 << 10
+	refusalTime  = time.Second
+)
+
+// admit lets a new connection in, or closes it. Another one may have to go for it.
+func (s *Server) admit(nc net.Conn) *conn {
+	c := &conn{Conn: nc, reaper: s.reaper}
+	victim, ok := s.reaper.add(c)
+	if victim != nil {
+		s.countShed("closed")
+		cut(victim.Conn)
+	}
+	if ok {
+		return c
+	}
+	if s.stopped.Load() {
+		cut(nc)
+		return nil
+	}
+	s.countShed("refused")
+	s.turnAway(nc)
+	return nil
+}
+
+// countShed counts a connection that was closed because there are too many.
+func (s *Server) countShed(what string) {
+	n := s.shed.Add(1)
+	if s.shedLogged.allow(time.Since(s.reaper.start)) {
+		s.log.Warn("too many connections", "limit", s.reaper.max, "newest", what, "shed", n)
+	}
+}
+
+// turnAway tells a client that nothing was carried out, and closes its connection.
+// Nothing is told in the middle of a handshake. If many are being told, there is no
+// time for one more to read it.
+func (s *Server) turnAway(nc net.Conn) {
+	if _, layered := nc.(interface{ NetConn() net.Conn }); layered || !s.reaper.beginRefusal(nc) {
+		if !layered {
+			writeCrowded(nc, time.Millisecond)
+		}
+		cut(nc)
+		return
+	}
+	go func() {
+		defer recovering(s.log)
+		defer s.reaper.endRefusal(nc)
+		refuseConn(nc)
+	}()
+}
+
+// refuseConn waits for the client's request, answers, and lets the client read it.
+func refuseConn(nc net.Conn) {
+	defer nc.Close()
+	nc.SetReadDeadline(time.Now().Add(refusalWait))
+	nc.Read(make([]byte, 512))
+	if writeCrowded(nc, refusalWait) != nil {
+		return
+	}
+	if half, ok := nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		nc.SetReadDeadline(time.Now().Add(refusalTime))
+		io.CopyN(io.Discard, nc, refusalBytes)
+	}
+}
+
+// writeCrowded writes the answer to whatever the client will ask.
+func writeCrowded(nc net.Conn, d time.Duration) error {
+	nc.SetWriteDeadline(time.Now().Add(d))
+	body := answerTo(errCrowded).body
+	_, err := fmt.Fprintf(nc, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"+
+		"Cache-Control: no-store\r\nRetry-After: %s\r\nConnection: close\r\n\r\n%s", len(body), retryAfter, body)
+	return err
+}
+
+// beginRefusal registers a connection that is being refused, if there is room.
+func (r *reaper) beginRefusal(nc net.Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || len(r.refused) >= refusals(r.max) {
+		return false
+	}
+	r.refused[nc] = struct{}{}
+	return true
+}
+
+func (r *reaper) endRefusal(nc net.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.refused, nc)
+	r.signalEmptyLocked()
+}
