@@ -18,6 +18,7 @@ const module = "tokenserver"
 // import. Programs, tests and benchmarks join packages as they like.
 var mayImport = map[string][]string{
 	"token":             {},
+	"internal/clock":    {},
 	"internal/metadata": {},
 	"internal/duration": {},
 	"internal/flags":    {"internal/duration"},
@@ -33,6 +34,7 @@ var mayImport = map[string][]string{
 // outside has what a package may import from other modules, where that is limited.
 var outside = map[string][]string{
 	"token":             {},
+	"internal/clock":    {"golang.org/x/sys/unix"},
 	"internal/metadata": {"github.com/goccy/go-json"},
 	"internal/duration": {},
 	"internal/flags":    {"github.com/spf13/pflag"},

@@ -209,7 +209,7 @@ func (d *damaged) checkRefusal(t *testing.T, name string, err error) {
 // needed says whether all of a file is needed. The markers need no contents, and
 // of logs and tables there are some that are not in use any more.
 func (d *damaged) needed(name string) bool {
-	return name == formatFile || strings.HasPrefix(name, "MANIFEST")
+	return name == formatFile || name == epochsFile || strings.HasPrefix(name, "MANIFEST")
 }
 
 // TestMissingFiles takes away each file of a data directory.

@@ -22,8 +22,11 @@ const (
 )
 
 // format is what formatFile says. The number goes up with a change that earlier
-// versions can't read.
-const format = "token-server 1\n"
+// versions can't read. What wallClockFormat says has values of that version alone.
+const (
+	format          = "token-server 2\n"
+	wallClockFormat = "token-server 1\n"
+)
 
 // dataDir is the data directory, where a Store lasts.
 type dataDir struct {
@@ -169,7 +172,7 @@ func (d *dataDir) checkFormat() error {
 		return d.claim()
 	case err != nil:
 		return err
-	case string(got) != format:
+	case string(got) != format && string(got) != wallClockFormat:
 		return fmt.Errorf("%w: %s says %.40q, this program knows %q", ErrVersion, d.file(formatFile), got, format)
 	}
 	return nil

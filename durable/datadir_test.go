@@ -99,7 +99,7 @@ func TestForeignDataDirs(t *testing.T) {
 		{"claim that a crash has ended", map[string]string{"FORMAT.tmp": "token"}, nil},
 		{"somebody else's", map[string]string{"README": "hello"}, ErrVersion},
 		{"another Pebble database", map[string]string{"marker.manifest.000001.MANIFEST-000001": "", "MANIFEST-000001": ""}, ErrVersion},
-		{"a later version", map[string]string{"FORMAT": "token-server 2\n"}, ErrVersion},
+		{"a later version", map[string]string{"FORMAT": "token-server 3\n"}, ErrVersion},
 		{"another program", map[string]string{"FORMAT": "something"}, ErrVersion},
 		{"empty format", map[string]string{"FORMAT": ""}, ErrVersion},
 		{"a later Pebble", map[string]string{"FORMAT": format, "marker.format-version.000011.999": ""}, ErrVersion},

@@ -21,12 +21,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"tokenserver/internal/clock"
 	"tokenserver/shard"
 )
 
@@ -55,7 +57,8 @@ type Config struct {
 	// Fsync says when a change is on disk.
 	Fsync Fsync
 	// Store describes the sessions. Its Journal is overwritten. With a Grace and
-	// no Secret, the data directory's is used, which is made at the first need.
+	// no Secret, the data directory's is used, which is made at the first need. With
+	// no Clock, the real one is used.
 	Store shard.Config
 	// Logger gets what happens at the start and at the end. Nil means nobody.
 	Logger *slog.Logger
@@ -112,11 +115,17 @@ type Store struct {
 	watchdog *watchdog
 	log      *slog.Logger
 	minFree  int64
+	clock    *clock.Clock
+	epochs   epochKeeper
 	loading  loading
 	restored *shard.Store // which Load fills
 	// sessions is restored, once all of it is there: it makes what Load has written
 	// visible to the other methods.
 	sessions atomic.Pointer[shard.Store]
+
+	closing    chan struct{}   // of what goes on in the background
+	background sync.WaitGroup  // which begins at the end of Load
+	sweepAt    clock.Timestamp // when the keys of expired sessions are to be deleted; 0 for not at all
 }
 
 // Open makes, locks and checks a data directory. The Store must be closed, and is of
@@ -124,7 +133,13 @@ type Store struct {
 // ErrCorrupt, ErrNoSpace or ErrFailed where those are the reason.
 func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
-	s := &Store{cfg: cfg, log: cfg.Logger, minFree: cfg.MinFree, failure: newFailure(cfg.Fatal), watchdog: newWatchdog(cfg.Logger)}
+	s := &Store{
+		cfg: cfg, log: cfg.Logger, minFree: cfg.MinFree, failure: newFailure(cfg.Fatal), watchdog: newWatchdog(cfg.Logger),
+		clock: cfg.Store.Clock, closing: make(chan struct{}),
+	}
+	if s.clock == nil {
+		s.clock = clock.New(nil)
+	}
 	if err := s.open(); err != nil {
 		s.abandon()
 		return nil, wrap(err)
@@ -141,6 +156,10 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	if err := s.dataDir.checkFiles(); err != nil {
+		return err
+	}
+	s.epochs = epochKeeper{dataDir: s.dataDir, clock: s.clock}
+	if s.epochs.list, err = s.dataDir.readEpochs(); err != nil {
 		return err
 	}
 	if s.cfg.Store.Grace != 0 && s.cfg.Store.Secret == nil {
@@ -216,7 +235,15 @@ func (s *Store) closeUnloaded() (err error) {
 	if s.dataDir != nil {
 		err = errors.Join(err, s.dataDir.close())
 	}
+	s.closeClock()
 	return err
+}
+
+// closeClock closes the clock, unless it is somebody else's.
+func (s *Store) closeClock() {
+	if s.clock != s.cfg.Store.Clock {
+		s.clock.Close()
+	}
 }
 
 // Close writes all that is only in the log to tables, so that the next start has
@@ -237,21 +264,32 @@ func (s *Store) Close() error {
 	}
 	defer s.boundClose()()
 	return s.failure.runUntilFailure(func() error {
+		close(s.closing)
+		s.background.Wait()
 		sessions.Close()
 		s.journal.close()
-		start := time.Now()
-		if err := s.db.Flush(); err != nil {
-			return s.failure.set(err)
-		}
-		s.log.Info("flushed", "seconds", seconds(start))
-		if err := s.db.Close(); err != nil {
+		if err := s.closeFiles(); err != nil {
 			return s.failure.set(err)
 		}
 		if err := s.dataDir.checkPresence(s.watchdog, s.failure); err != nil {
 			return err // all was written, but not where the next start looks for it
 		}
+		s.closeClock()
 		return s.dataDir.close()
 	})
+}
+
+// closeFiles leaves all that there is in tables and in the list of epochs.
+func (s *Store) closeFiles() error {
+	start := time.Now()
+	if err := s.db.Flush(); err != nil {
+		return err
+	}
+	s.log.Info("flushed", "seconds", seconds(start))
+	if err := s.epochs.update(); err != nil {
+		return err
+	}
+	return s.db.Close()
 }
 
 // Ready returns why the Store can't be relied on: a write has failed, it is not

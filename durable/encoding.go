@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"tokenserver/internal/clock"
 	"tokenserver/internal/metadata"
 	"tokenserver/shard"
 	"tokenserver/token"
@@ -15,14 +16,20 @@ import (
 //	byte     valueVersion
 //	byte     which of the optional fields follow
 //	         digest, token.DigestLen bytes
+//	uint32   number of the epoch whose clock the times are of
 //	         deadline, a time
 //	         optional fields, in the order of their flags
 //	         metadata, up to the end
 //
-// Numbers are little-endian, times and durations in nanoseconds, times since 1970.
-// There is no checksum: Pebble has one for each record of its log and each
-// block of its tables.
-const valueVersion = 1
+// Numbers are little-endian, times and durations in nanoseconds. There is no
+// checksum: Pebble has one for each record of its log and each block of its tables.
+//
+// In version 1 there is no epoch, and times are the wall clock's since 1970, as it
+// was set when the process started.
+const (
+	valueVersion     = 2
+	wallClockVersion = 1
+)
 
 // Flags of the optional fields.
 const (
@@ -38,8 +45,11 @@ const (
 // timeLen is the length of a time or a duration.
 const timeLen = 8
 
+// epochLen is the length of an epoch's number.
+const epochLen = 4
+
 // fixedLen is the length of what each value has before the optional fields.
-const fixedLen = 2 + token.DigestLen + timeLen
+const fixedLen = 2 + token.DigestLen + epochLen + timeLen
 
 // flagsOf returns which of the optional fields a session has.
 func flagsOf(s *shard.State) (flags byte) {
@@ -49,10 +59,10 @@ func flagsOf(s *shard.State) (flags byte) {
 	if s.Lifetime != 0 {
 		flags |= hasLifetime
 	}
-	if !s.AbsoluteDeadline.IsZero() {
+	if s.AbsoluteDeadline != 0 {
 		flags |= hasAbsoluteDeadline
 	}
-	if !s.Created.IsZero() {
+	if s.Created != 0 {
 		flags |= hasCreated
 	}
 	if len(s.Spent) > 0 {
@@ -78,11 +88,12 @@ func valueLen(s *shard.State) int {
 	return n
 }
 
-// appendValue appends a session's value to dst.
-func appendValue(dst []byte, s *shard.State) []byte {
+// appendValue appends a session's value, written in an epoch, to dst.
+func appendValue(dst []byte, epoch uint32, s *shard.State) []byte {
 	flags := flagsOf(s)
 	dst = append(dst, valueVersion, flags)
 	dst = append(dst, s.Digest[:]...)
+	dst = binary.LittleEndian.AppendUint32(dst, epoch)
 	dst = appendTime(dst, s.Expires)
 	if flags&hasSubject != 0 {
 		dst = append(dst, s.Subject[:]...)
@@ -105,13 +116,14 @@ func appendValue(dst []byte, s *shard.State) []byte {
 	return append(dst, s.Meta...)
 }
 
-func appendTime(dst []byte, t time.Time) []byte {
-	return binary.LittleEndian.AppendUint64(dst, uint64(t.UnixNano()))
+func appendTime(dst []byte, t clock.Timestamp) []byte {
+	return binary.LittleEndian.AppendUint64(dst, uint64(t))
 }
 
 // decoder decodes values. It is reused to save allocations.
 type decoder struct {
 	state   shard.State
+	epoch   uint32 // of the state's times
 	scanner metadata.Scanner
 	meta    []byte
 	rest    []byte
@@ -126,29 +138,34 @@ var (
 	errMeta    = errors.New("a value's metadata is no compact JSON object")
 )
 
-// decode decodes a session, which is valid until the next call. It accepts what
-// appendValue may have appended and nothing else.
+// decode decodes a session, which is valid until the next call, with the times of
+// its epoch. It accepts what appendValue may have appended, or did so in version 1,
+// and nothing else.
 func (d *decoder) decode(key, value []byte) (*shard.State, error) {
 	if len(key) != len(d.state.ID) {
 		return nil, errKey
 	}
-	if len(value) == 0 || value[0] != valueVersion {
+	if len(value) == 0 || value[0] != valueVersion && value[0] != wallClockVersion {
 		return nil, errVersion
 	}
 	d.rest, d.short = value[1:], false
 	spent := d.state.Spent[:0]
 	d.state = shard.State{ID: token.ID(key), Spent: spent}
-	if d.fields(); d.short || !d.valid() {
+	if d.fields(value[0]); d.short || !d.valid(value[0]) {
 		return nil, errFields
 	}
 	return &d.state, d.takeMeta()
 }
 
 // fields decodes all but the metadata.
-func (d *decoder) fields() {
+func (d *decoder) fields(version byte) {
 	s := &d.state
 	flags := d.take(1)[0]
 	copy(s.Digest[:], d.take(len(s.Digest)))
+	d.epoch = wallClockEpoch
+	if version != wallClockVersion {
+		d.epoch = binary.LittleEndian.Uint32(d.take(epochLen))
+	}
 	s.Expires = d.time()
 	if flags&hasSubject != 0 {
 		copy(s.Subject[:], d.take(len(s.Subject)))
@@ -170,8 +187,9 @@ func (d *decoder) fields() {
 	d.short = d.short || flags != flagsOf(s) || flags&^allFlags != 0
 }
 
-func (d *decoder) valid() bool {
-	return d.state.Lifetime >= 0 && len(d.state.Spent) <= token.GraceDepth
+func (d *decoder) valid(version byte) bool {
+	return (d.epoch == wallClockEpoch) == (version == wallClockVersion) &&
+		d.state.Lifetime >= 0 && len(d.state.Spent) <= token.GraceDepth
 }
 
 // takeMeta checks and copies the metadata.
@@ -199,4 +217,4 @@ func (d *decoder) take(n int) (b []byte) {
 
 func (d *decoder) number() uint64 { return binary.LittleEndian.Uint64(d.take(timeLen)) }
 
-func (d *decoder) time() time.Time { return time.Unix(0, int64(d.number())) }
+func (d *decoder) time() clock.Timestamp { return clock.Timestamp(d.number()) }

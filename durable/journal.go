@@ -21,6 +21,7 @@ import (
 // with Always one sync, for all of them.
 type journal struct {
 	db       *pebble.DB
+	epoch    uint32 // of what is written
 	fsync    Fsync
 	failure  *failure
 	watchdog *watchdog
@@ -71,9 +72,9 @@ const (
 	fullGroup = 4 << 20
 )
 
-func newJournal(db *pebble.DB, cfg *Config, f *failure, w *watchdog) *journal {
+func newJournal(db *pebble.DB, epoch uint32, cfg *Config, f *failure, w *watchdog) *journal {
 	j := &journal{
-		db: db, fsync: cfg.Fsync, failure: f,
+		db: db, epoch: epoch, fsync: cfg.Fsync, failure: f,
 		watchdog: w, writes: w.write("a write of the log"), ticks: w.write("a sync of the log"),
 		maxGroup: int(min(fullGroup, cfg.MemTableBytes/4)),
 		opened:   make(chan struct{}, 1), enough: make(chan struct{}, 1),
@@ -99,7 +100,7 @@ func (j *journal) Save(s *shard.State) shard.Write {
 	return j.add(func(b *pebble.Batch) {
 		op := b.SetDeferred(len(s.ID), valueLen(s))
 		copy(op.Key, s.ID[:])
-		appendValue(op.Value[:0], s)
+		appendValue(op.Value[:0], j.epoch, s)
 	})
 }
 

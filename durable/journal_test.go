@@ -131,7 +131,7 @@ func TestFullGroupWaits(t *testing.T) {
 	var done sync.WaitGroup
 	done.Go(func() {
 		for i := range sessions {
-			j.Save(&shard.State{ID: token.ID{byte(i), 1}, Meta: meta, Expires: time.Now().Add(time.Hour)})
+			j.Save(&shard.State{ID: token.ID{byte(i), 1}, Meta: meta, Expires: s.clock.Now().Add(time.Hour)})
 			saved.Add(1)
 		}
 	})

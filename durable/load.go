@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -84,6 +85,8 @@ func (s *Store) Load(ctx context.Context) error {
 	}
 	s.sessions.Store(s.restored)
 	s.failure.enableReport()
+	s.background.Go(s.watchWallClock)
+	s.background.Go(s.sweep)
 	return nil
 }
 
@@ -111,25 +114,29 @@ func (s *Store) load(ctx context.Context) error {
 		return err
 	}
 	cfg := s.cfg.Store
-	s.journal = newJournal(s.db, &s.cfg, s.failure, s.watchdog)
-	cfg.Journal = s.journal
+	lifetime := cmp.Or(cfg.Lifetime, token.DefaultIdleLifetime)
+	current := newEpoch(s.epochs.list, s.clock, lifetime, cfg.MaxLifetime)
+	s.journal = newJournal(s.db, current.Number, &s.cfg, s.failure, s.watchdog)
+	cfg.Journal, cfg.Clock = s.journal, s.clock
 	s.restored = shard.New(cfg)
-	return s.restore(ctx)
+	return s.restore(ctx, newTimeline(append(s.epochs.list, current)))
 }
 
 // loader loads the sessions of a data directory.
 type loader struct {
-	store   *Store
-	ctx     context.Context
-	now     time.Time
-	next    atomic.Int32 // the next range
-	loaded  atomic.Int64
-	expired atomic.Int64
+	store    *Store
+	ctx      context.Context
+	now      time.Time
+	timeline timeline
+	next     atomic.Int32 // the next range
+	loaded   atomic.Int64
+	expired  expiredKeys
 }
 
-// restore puts what has not expired into the shards, and deletes what has.
-func (s *Store) restore(ctx context.Context) error {
-	l := &loader{store: s, ctx: ctx, now: time.Now()}
+// restore puts what has not expired into the shards, and then writes the epoch that
+// all changes from now on are of.
+func (s *Store) restore(ctx context.Context, t timeline) error {
+	l := &loader{store: s, ctx: ctx, now: time.Now(), timeline: t}
 	done := make(chan struct{})
 	var progress sync.WaitGroup
 	progress.Go(func() { l.report(done) })
@@ -142,7 +149,12 @@ func (s *Store) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.log.Info("loaded", "sessions", l.loaded.Load(), "expired", l.expired.Load(), "seconds", seconds(l.now))
+	l.finishExpired()
+	s.epochs.list = t.needed()
+	if err := s.dataDir.writeEpochs(s.epochs.list); err != nil {
+		return err
+	}
+	s.log.Info("loaded", "sessions", l.loaded.Load(), "expired", l.expired.n.Load(), "seconds", seconds(l.now))
 	return nil
 }
 
@@ -175,14 +187,21 @@ func (l *loader) run() error {
 	return first
 }
 
+// worker is one of those that load ranges.
+type worker struct {
+	*loader
+	decoder decoder
+	epoch   *relation // of the last value
+}
+
 func (l *loader) loadRanges() error {
-	var d decoder
+	w := worker{loader: l, epoch: &l.timeline[0]}
 	for {
 		i := int(l.next.Add(1)) - 1
 		if i >= keyRanges {
 			return nil
 		}
-		if err := l.loadRange(&d, rangeBounds(i)); err != nil {
+		if err := w.loadRange(rangeBounds(i)); err != nil {
 			return err
 		}
 		l.store.loading.ranges.Add(1)
@@ -202,45 +221,63 @@ func rangeBounds(i int) *pebble.IterOptions {
 	return bounds
 }
 
-func (l *loader) loadRange(d *decoder, bounds *pebble.IterOptions) error {
-	iter, err := l.store.db.NewIter(bounds)
+func (w *worker) loadRange(bounds *pebble.IterOptions) error {
+	iter, err := w.store.db.NewIter(bounds)
 	if err != nil {
-		return l.readError(err)
+		return w.readError(err)
 	}
 	defer iter.Close()
 	n := 0
 	for iter.First(); iter.Valid(); iter.Next() {
-		if n++; n%ctxInterval == 1 && l.ctx.Err() != nil {
-			return l.ctx.Err()
+		if n++; n%ctxInterval == 1 && w.ctx.Err() != nil {
+			return w.ctx.Err()
 		}
 		value, err := iter.ValueAndErr()
 		if err != nil {
-			return l.readError(err)
+			return w.readError(err)
 		}
-		if err := l.restore(d, iter.Key(), value); err != nil {
+		if err := w.restore(iter.Key(), value); err != nil {
 			return err
 		}
 	}
 	if err := iter.Error(); err != nil {
-		return l.readError(err)
+		return w.readError(err)
 	}
 	return nil
 }
 
-func (l *loader) restore(d *decoder, key, value []byte) error {
-	state, err := d.decode(key, value)
-	if err != nil {
-		return fmt.Errorf("%w in %s: %w", ErrCorrupt, l.store.dataDir.path, err)
+func (w *worker) restore(key, value []byte) error {
+	state, err := w.decoder.decode(key, value)
+	if err == nil {
+		err = w.enterEpoch(w.decoder.epoch)
 	}
-	if !state.Expires.After(l.now) {
-		l.store.journal.Expired(token.ID(key))
-		l.expired.Add(1)
+	if err != nil {
+		return fmt.Errorf("%w in %s: %w", ErrCorrupt, w.store.dataDir.path, err)
+	}
+	w.epoch.bringHere(state)
+	if state.Expires <= w.timeline.current().Start {
+		w.expire(token.ID(key), w.epoch)
 		return nil
 	}
-	if err := l.store.restored.Restore(state); err != nil {
-		return fmt.Errorf("data directory %s has more sessions than the limits allow: %w", l.store.dataDir.path, err)
+	if err := w.store.restored.Restore(state); err != nil {
+		return fmt.Errorf("data directory %s: %w", w.store.dataDir.path, err)
 	}
-	l.loaded.Add(1)
+	w.loaded.Add(1)
+	return nil
+}
+
+// enterEpoch finds the epoch of a value, which is mostly that of the one before.
+func (w *worker) enterEpoch(number uint32) error {
+	if w.epoch.Number != number {
+		r := w.timeline.find(number)
+		if r == nil || &r.epoch == w.timeline.current() { // which has no value yet
+			return fmt.Errorf("%s does not have the epoch of a value", epochsFile)
+		}
+		w.epoch = r
+	}
+	if !w.epoch.used.Load() {
+		w.epoch.used.Store(true)
+	}
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/wal"
 	"go.uber.org/goleak"
 
+	"tokenserver/shard"
 	"tokenserver/token"
 )
 
@@ -167,6 +168,10 @@ func TestExpiredKeysGo(t *testing.T) {
 		for range 10 {
 			mustCreate(t, s, `{}`)
 		}
+		long := token.NewSession{Meta: []byte(`{}`), Lifetime: 3 * time.Hour}
+		if _, err := s.Create(t.Context(), long); err != nil {
+			t.Fatal(err)
+		}
 		mustClose(t, s)
 
 		// What has expired meanwhile goes at the start.
@@ -174,12 +179,12 @@ func TestExpiredKeysGo(t *testing.T) {
 		var log bytes.Buffer
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		s = mustOpen(t, cfg)
-		if got := s.Stats().Sessions; got != 0 || !strings.Contains(log.String(), "msg=loaded sessions=0 expired=11 seconds=") {
-			t.Errorf("%d sessions were loaded, want none; the log: %s", got, log.String())
+		if got := s.Stats().Sessions; got != 1 || !strings.Contains(log.String(), "msg=loaded sessions=1 expired=11 seconds=") {
+			t.Errorf("%d sessions were loaded, want 1; the log: %s", got, log.String())
 		}
 		time.Sleep(2 * tickInterval)
-		if got := keys(t, s); got != 0 {
-			t.Errorf("after the start there are %d keys, want 0", got)
+		if got := keys(t, s); got != 1 {
+			t.Errorf("after the start there are %d keys, want 1", got)
 		}
 		mustClose(t, s)
 	})
@@ -243,23 +248,42 @@ func TestIdleStoreIsIdle(t *testing.T) {
 	})
 }
 
+// TestMoreSessionsThanTheLimits: a limit that was lowered, or a policy that makes each
+// session larger, blocks new sessions only.
 func TestMoreSessionsThanTheLimits(t *testing.T) {
-	cfg := memConfig(vfs.NewMem())
-	s := mustOpen(t, cfg)
-	for range 10 {
-		mustCreate(t, s, `{}`)
+	const sessions = 10
+	plain := memConfig(vfs.NewMem())
+	s := mustOpen(t, plain)
+	var tokens []token.Token
+	for range sessions {
+		tokens = append(tokens, mustCreate(t, s, `{}`))
 	}
+	size := s.Stats().Bytes
 	mustClose(t, s)
-	cfg.Store.MaxSessions = 9
-	if _, err := openAndLoad(cfg); !errors.Is(err, token.ErrFull) || !strings.Contains(err.Error(), testDir) {
-		t.Errorf("Open = error %v, want %v", err, token.ErrFull)
+	tests := map[string]shard.Config{
+		"fewer sessions":  {MaxSessions: sessions - 1},
+		"less memory":     {MaxBytes: size - 1},
+		"larger sessions": {MaxBytes: size, MaxLifetime: time.Hour},
 	}
-	cfg.Store.MaxSessions = 10
-	mustClose(t, mustOpen(t, cfg))
+	for name, limits := range tests {
+		cfg := plain
+		cfg.Store, cfg.Store.Shards = limits, 4
+		s := mustOpen(t, cfg)
+		if got := s.Stats().Sessions; got != sessions {
+			t.Errorf("%s: %d sessions are loaded, want %d", name, got, sessions)
+		}
+		if _, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)}); !errors.Is(err, token.ErrFull) {
+			t.Errorf("%s: Create = error %v, want %v", name, err, token.ErrFull)
+		}
+		for i := range tokens {
+			tokens[i] = mustExchange(t, s, tokens[i], "")
+		}
+		mustClose(t, s)
+	}
 }
 
 func TestDamagedRecord(t *testing.T) {
-	for name, value := range map[string]string{"empty": "", "later version": "\x02", "garbage": "\x01garbage"} {
+	for name, value := range map[string]string{"empty": "", "later version": "\x03", "garbage": "\x01garbage"} {
 		cfg := memConfig(vfs.NewMem())
 		s := mustOpen(t, cfg)
 		if err := s.db.Set([]byte("idididid"), []byte(value), pebble.Sync); err != nil {
@@ -349,9 +373,13 @@ func TestNothingLeaks(t *testing.T) {
 		mustCreate(t, s, `{}`)
 		mustClose(t, s)
 	}
-	cfg.Store.MaxSessions = 1
+	s := mustOpen(t, cfg)
+	if err := s.db.Set([]byte("idididid"), []byte("garbage"), pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
 	if _, err := openAndLoad(cfg); err == nil {
-		t.Errorf("Open with too many sessions = no error")
+		t.Errorf("Load of garbage = no error")
 	}
 }
 

@@ -37,6 +37,12 @@ func (b *budget) takeSession(cost int64) bool {
 	return true
 }
 
+// addSession takes the room of a session, whether there is room or not.
+func (b *budget) addSession(cost int64) {
+	b.sessions.add(1)
+	b.bytes.add(cost)
+}
+
 // giveSession gives back what takeSession took.
 func (b *budget) giveSession(cost int64) {
 	b.sessions.give(1)
@@ -44,19 +50,21 @@ func (b *budget) giveSession(cost int64) {
 }
 
 // quota is an amount with a limit. Without one (0) it counts nothing and costs nothing.
+// It may be over its limit by what was there when the limit was lowered.
 type quota struct {
 	limit int64
 	taken atomic.Int64
 	_     [48]byte // a cache line of its own
 }
 
+// take takes n, if there is room; less than nothing, which gives back, in any case.
 func (q *quota) take(n int64) bool {
 	if q.limit == 0 {
 		return true
 	}
 	for {
 		taken := q.taken.Load()
-		if taken+n > q.limit {
+		if n > 0 && taken+n > q.limit {
 			return false
 		}
 		if q.taken.CompareAndSwap(taken, taken+n) {
@@ -65,8 +73,11 @@ func (q *quota) take(n int64) bool {
 	}
 }
 
-func (q *quota) give(n int64) {
+// add takes n, whether there is room or not.
+func (q *quota) add(n int64) {
 	if q.limit != 0 && n != 0 {
-		q.taken.Add(-n)
+		q.taken.Add(n)
 	}
 }
+
+func (q *quota) give(n int64) { q.add(-n) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"tokenserver/internal/clock"
 	"tokenserver/token"
 )
 
@@ -30,19 +31,19 @@ type Write interface {
 	Lasts() bool
 }
 
-// State is all there is to a session. Times are on the wall clock, so that they
-// mean the same to the next process.
+// State is all there is to a session. Its times are the store's Clock's: to another
+// process they mean nothing unless the Journal keeps what they count from.
 type State struct {
 	ID      token.ID
 	Digest  token.Digest
-	Expires time.Time
+	Expires clock.Timestamp
 	Meta    []byte
 	// What only some sessions have; else it is zero.
 	Subject          Subject
 	Lifetime         time.Duration
-	AbsoluteDeadline time.Time
-	Created          time.Time
-	Spent            []time.Time // when the last tokens were spent, the last one last
+	AbsoluteDeadline clock.Timestamp
+	Created          clock.Timestamp
+	Spent            []clock.Timestamp // when the last tokens were spent, the last one last
 }
 
 // saveLocked hands a session's state to the journal. It requires the write lock.
@@ -95,45 +96,40 @@ func (sh *shard) enqueuedLocked(id token.ID, w Write) Write {
 // held. It requires the read lock.
 func (sh *shard) stateLocked(r *record) State {
 	meta, i := sh.contentLocked(r)
-	clock := sh.rules.clock
-	state := State{ID: r.id, Digest: r.digest, Meta: meta, Expires: clock.time(sh.heap.at(r.heapIndex).deadline)}
+	state := State{ID: r.id, Digest: r.digest, Meta: meta, Expires: sh.heap.at(r.heapIndex).deadline}
 	if i == 0 {
 		return state
 	}
 	e := sh.policies.at(i)
 	state.Subject, state.Lifetime = e.subject, e.lifetime
-	state.Created = clock.time(e.created)
-	if e.absoluteDeadline != 0 {
-		state.AbsoluteDeadline = clock.time(e.absoluteDeadline)
-	}
+	state.Created, state.AbsoluteDeadline = e.created, e.absoluteDeadline
 	for age := int(min(e.spends, token.GraceDepth)); age > 0; age-- {
-		state.Spent = append(state.Spent, clock.time(e.spentAt(age)))
+		state.Spent = append(state.Spent, e.spentAt(age))
 	}
 	return state
 }
 
-// Restore stores a session as another process has left it. Its error is
-// [token.ErrFull]. After the last one, and before anything else is asked of the
-// Store, Restored must be called.
+// Restore stores a session as another process has left it, its times turned into
+// those of the Store's Clock. It does so where a limit is reached too: there are no
+// new ones then until there is room again. Its error is [token.ErrFull] where not
+// even the address space suffices. After the last one, and before anything else is
+// asked of the Store, Restored must be called.
 //
-// Deadlines are kept on the wall clock, which may have been set in between. One
-// that was set back makes no session live for longer than its lifetime, and the
-// Store's MaxLifetime, from now on. One that was set forward ends sessions early:
-// it can't be told from time that has passed.
+// What the times come from may have been a clock that was set in between. One that
+// was set back makes no session live for longer than its lifetime, and the Store's
+// MaxLifetime, from now on. One that was set forward ends sessions early: it can't
+// be told from time that has passed.
 func (s *Store) Restore(state *State) error {
 	meta := s.split(state.Meta)
 	defer s.members.Put(meta)
 	now := s.now()
 	n := newSession{id: state.ID, digest: state.Digest, meta: meta, size: meta.Len()}
 	n.policy, n.hasPolicy = s.policyStateOf(state, now)
-	n.deadline = min(s.rules.clock.timestamp(state.Expires), n.policy.renewed(now, s.rules.lifetime))
-	if !s.budget.takeSession(n.cost()) {
-		return token.ErrFull
-	}
+	n.deadline = min(state.Expires, n.policy.renewed(now, s.rules.lifetime))
 	s.purge.expect(n.deadline)
 	added, err := s.shard(n.id).restore(&n)
-	if !added {
-		s.budget.giveSession(n.cost())
+	if added {
+		s.budget.addSession(n.cost())
 	}
 	return err
 }
@@ -161,20 +157,16 @@ func (sh *shard) restore(n *newSession) (added bool, err error) {
 // that was set back has in the future is taken to be now, and so is a creation
 // that is not known.
 func (s *Store) policyStateOf(state *State, now timestamp) (e policyState, ok bool) {
-	clock := &s.rules.clock
-	e = policyState{subject: state.Subject, lifetime: state.Lifetime}
-	if !state.AbsoluteDeadline.IsZero() {
-		e.absoluteDeadline = clock.timestamp(state.AbsoluteDeadline)
-	}
+	e = policyState{subject: state.Subject, lifetime: state.Lifetime, absoluteDeadline: state.AbsoluteDeadline}
 	for _, t := range state.Spent {
-		e.spend(min(clock.timestamp(t), now))
+		e.spend(min(t, now))
 	}
 	if s.rules.grace == 0 && s.rules.maxLifetime == 0 && e == (policyState{}) {
 		return e, false
 	}
 	e.created = now
-	if !state.Created.IsZero() {
-		e.created = min(clock.timestamp(state.Created), now)
+	if state.Created != 0 {
+		e.created = min(state.Created, now)
 	}
 	if s.rules.maxLifetime != 0 {
 		e.limit(now, s.rules.maxLifetime)

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tokenserver/internal/clock"
 	"tokenserver/token"
 )
 
@@ -24,6 +25,9 @@ type fakeJournal struct {
 	log    []string
 	held   map[token.ID]*heldWrite // later writes of these sessions
 	onWait func()                  // called at each Wait; nil for nothing
+	// clock is that of all stores that have the journal, so that times mean the
+	// same to each.
+	clock *clock.Clock
 }
 
 // heldWrite is a write that is not done before it is released.
@@ -32,23 +36,18 @@ type heldWrite struct {
 	err  error
 }
 
-func newJournal() *fakeJournal {
-	return &fakeJournal{states: make(map[token.ID]State), held: make(map[token.ID]*heldWrite)}
+func newJournal(t testing.TB) *fakeJournal {
+	c := clock.New(nil)
+	t.Cleanup(c.Close)
+	return &fakeJournal{states: make(map[token.ID]State), held: make(map[token.ID]*heldWrite), clock: c}
 }
 
 func (j *fakeJournal) Save(s *State) Write {
 	state := *s
 	state.Meta = bytes.Clone(s.Meta)
-	state.Expires, state.AbsoluteDeadline, state.Created = onWall(s.Expires), onWall(s.AbsoluteDeadline), onWall(s.Created)
-	state.Spent = nil
-	for _, t := range s.Spent {
-		state.Spent = append(state.Spent, onWall(t))
-	}
+	state.Spent = slices.Clone(s.Spent)
 	return j.enqueue("save", s.ID, func() { j.states[s.ID] = state })
 }
-
-// onWall leaves of a time what another process would read.
-func onWall(t time.Time) time.Time { return t.Round(0) }
 
 func (j *fakeJournal) Forget(id token.ID) Write {
 	return j.enqueue("forget", id, func() { delete(j.states, id) })
@@ -141,25 +140,19 @@ func checkJournal(t testing.TB, s *Store, j *fakeJournal) {
 	}
 }
 
-// sameState compares states, of whose times the moment counts alone.
 func sameState(a, b *State) bool {
-	times := func(s *State) (nanos []int64) {
-		for _, t := range append([]time.Time{s.Expires, s.AbsoluteDeadline, s.Created}, s.Spent...) {
-			nanos = append(nanos, t.UnixNano())
-		}
-		return nanos
-	}
-	return a.ID == b.ID && a.Digest == b.Digest && bytes.Equal(a.Meta, b.Meta) && a.Subject == b.Subject &&
-		a.Lifetime == b.Lifetime && slices.Equal(times(a), times(b))
+	return a.ID == b.ID && a.Digest == b.Digest && a.Expires == b.Expires && bytes.Equal(a.Meta, b.Meta) &&
+		a.Subject == b.Subject && a.Lifetime == b.Lifetime && a.AbsoluteDeadline == b.AbsoluteDeadline &&
+		a.Created == b.Created && slices.Equal(a.Spent, b.Spent)
 }
 
 // TestJournalSeesChanges follows what the journal is told call by call.
 func TestJournalSeesChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := newJournal()
+		j := newJournal(t)
 		s := open(t, Config{Shards: 1, Lifetime: time.Hour, Grace: time.Minute, RevokeOnReuse: true, PurgeInterval: never,
 			MaxLifetime: 3 * time.Hour, MaxMeta: 100, Journal: j, Secret: testSecret})
-		start := time.Now()
+		start := j.clock.Now()
 		want := State{
 			Meta: []byte(`{"a":1}`), Subject: NewSubject([]byte("ada")), Lifetime: 2 * time.Hour,
 			Created: start, AbsoluteDeadline: start.Add(3 * time.Hour), Expires: start.Add(2 * time.Hour),
@@ -179,7 +172,7 @@ func TestJournalSeesChanges(t *testing.T) {
 		step("Create", "save", a)
 		time.Sleep(90 * time.Minute)
 		b := mustExchange(t, s, a, nil)
-		want.Spent, want.Expires = []time.Time{time.Now()}, want.AbsoluteDeadline
+		want.Spent, want.Expires = []clock.Timestamp{j.clock.Now()}, want.AbsoluteDeadline
 		step("Exchange", "save", b)
 		time.Sleep(time.Second)
 		mustExchange(t, s, a, nil)
@@ -189,7 +182,7 @@ func TestJournalSeesChanges(t *testing.T) {
 		step("replay with a patch", "save", b)
 		for range token.GraceDepth {
 			b = mustExchange(t, s, b, nil)
-			want.Spent = append(want.Spent, time.Now())
+			want.Spent = append(want.Spent, j.clock.Now())
 			time.Sleep(time.Second)
 		}
 		want.Spent = want.Spent[1:]
@@ -229,7 +222,7 @@ func TestJournalSeesEnds(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				j := newJournal()
+				j := newJournal(t)
 				s := open(t, Config{Shards: 1, Lifetime: time.Hour, MaxSessions: 2, PurgeInterval: never, Journal: j})
 				var tok token.Token
 				for range 2 {
@@ -249,15 +242,11 @@ func TestJournalSeesEnds(t *testing.T) {
 // TestJournalStatesWithoutPolicies holds that a plain session's state is plain.
 func TestJournalStatesWithoutPolicies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := newJournal()
+		j := newJournal(t)
 		s := open(t, Config{Shards: 4, Lifetime: time.Hour, Journal: j})
 		tok := mustExchange(t, s, mustCreate(t, s, `{"a":1}`), nil)
-		want := State{ID: tok.ID, Digest: tok.Digest(), Meta: []byte(`{"a":1}`), Expires: time.Now().Add(time.Hour)}
-		got := j.states[tok.ID]
-		if got.Expires.Equal(want.Expires) {
-			want.Expires = got.Expires
-		}
-		if !reflect.DeepEqual(got, want) {
+		want := State{ID: tok.ID, Digest: tok.Digest(), Meta: []byte(`{"a":1}`), Expires: j.clock.Now().Add(time.Hour)}
+		if got := j.states[tok.ID]; !reflect.DeepEqual(got, want) {
 			t.Errorf("the journal has %+v, want %+v", got, want)
 		}
 	})
@@ -267,7 +256,7 @@ func TestJournalStatesWithoutPolicies(t *testing.T) {
 // what the journal has in the end is what the store has.
 func TestJournalSeesOrder(t *testing.T) {
 	const callers, calls = 8, 300
-	j := newJournal()
+	j := newJournal(t)
 	s := open(t, Config{Shards: 2, Grace: time.Minute, Journal: j, Secret: testSecret})
 	var tokens [4]token.Token
 	for i := range tokens {

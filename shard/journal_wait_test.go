@@ -134,7 +134,7 @@ type heldTest struct {
 
 // hold starts the change and then the answer, which both wait.
 func (test *restingTest) hold(t *testing.T) *heldTest {
-	j := newJournal()
+	j := newJournal(t)
 	w := newWaiting(t, j, graceUnless(test.without))
 	h := &heldTest{waiting: w, journal: j, write: j.hold(w.tok.ID)}
 	h.change = w.start(func() error { return heldChanges[test.change](w) })
@@ -185,7 +185,7 @@ func TestAnswersFail(t *testing.T) {
 
 // TestAnswersWaitForTheLast has the first of two changes of a session done.
 func TestAnswersWaitForTheLast(t *testing.T) {
-	j := newJournal()
+	j := newJournal(t)
 	w := newWaiting(t, j, time.Minute)
 	firstHeld := j.hold(w.tok.ID)
 	first := w.start(func() error { return w.exchange(w.tok, "") })
@@ -210,7 +210,7 @@ func TestAnswersWaitForTheLast(t *testing.T) {
 }
 
 func TestCreateFails(t *testing.T) {
-	s := open(t, Config{Shards: 1, Journal: brokenJournal{newJournal()}})
+	s := open(t, Config{Shards: 1, Journal: brokenJournal{newJournal(t)}})
 	if tok, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)}); tok != (token.Token{}) || !errors.Is(err, errBroken) {
 		t.Errorf("Create = a token: %v, error %v, want none and %v", tok != token.Token{}, err, errBroken)
 	}

@@ -34,7 +34,7 @@ func (p *policyState) renewed(now timestamp, lifetime time.Duration) timestamp {
 	if p.lifetime != 0 {
 		lifetime = p.lifetime
 	}
-	if d := now.add(lifetime); p.absoluteDeadline == 0 || d < p.absoluteDeadline {
+	if d := now.Add(lifetime); p.absoluteDeadline == 0 || d < p.absoluteDeadline {
 		return d
 	}
 	return p.absoluteDeadline
@@ -44,9 +44,9 @@ func (p *policyState) renewed(now timestamp, lifetime time.Duration) timestamp {
 // creation on, if it had none, and in any case from now on.
 func (p *policyState) limit(now timestamp, maxLifetime time.Duration) {
 	if p.absoluteDeadline == 0 {
-		p.absoluteDeadline = p.created.add(maxLifetime)
+		p.absoluteDeadline = p.created.Add(maxLifetime)
 	}
-	p.absoluteDeadline = min(p.absoluteDeadline, now.add(maxLifetime))
+	p.absoluteDeadline = min(p.absoluteDeadline, now.Add(maxLifetime))
 }
 
 // spend remembers when the current token was spent.

@@ -230,16 +230,19 @@ func TestEarliest(t *testing.T) {
 				t.Fatalf("Create = error %v, want %v", err, token.ErrFull)
 			}
 		}
-		want := func(want time.Duration) {
+		opened := s.now()
+		want := func(since time.Duration) {
 			t.Helper()
-			if got := time.Duration(s.purge.earliest.Load()); got != want {
-				t.Errorf("earliest = %v, want %v", got, want)
+			if got, want := timestamp(s.purge.earliest.Load()), opened.Add(since); got != want {
+				t.Errorf("earliest = %v, want %v", got.Sub(opened), since)
 			}
 		}
 		first := mustCreate(t, s, `{}`)
 		time.Sleep(10 * time.Minute)
 		mustCreate(t, s, `{}`)
-		want(0) // nothing is known before the first look
+		if got := s.purge.earliest.Load(); got != 0 {
+			t.Errorf("earliest = %v before the first look, want 0: nothing is known", got)
+		}
 		refuse()
 		want(60 * time.Minute)
 		time.Sleep(10 * time.Minute)

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"tokenserver/internal/clock"
 	"tokenserver/internal/storetest"
 	"tokenserver/token"
 )
@@ -31,8 +33,8 @@ const restartEvery = 15
 
 func openRestarting(t testing.TB, cfg Config) *restarting {
 	t.Helper()
-	r := &restarting{cfg: cfg, journal: newJournal()}
-	r.cfg.Journal, r.cfg.Secret = r.journal, testSecret
+	r := &restarting{cfg: cfg, journal: newJournal(t)}
+	r.cfg.Journal, r.cfg.Secret, r.cfg.Clock = r.journal, testSecret, r.journal.clock
 	r.store = New(r.cfg)
 	t.Cleanup(func() {
 		r.store.Close()
@@ -68,7 +70,7 @@ func (r *restarting) restart() {
 // restoreAll restores what has not expired of a journal.
 func restoreAll(s *Store, j *fakeJournal) (restored int) {
 	for id, state := range j.states {
-		if !time.Now().Before(state.Expires) {
+		if state.Expires <= s.now() {
 			delete(j.states, id)
 			continue
 		}
@@ -146,6 +148,7 @@ func TestRestoredStore(t *testing.T) {
 // restored returns a store with the sessions of another one's journal.
 func restored(t testing.TB, cfg Config, j *fakeJournal) *Store {
 	t.Helper()
+	cfg.Clock = j.clock
 	s := New(cfg)
 	n := restoreAll(s, j)
 	t.Cleanup(func() {
@@ -159,7 +162,7 @@ func restored(t testing.TB, cfg Config, j *fakeJournal) *Store {
 func TestRestoreSorts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 200
-		j := newJournal()
+		j := newJournal(t)
 		s := open(t, Config{Shards: 1, Journal: j})
 		for i := range n {
 			mustCreateNew(t, s, token.NewSession{Meta: fmt.Appendf(nil, `{"n":%d}`, i), Subject: []byte("ada")})
@@ -178,34 +181,61 @@ func TestRestoreSorts(t *testing.T) {
 	})
 }
 
-func TestRestoreFull(t *testing.T) {
-	j := newJournal()
-	s := open(t, Config{Shards: 4, Journal: j})
-	for range 10 {
-		mustCreate(t, s, `{"a":1}`)
-	}
-	tests := []Config{{MaxSessions: 7}, {MaxBytes: 7*sessionCost(7, false) + 1}}
+// TestRestoreBeyondLimits restores more sessions than a lowered limit allows: all
+// are there, and the excess only blocks new ones.
+func TestRestoreBeyondLimits(t *testing.T) {
+	const sessions, fit = 10, 7
+	meta := `{"a":"` + strings.Repeat("x", 100) + `"}`
+	cost := sessionCost(len(meta), false)
+	tests := []Config{{MaxSessions: fit}, {MaxBytes: fit*cost + 1}, {MaxSessions: fit, MaxBytes: fit * cost}}
 	for _, cfg := range tests {
-		s := New(cfg)
-		refused := 0
-		for _, state := range j.states {
-			if err := s.Restore(&state); errors.Is(err, token.ErrFull) {
-				refused++
-			} else if err != nil {
-				t.Errorf("Restore = error %v, want none or %v", err, token.ErrFull)
+		j := newJournal(t)
+		from := open(t, Config{Shards: 4, Journal: j})
+		var tokens []token.Token
+		for range sessions {
+			tokens = append(tokens, mustCreate(t, from, meta))
+		}
+		s := restored(t, cfg, j)
+		create := func(want error) {
+			t.Helper()
+			_, err := s.Create(t.Context(), token.NewSession{Meta: []byte(meta)})
+			if !errors.Is(err, want) {
+				t.Errorf("%+v: Create among %d sessions = error %v, want %v", cfg, s.Stats().Sessions, err, want)
 			}
 		}
-		if refused != 3 {
-			t.Errorf("%+v: %d of 10 sessions refused, want 3", cfg, refused)
+		for i := range tokens {
+			tokens[i] = mustExchange(t, s, tokens[i], []byte(`{"a":"`+strings.Repeat("y", 100)+`"}`))
 		}
-		s.Close()
-		checkRestored(t, s, 7)
+		for i := range sessions - fit + 1 {
+			create(token.ErrFull)
+			if err := s.Delete(t.Context(), tokens[i]); err != nil {
+				t.Errorf("Delete = error %v", err)
+			}
+		}
+		create(nil)
+		create(token.ErrFull)
 	}
+}
+
+// TestShrinkBeyondLimit: what is over the limit of bytes can be made smaller, and
+// not larger, until it is below.
+func TestShrinkBeyondLimit(t *testing.T) {
+	j := newJournal(t)
+	from := open(t, Config{Shards: 1, Journal: j})
+	large := []byte(`{"a":"` + strings.Repeat("x", 1000) + `"}`)
+	a, b := mustCreate(t, from, string(large)), mustCreate(t, from, string(large))
+	s := restored(t, Config{Shards: 1, MaxBytes: sessionCost(len(large), false)}, j)
+	if _, err := s.Exchange(t.Context(), a, []byte(`{"b":"`+strings.Repeat("x", 1000)+`"}`), nil); !errors.Is(err, token.ErrFull) {
+		t.Errorf("Exchange that grows = error %v, want %v", err, token.ErrFull)
+	}
+	a = mustExchange(t, s, a, []byte(`{"a":1}`))
+	mustExchange(t, s, b, []byte(`{"a":1}`))
+	mustExchange(t, s, a, []byte(`{"b":"`+strings.Repeat("x", 500)+`"}`)) // there is room again
 }
 
 // TestRestoreWithAnotherSecret loses the successors of what was spent, and no more.
 func TestRestoreWithAnotherSecret(t *testing.T) {
-	j := newJournal()
+	j := newJournal(t)
 	s := open(t, Config{Shards: 4, Grace: time.Minute, Journal: j, Secret: testSecret})
 	spent := mustCreate(t, s, `{"a":1}`)
 	tok := mustExchange(t, s, spent, nil)
@@ -240,7 +270,7 @@ func TestRestoreWithOtherPolicies(t *testing.T) {
 			{"none to none", none, none, false, false, 24 * time.Hour},
 		}
 		for _, test := range tests {
-			j := newJournal()
+			j := newJournal(t)
 			test.from.Journal = j
 			tok := mustCreate(t, open(t, test.from), `{"a":1}`)
 			created := time.Now()
@@ -271,12 +301,12 @@ func TestRestoreWithOtherPolicies(t *testing.T) {
 // back, were created and exchanged in the future: they are as old as the store.
 func TestRestoreAfterClockStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := newJournal()
+		j := newJournal(t)
 		s := open(t, Config{Shards: 4, Grace: time.Minute, Journal: j, Secret: testSecret})
 		spent := mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
 		tok := mustExchange(t, s, spent, nil)
 		state := j.states[tok.ID]
-		for _, moment := range []*time.Time{&state.Created, &state.Expires, &state.Spent[0]} {
+		for _, moment := range []*clock.Timestamp{&state.Created, &state.Expires, &state.Spent[0]} {
 			*moment = moment.Add(10 * time.Minute)
 		}
 		j.states[tok.ID] = state
@@ -328,13 +358,13 @@ func TestRestoreLimits(t *testing.T) {
 	}
 	for _, test := range tests {
 		synctest.Test(t, func(t *testing.T) {
-			fromNow := func(d time.Duration) (at time.Time) {
+			j, tok := newJournal(t), token.Generate()
+			fromNow := func(d time.Duration) (at clock.Timestamp) {
 				if d != 0 {
-					at = onWall(time.Now().Add(d))
+					at = j.clock.Now().Add(d)
 				}
 				return at
 			}
-			j, tok := newJournal(), token.Generate()
 			j.states[tok.ID] = State{
 				ID: tok.ID, Digest: tok.Digest(), Meta: []byte(`{}`), Lifetime: test.lifetime,
 				Expires: fromNow(test.expires), AbsoluteDeadline: fromNow(test.absoluteDeadline), Created: fromNow(test.created),
@@ -344,7 +374,7 @@ func TestRestoreLimits(t *testing.T) {
 				t.Errorf("%s: expires in %v, error %v, want %v", test.name, time.Until(expires), err, test.want)
 			}
 			state := s.shard(tok.ID).stateLocked(s.shard(tok.ID).records.at(0))
-			if got := fromNow(test.wantAbsolute); !state.AbsoluteDeadline.Equal(got) {
+			if got := fromNow(test.wantAbsolute); state.AbsoluteDeadline != got {
 				t.Errorf("%s: ends at %v in any case, want %v", test.name, state.AbsoluteDeadline, got)
 			}
 		})
@@ -355,7 +385,7 @@ func TestRestoreLimits(t *testing.T) {
 // has ended.
 func TestRestoreOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := newJournal()
+		j := newJournal(t)
 		s := open(t, Config{Shards: 1, Lifetime: 4 * time.Hour, Journal: j})
 		tok := mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
 		time.Sleep(3 * time.Hour)
@@ -373,7 +403,7 @@ func TestRestoreOld(t *testing.T) {
 // than it would have: it makes room when it has expired.
 func TestRestoredMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := newJournal()
+		j := newJournal(t)
 		tok := mustCreate(t, open(t, Config{Shards: 1, Lifetime: 4 * time.Hour, Journal: j}), `{}`)
 		s := restored(t, Config{Shards: 1, Lifetime: time.Hour, MaxSessions: 1, PurgeInterval: never}, j)
 		create := func(want error) {

@@ -50,7 +50,7 @@ func (sh *shard) graceAgeLocked(r *record, c *credential) (age int, err error) {
 		if c.successors.digests[i] != r.digest {
 			continue
 		}
-		if p := sh.policyLocked(r); p != nil && c.now < p.spentAt(i+1).add(sh.rules.grace) {
+		if p := sh.policyLocked(r); p != nil && c.now < p.spentAt(i+1).Add(sh.rules.grace) {
 			return i + 1, nil
 		}
 		break

@@ -82,7 +82,7 @@ func (l *listing) copyLocked(sh *shard, r *record, now timestamp) {
 func (l *listing) yield(s *Store, yield func(token.Session, error) bool) bool {
 	start := 0
 	for _, each := range l.sessions {
-		if !yield(token.Session{Expires: s.rules.clock.time(each.deadline), Meta: l.meta[start:each.end:each.end]}, nil) {
+		if !yield(token.Session{Expires: s.rules.clock.Time(each.deadline), Meta: l.meta[start:each.end:each.end]}, nil) {
 			return false
 		}
 		start = each.end
@@ -194,8 +194,8 @@ func (sh *shard) listLocked(l *subjectListing, r *record, i policyIndex) bool {
 		return false
 	}
 	l.sessions = append(l.sessions, token.Session{
-		Created: sh.rules.clock.time(sh.policies.at(i).created),
-		Expires: sh.rules.clock.time(sh.heap.at(r.heapIndex).deadline),
+		Created: sh.rules.clock.Time(sh.policies.at(i).created),
+		Expires: sh.rules.clock.Time(sh.heap.at(r.heapIndex).deadline),
 		Meta:    bytes.Clone(meta),
 	})
 	l.size += len(meta)

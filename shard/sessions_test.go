@@ -330,7 +330,7 @@ func TestSubjectListingAmongOthers(t *testing.T) {
 // TestSubjectListingRestsOnChanges has a session change between two holds of a
 // listing's lock.
 func TestSubjectListingRestsOnChanges(t *testing.T) {
-	j := newJournal()
+	j := newJournal(t)
 	w := newWaiting(t, j, time.Minute)
 	createFor(t, w.s, "ada", subjectBatch)
 	l := subjectListing{subject: NewSubject([]byte("ada")), now: w.s.now(), limit: 1000}

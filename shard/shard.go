@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tokenserver/internal/clock"
 	"tokenserver/internal/metadata"
 	"tokenserver/internal/stats"
 	"tokenserver/token"
@@ -44,7 +45,7 @@ type rules struct {
 	maxLifetime   time.Duration // from the creation on; 0 for none
 	maxMeta       int           // bytes
 	journal       Journal       // nil for none
-	clock         clock
+	clock         *clock.Clock
 }
 
 func (sh *shard) init(r *rules, pool *pagePool, b *budget, p *purgeState) {
@@ -187,7 +188,7 @@ func (sh *shard) mergeLocked(r *record, patch *metadata.Object, dst []byte) ([]b
 // renewLocked gives a session its full lifetime again, and remembers when its
 // token was spent. It requires the write lock.
 func (sh *shard) renewLocked(r *record, now timestamp) {
-	d := now.add(sh.rules.lifetime)
+	d := now.Add(sh.rules.lifetime)
 	if e := sh.policyLocked(r); e != nil {
 		d = e.renewed(now, sh.rules.lifetime)
 		e.spend(now)

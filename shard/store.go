@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"tokenserver/internal/clock"
 	"tokenserver/internal/metadata"
 	"tokenserver/token"
 )
@@ -61,6 +62,9 @@ type Config struct {
 
 	// Journal makes the sessions last. Nil means that they don't.
 	Journal Journal
+	// Clock tells the time, and is closed by whoever has made it. Nil means the
+	// real one.
+	Clock *clock.Clock
 }
 
 // DefaultShards returns the number of shards that suits this machine: the power
@@ -82,6 +86,8 @@ type Store struct {
 
 	members sync.Pool // of *metadata.Object
 
+	ownClock *clock.Clock // nil if it is somebody else's
+
 	closing chan struct{}
 	closed  sync.WaitGroup
 }
@@ -89,12 +95,18 @@ type Store struct {
 // New makes a store and starts its purge. It must be closed.
 func New(cfg Config) *Store {
 	cfg = cfg.withDefaults()
+	var own *clock.Clock
+	if cfg.Clock == nil {
+		own = clock.New(nil)
+		cfg.Clock = own
+	}
 	s := &Store{
-		shards:  make([]shard, cfg.Shards),
-		shift:   uint(64 - bits.Len(uint(cfg.Shards-1))),
-		rules:   cfg.rules(),
-		members: sync.Pool{New: func() any { return new(metadata.Object) }},
-		closing: make(chan struct{}),
+		ownClock: own,
+		shards:   make([]shard, cfg.Shards),
+		shift:    uint(64 - bits.Len(uint(cfg.Shards-1))),
+		rules:    cfg.rules(),
+		members:  sync.Pool{New: func() any { return new(metadata.Object) }},
+		closing:  make(chan struct{}),
 	}
 	if cfg.Grace != 0 {
 		s.secret = cfg.Secret
@@ -140,7 +152,7 @@ func (cfg Config) rules() rules {
 		maxLifetime:   cfg.MaxLifetime,
 		maxMeta:       cfg.MaxMeta,
 		journal:       cfg.Journal,
-		clock:         clock{start: time.Now()},
+		clock:         cfg.Clock,
 	}
 }
 
@@ -148,6 +160,9 @@ func (cfg Config) rules() rules {
 func (s *Store) Close() error {
 	close(s.closing)
 	s.closed.Wait()
+	if s.ownClock != nil {
+		s.ownClock.Close()
+	}
 	return nil
 }
 
@@ -161,7 +176,7 @@ func (s *Store) Create(_ context.Context, n token.NewSession) (token.Token, erro
 		return token.Token{}, token.ErrMetaTooLarge
 	}
 	now := s.now()
-	session.deadline = now.add(s.rules.lifetime)
+	session.deadline = now.Add(s.rules.lifetime)
 	if n.Lifetime != 0 || len(n.Subject) > 0 || s.rules.grace != 0 || s.rules.maxLifetime != 0 {
 		s.addPolicyState(&session, n, now)
 	}
@@ -185,7 +200,7 @@ func (s *Store) addPolicyState(n *newSession, wanted token.NewSession, now times
 	n.hasPolicy = true
 	n.policy = policyState{subject: NewSubject(wanted.Subject), lifetime: wanted.Lifetime, created: now}
 	if s.rules.maxLifetime != 0 {
-		n.policy.absoluteDeadline = now.add(s.rules.maxLifetime)
+		n.policy.absoluteDeadline = now.Add(s.rules.maxLifetime)
 	}
 	n.deadline = n.policy.renewed(now, s.rules.lifetime)
 }
@@ -287,7 +302,7 @@ func (s *Store) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, 
 	if err != nil {
 		return dst, time.Time{}, err
 	}
-	return meta, s.rules.clock.time(d), nil
+	return meta, s.rules.clock.Time(d), nil
 }
 
 // Delete ends the session whose current token is t, or was so less than the
@@ -303,6 +318,15 @@ func (s *Store) Delete(_ context.Context, t token.Token) error {
 	return wait(w)
 }
 
+// Holds says whether there is a session with an id. It may have expired.
+func (s *Store) Holds(id token.ID) bool {
+	sh := s.shard(id)
+	sh.rlock()
+	defer sh.mu.RUnlock()
+	_, ok := sh.sessions[id]
+	return ok
+}
+
 // shard returns the shard of a session.
 func (s *Store) shard(id token.ID) *shard { return &s.shards[hashOf(id)>>s.shift] }
 
@@ -312,4 +336,4 @@ func (s *Store) split(object []byte) *metadata.Object {
 	return m
 }
 
-func (s *Store) now() timestamp { return s.rules.clock.now() }
+func (s *Store) now() timestamp { return s.rules.clock.Now() }

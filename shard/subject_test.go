@@ -112,7 +112,7 @@ func TestEndSubjectInBatches(t *testing.T) {
 // sessions of the same shard are ended, which is whenever the journal is waited for.
 func TestEndSubjectLetsOthersIn(t *testing.T) {
 	const sessions, maxBatch = 10_000, 100
-	j := newJournal()
+	j := newJournal(t)
 	s := open(t, Config{Shards: 1, Journal: j, PurgeInterval: never})
 	createFor(t, s, "ada", sessions)
 	other := mustCreate(t, s, `{"other":1}`)

@@ -22,6 +22,9 @@ const never = 1000 * time.Hour
 // open opens a store that is closed, and checked, at the end of t.
 func open(t testing.TB, cfg Config) *Store {
 	t.Helper()
+	if j, ok := cfg.Journal.(*fakeJournal); ok {
+		cfg.Clock = j.clock
+	}
 	s := New(cfg)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {

@@ -1,0 +1,211 @@
+package durable
+
+import (
+	"math"
+	"slices"
+	"sort"
+	"sync/atomic"
+	"time"
+
+	"tokenserver/internal/clock"
+	"tokenserver/shard"
+)
+
+// timeline has the epochs of a data directory, related to the current one, in their
+// order. The first is that of the wall clock, and the last the current one.
+type timeline []relation
+
+// relation is how an epoch's timestamps, and the deadlines of its values, are
+// related to the current epoch.
+type relation struct {
+	epoch
+	shift time.Duration   // from a timestamp of it to one of the current epoch
+	own   limits          // what the epoch left of sessions of those before it
+	later limits          // what the epochs after it have left of its own sessions
+	keep  clock.Timestamp // until when keys of it stay although their sessions have expired
+	used  atomic.Bool     // by a value
+}
+
+// limits are what epochs leave of sessions that were written before: at the start of
+// each of them a session got its lifetime at most. A session that has ended so does
+// not come back in the next epoch, whatever lifetime holds there.
+type limits struct {
+	start       clock.Timestamp // from which on a lifetime of a session's own counts
+	idle        clock.Timestamp // deadline of a session without one
+	absolute    clock.Timestamp // deadline of any session
+	maxLifetime time.Duration   // from a session's creation on
+}
+
+// never is later than all timestamps, and longer than all lifetimes.
+const never = math.MaxInt64
+
+var noLimits = limits{start: never, idle: never, absolute: never, maxLifetime: never}
+
+// least returns what two limits leave together.
+func (l limits) least(m limits) limits {
+	return limits{
+		start: min(l.start, m.start), idle: min(l.idle, m.idle),
+		absolute: min(l.absolute, m.absolute), maxLifetime: min(l.maxLifetime, m.maxLifetime),
+	}
+}
+
+// newTimeline relates epochs to the last of them.
+func newTimeline(epochs []epoch) timeline {
+	t := make(timeline, len(epochs)+1)
+	for i := range epochs {
+		t[i+1].epoch = epochs[i]
+	}
+	boots := bootsOf(t)
+	later, keep := noLimits, clock.Timestamp(0)
+	for i := len(t) - 1; i >= 0; i-- {
+		r := &t[i]
+		r.shift = boots[i].shiftTo(boots[len(t)-1], &r.epoch, t.current())
+		r.later, r.keep = later, keep
+		r.own = r.ownLimits()
+		later = later.least(r.own)
+		if r.KeepUntil != 0 {
+			keep = max(keep, r.here(r.KeepUntil))
+		}
+	}
+	return t
+}
+
+func (t timeline) current() *epoch { return &t[len(t)-1].epoch }
+
+// bootRun is a boot of the machine, as far as epochs tell of it.
+type bootRun struct {
+	last     *epoch
+	wallZero int64 // what the wall clock, as it was last set in the boot, said at its begin
+}
+
+// bootsOf returns the boot that each epoch was in. It is another one if the boot is
+// unknown, or its clock has gone back, as it does where a machine is restored from a
+// snapshot.
+func bootsOf(t timeline) (boots []*bootRun) {
+	byID := make(map[string]*bootRun)
+	for i := range t {
+		e := &t[i].epoch
+		b := byID[e.Boot]
+		if b == nil || e.Boot == "" || e.BootZero < b.last.BootZero {
+			b = new(bootRun)
+			byID[e.Boot] = b
+		}
+		b.last, b.wallZero = e, e.WallZero-int64(e.BootZero)
+		boots = append(boots, b)
+	}
+	return boots
+}
+
+// shiftTo returns the time from a timestamp of e, in the boot b, to the same one of the
+// current epoch. In the same boot of the machine its clock decides, and not the wall
+// clock, which may have been set.
+func (b *bootRun) shiftTo(now *bootRun, e, current *epoch) time.Duration {
+	if b == now {
+		return e.BootZero - current.BootZero
+	}
+	return time.Duration(b.wallZero + int64(e.BootZero) - current.WallZero)
+}
+
+func (r *relation) ownLimits() limits {
+	if r.Number == wallClockEpoch {
+		return noLimits
+	}
+	start := r.here(r.Start)
+	l := limits{start: start, idle: addTo(start, r.Lifetime), absolute: never, maxLifetime: never}
+	if r.MaxLifetime != 0 {
+		l.absolute, l.maxLifetime = addTo(start, r.MaxLifetime), r.MaxLifetime
+	}
+	return l
+}
+
+// here returns a timestamp of the epoch as one of the current epoch. What is too far
+// away is as far as can be; none is 0, which would be no timestamp.
+func (r *relation) here(t clock.Timestamp) clock.Timestamp {
+	sum := t.Add(r.shift)
+	switch {
+	case r.shift > 0 && sum < t:
+		return never
+	case r.shift < 0 && sum > t:
+		return -never
+	case sum == 0:
+		return 1
+	}
+	return sum
+}
+
+// find returns the relation of an epoch, or nil.
+func (t timeline) find(number uint32) *relation {
+	i := sort.Search(len(t), func(i int) bool { return t[i].Number >= number })
+	if i == len(t) || t[i].Number != number {
+		return nil
+	}
+	return &t[i]
+}
+
+// bringHere turns a state that the epoch has written into one of the current epoch.
+func (r *relation) bringHere(s *shard.State) {
+	s.Expires = r.here(s.Expires)
+	if s.AbsoluteDeadline != 0 {
+		s.AbsoluteDeadline = r.here(s.AbsoluteDeadline)
+	}
+	if s.Created != 0 {
+		s.Created = r.here(s.Created)
+	}
+	for i := range s.Spent {
+		s.Spent[i] = r.here(s.Spent[i])
+	}
+	r.later.apply(s)
+}
+
+// apply ends a session where epochs have ended it.
+func (l *limits) apply(s *shard.State) {
+	if s.Lifetime != 0 {
+		s.Expires = min(s.Expires, addTo(l.start, s.Lifetime))
+	} else {
+		s.Expires = min(s.Expires, l.idle)
+	}
+	if l.maxLifetime == never {
+		return
+	}
+	deadline := l.absolute
+	if s.Created != 0 {
+		deadline = min(deadline, addTo(s.Created, l.maxLifetime))
+	}
+	if s.AbsoluteDeadline == 0 || deadline < s.AbsoluteDeadline {
+		s.AbsoluteDeadline = deadline
+	}
+	s.Expires = min(s.Expires, s.AbsoluteDeadline)
+}
+
+// addTo returns t and d together, and never if that is later.
+func addTo(t clock.Timestamp, d time.Duration) clock.Timestamp {
+	if t > never-clock.Timestamp(d) {
+		return never
+	}
+	return t.Add(d)
+}
+
+// needed returns the epochs that have to be remembered: those that a value is of, and
+// of the others each that has left less of earlier sessions than one before it. So a
+// program that is started again and again does not fill the disk with its epochs.
+func (t timeline) needed() (list []epoch) {
+	now := t.current().Start
+	var kept []limits // of the epochs since the last one that is used
+	older := false    // there may be values of earlier epochs
+	for i := range t {
+		r := &t[i]
+		switch {
+		case r.used.Load():
+			older, kept = true, nil
+		case i == len(t)-1, r.KeepUntil != 0 && r.here(r.KeepUntil) > now:
+		case !older, slices.ContainsFunc(kept, func(l limits) bool { return l == l.least(r.own) }):
+			continue
+		default:
+			kept = append(kept, r.own)
+		}
+		if r.Number != wallClockEpoch {
+			list = append(list, r.epoch)
+		}
+	}
+	return list
+}
