@@ -11,9 +11,12 @@ import (
 const namespace = "token_server"
 
 var (
-	requestsDesc  = desc("requests_total", "Requests answered.", "method", "code")
-	durationsDesc = desc("request_duration_seconds", "Time that a request took, from when it was read to when its answer was ready.")
-	buildDesc     = desc("build_info", "Always 1, labelled with what runs.", "version", "commit", "goversion")
+	requestsDesc        = desc("requests_total", "Requests answered.", "method", "code")
+	durationsDesc       = desc("request_duration_seconds", "Time that a request took, from when it was read to when its answer was ready.")
+	connectionsDesc     = desc("connections", "Connections that are open.")
+	connectionLimitDesc = desc("connections_max", "Connections that there may be at a time; 0 for no limit.")
+	shedDesc            = desc("connections_shed_total", "Connections closed or refused because there were too many.")
+	buildDesc           = desc("build_info", "Always 1, labelled with what runs.", "version", "commit", "goversion")
 
 	sessionsDesc  = desc("sessions", "Sessions held, expired ones that are not purged yet among them.")
 	bytesDesc     = desc("store_bytes", "Bytes taken by sessions.")
@@ -49,7 +52,7 @@ type collector struct {
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		requestsDesc, durationsDesc, buildDesc,
+		requestsDesc, durationsDesc, buildDesc, connectionsDesc, connectionLimitDesc, shedDesc,
 		sessionsDesc, bytesDesc, reservedDesc, shardsDesc, exchangesDesc,
 		createdDesc, deletedDesc, purgedDesc, reusedDesc, revokedDesc, subjectsDesc,
 		lockWaitDesc, contendedDesc, purgeHoldDesc,
@@ -70,6 +73,9 @@ func collectRequests(out chan<- prometheus.Metric, st stats.Server) {
 	for _, r := range st.Requests {
 		counter(out, requestsDesc, float64(r.Count), r.Method, codeLabel(r.Code))
 	}
+	gauge(out, connectionsDesc, float64(st.Connections))
+	gauge(out, connectionLimitDesc, float64(st.MaxConnections))
+	counter(out, shedDesc, float64(st.Shed))
 	buckets, count := cumulate(st.Durations)
 	out <- prometheus.MustNewConstHistogram(durationsDesc, count, st.Durations.Sum.Seconds(), buckets)
 }

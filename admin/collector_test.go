@@ -34,6 +34,7 @@ func sampleCollector() collector {
 					{Method: "POST", Code: 200, Count: 10}, {Method: "PUT", Code: 200, Count: 23},
 					{Method: "other", Code: 405, Count: 1}, {Method: "GET", Code: 0, Count: 2},
 				},
+				Connections: 64, MaxConnections: 1000, Shed: 12,
 				Durations: stats.Histogram{
 					Bounds: []time.Duration{100 * time.Microsecond, time.Millisecond, time.Second},
 					Counts: []uint64{30, 3, 0, 1},
@@ -48,6 +49,15 @@ const sampleMetrics = `
 # HELP token_server_build_info Always 1, labelled with what runs.
 # TYPE token_server_build_info gauge
 token_server_build_info{commit="abc123",goversion="go1.26",version="v1.2.3"} 1
+# HELP token_server_connections Connections that are open.
+# TYPE token_server_connections gauge
+token_server_connections 64
+# HELP token_server_connections_max Connections that there may be at a time; 0 for no limit.
+# TYPE token_server_connections_max gauge
+token_server_connections_max 1000
+# HELP token_server_connections_shed_total Connections closed or refused because there were too many.
+# TYPE token_server_connections_shed_total counter
+token_server_connections_shed_total 12
 # HELP token_server_exchanges_total Exchanges by result: ok, replayed for a spent token in its grace, or invalid for one that is not live (ill-formed ones don't get that far).
 # TYPE token_server_exchanges_total counter
 token_server_exchanges_total{result="invalid"} 3

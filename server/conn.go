@@ -86,13 +86,16 @@ func (c *conn) end(s step) {
 
 // requestRead tells that a request was read and is about to be answered. If the
 // connection's time was over by then, it can't serve another one, and if nobody
-// would get the answer, not even this one.
+// would get the answer, or the request began after the listener closed, not even
+// this one.
 func requestRead(ctx *fasthttp.RequestCtx) (ok bool) {
 	c, ours := ctx.Conn().(*conn)
 	if !ours {
 		return true
 	}
 	switch c.set(newStep(handling, never)) {
+	case refusing:
+		return false
 	case late:
 		closeAfter(ctx)
 	case dead:

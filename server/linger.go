@@ -1,7 +1,9 @@
 package server
 
 import (
+	"errors"
 	"io"
+	"os"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -15,7 +17,7 @@ type lingering int
 const (
 	notLingering lingering = iota
 	briefly                // a client that was refused may send no end of a body
-	fully                  // until the client closes, or the time for an answer is over
+	fully                  // until the client has all answers, or the time for one is over
 )
 
 // What a client may still send, and for how long, after it was refused.
@@ -65,6 +67,24 @@ func (c *conn) drain() {
 		io.CopyN(io.Discard, c.Conn, lingerBytes)
 		return
 	}
-	c.SetReadDeadline(time.Now().Add(c.reaper.answer))
-	io.Copy(io.Discard, c.Conn)
+	c.drainFully()
+}
+
+// drainFully takes what the client sends until it closes, or is silent for
+// lingerTime and has acknowledged all that we have sent.
+func (c *conn) drainFully() {
+	end := time.Now().Add(c.reaper.answer)
+	buf := make([]byte, 4<<10)
+	for now := time.Now(); now.Before(end); now = time.Now() {
+		quiet := now.Add(lingerTime)
+		if quiet.After(end) {
+			quiet = end
+		}
+		c.SetReadDeadline(quiet)
+		_, err := c.Conn.Read(buf)
+		if err == nil || errors.Is(err, os.ErrDeadlineExceeded) && unsent(c.Conn) > 0 {
+			continue
+		}
+		return
+	}
 }

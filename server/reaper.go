@@ -139,7 +139,11 @@ func (r *reaper) stateChanged(nc net.Conn, state fasthttp.ConnState) {
 	switch state {
 	case fasthttp.StateActive:
 		c.begun = true
-		c.enter(reading, r.request)
+		if r.stopping.Load() {
+			c.enter(refusing, r.request)
+		} else {
+			c.enter(reading, r.request)
+		}
 	case fasthttp.StateIdle:
 		c.enter(idle, r.idle)
 	}

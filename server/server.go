@@ -175,7 +175,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	begun := time.Since(s.reaper.start)
 	defer s.finish(ctx, begun)
 	setNoStore(ctx)
-	if !requestRead(ctx) || s.stopped.Load() {
+	if !requestRead(ctx) {
 		s.fail(ctx, errStopping)
 		return
 	}

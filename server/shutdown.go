@@ -69,6 +69,7 @@ func (s *Server) shutdown(ctx context.Context, grace time.Duration) error {
 	s.dump.stop()
 	err := s.listeners.close()
 	s.stopped.Store(true)
+	s.reaper.stopping.Store(true)
 	defer s.reaper.stop()
 	if waited := s.reaper.wait(ctx, grace); waited != nil {
 		return waited
@@ -79,7 +80,6 @@ func (s *Server) shutdown(ctx context.Context, grace time.Duration) error {
 // wait returns when the last connection has gone, or cuts off what is left when
 // ctx ends. After the grace, no connection is waited for that waits for a request.
 func (r *reaper) wait(ctx context.Context, grace time.Duration) error {
-	r.stopping.Store(true)
 	ticker := time.NewTicker(stopTick)
 	defer ticker.Stop()
 	for begun := time.Now(); !r.closeIfEmpty(); {
@@ -106,13 +106,14 @@ func (r *reaper) closeIfEmpty() bool {
 	return r.closed
 }
 
-// endReads ends all waiting for requests, and for what is missing of one.
+// endReads ends all waiting for requests that are going to be refused. One that had
+// begun when the listener closed has the time that any request has.
 func (r *reaper) endReads() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.conns {
 		switch s := c.load(); s.phase() {
-		case fresh, reading, idle:
+		case fresh, refusing, idle:
 			c.end(s)
 		}
 	}

@@ -60,6 +60,9 @@ func TestPauseOfTheProcess(t *testing.T) {
 	idle.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 	time.Sleep(server.DefaultRequestTimeout + 2*time.Second) // the clock of a process can't be faked
 	p.signal(syscall.SIGCONT)
+	for _, c := range []*conn{late, idle} {
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+	}
 	for name, c := range map[string]*conn{"begun before": late, "sent meanwhile": idle} {
 		if got := c.readAnswer(); got != 200 {
 			t.Errorf("answer to a request %s the pause = %d, want 200", name, got)

@@ -40,11 +40,12 @@ func (m *Main) Run() error {
 	m.warn()
 	m.logConfig()
 	m.server = server.New(server.Config{
-		Store:   m.store,
-		MaxBody: m.Config.MaxBody,
-		Dump:    m.Config.Dump,
-		Ready:   readiness(m.store),
-		Logger:  m.logger,
+		Store:          m.store,
+		MaxBody:        m.Config.MaxBody,
+		MaxConnections: m.Config.MaxConnections,
+		Dump:           m.Config.Dump,
+		Ready:          readiness(m.store),
+		Logger:         m.logger,
 	})
 	m.serve()
 	m.serveAdmin(descriptors.admin)
@@ -130,13 +131,13 @@ func (m *Main) Close() error {
 	m.logOut.hurry()
 	m.server.Drain() // before all else: the log may block for a while
 	m.logger.Info("stopping", "drain_delay", duration.Format(m.Config.DrainDelay))
-	timeout := shutdownTimeout
+	shutdown := m.server.Shutdown
 	if m.abandonLoad() {
-		timeout = 0
+		shutdown = m.server.ShutdownNow
 	} else {
 		m.awaitDrainDelay()
 	}
-	err := m.shutdown(timeout)
+	err := m.shutdown(shutdown)
 	m.shutdownAdmin()
 	err = errors.Join(err, closeStore(m.store))
 	m.logger.Info("stopped")
@@ -150,14 +151,14 @@ func (m *Main) awaitDrainDelay() {
 	}
 }
 
-// shutdown waits for requests in flight, unless timeout is 0. Serve returns long
-// before they are answered.
-func (m *Main) shutdown(timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+// shutdown waits for requests in flight, or while the store is loaded for nobody.
+// Serve returns long before they are answered.
+func (m *Main) shutdown(shutdown func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	err := m.server.Shutdown(ctx)
+	err := shutdown(ctx)
 	<-m.served
-	if err != nil && timeout > 0 && !errors.Is(err, net.ErrClosed) {
+	if err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("requests were cut off at the stop: %w", err)
 	}
 	return nil
