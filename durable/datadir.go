@@ -30,15 +30,16 @@ const (
 
 // dataDir is the data directory, where a Store lasts.
 type dataDir struct {
-	fs   vfs.FS
-	path string
-	disk *openDir // nil for one that is not on disk, where files have no modes
-	lock *pebble.Lock
+	fs      vfs.FS
+	path    string
+	retries *retries // for want of descriptors
+	disk    *openDir // nil for one that is not on disk, where files have no modes
+	lock    *pebble.Lock
 }
 
 // openDataDir makes the data directory if need be and locks it.
-func openDataDir(cfg *Config) (*dataDir, error) {
-	d := &dataDir{path: cfg.Dir}
+func openDataDir(cfg *Config, w *watchdog, f *failure) (*dataDir, error) {
+	d := &dataDir{path: cfg.Dir, retries: newRetries(cfg, w, f)}
 	if err := d.open(cfg); err != nil {
 		d.close()
 		return nil, err
@@ -68,17 +69,19 @@ func (d *dataDir) open(cfg *Config) (err error) {
 // openFS makes the directory, and the file system on which its files are.
 func (d *dataDir) openFS(cfg *Config) (err error) {
 	if cfg.FS != nil {
-		d.fs = markerFS{cfg.FS}
+		d.fs = markerFS{retryFS{cfg.FS, d.retries}}
 		return makeDir(d.fs, d.path)
 	}
 	disk := privateFS{vfs.Default}
-	if err := makeDir(disk, d.path); err != nil {
+	err = makeDir(retryFS{disk, d.retries}, d.path)
+	if err != nil {
 		return err
 	}
-	if d.disk, err = openDirectory(d.path, cfg.Logger); err != nil {
+	err = d.retries.open(d.path, func() error { d.disk, err = openDirectory(d.path, cfg.Logger); return err })
+	if err != nil {
 		return err
 	}
-	d.fs = markerFS{d.disk.fs(disk)}
+	d.fs = markerFS{retryFS{d.disk.fs(disk), d.retries}}
 	return nil
 }
 

@@ -72,16 +72,22 @@ type Config struct {
 	// MemTableBytes is how much of the log may be in memory before it is written
 	// to a table; there may be two of that size. 0 means 64 MiB.
 	MemTableBytes int64
+	// MaxOpenFiles is how many files the store keeps open, MinOpenFiles at least; a
+	// merge of tables has more of them open for a moment, and waits where there are
+	// no descriptors. 0 means 1000.
+	MaxOpenFiles int
 	// MinFree is how many bytes have to be free on the disk. 0 means 256 MiB.
 	MinFree int64
 
-	tune func(*pebble.Options) // of tests
+	tune       func(*pebble.Options) // of tests
+	retryLimit time.Duration         // of tests: how long Open waits for descriptors
 }
 
 // Defaults of Config.
 const (
 	DefaultMemTableBytes = 64 << 20
 	DefaultMinFree       = 256 << 20
+	DefaultMaxOpenFiles  = 1000
 )
 
 func (cfg Config) withDefaults() Config {
@@ -94,8 +100,14 @@ func (cfg Config) withDefaults() Config {
 	if cfg.tune == nil {
 		cfg.tune = func(*pebble.Options) {}
 	}
+	if cfg.retryLimit == 0 {
+		cfg.retryLimit = outageLimit
+	}
 	if cfg.MemTableBytes == 0 {
 		cfg.MemTableBytes = DefaultMemTableBytes
+	}
+	if cfg.MaxOpenFiles == 0 {
+		cfg.MaxOpenFiles = DefaultMaxOpenFiles
 	}
 	if cfg.MinFree == 0 {
 		cfg.MinFree = DefaultMinFree
@@ -148,7 +160,7 @@ func Open(cfg Config) (*Store, error) {
 }
 
 func (s *Store) open() (err error) {
-	if s.dataDir, err = openDataDir(&s.cfg); err != nil {
+	if s.dataDir, err = openDataDir(&s.cfg, s.watchdog, s.failure); err != nil {
 		return err
 	}
 	s.dataDir.watch(s.watchdog, s.failure)
@@ -174,6 +186,7 @@ func wrap(err error) error { return fmt.Errorf("durable: %w", diskError(err)) }
 func (s *Store) openDB() error {
 	start := time.Now()
 	o := s.options(&s.cfg)
+	defer o.FileCache.Unref() // the database has it
 	if err := s.dataDir.checkOptions(o); err != nil {
 		return err
 	}

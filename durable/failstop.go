@@ -66,7 +66,12 @@ func (f failStopFS) Remove(name string) error {
 	return err
 }
 
+// opened returns a file. A shortage of descriptors gets here only while Open runs, and
+// is its error.
 func (f failStopFS) opened(doing, name string, file vfs.File, err error) (vfs.File, error) {
+	if isShortage(err) {
+		return nil, err
+	}
 	f.failure.parkOnError(doing, name, err)
 	return &failStopFile{File: file, name: name, isLog: filepath.Ext(name) == ".log", failure: f.failure}, nil
 }

@@ -36,6 +36,9 @@ func diskError(err error) error {
 	if errors.Is(err, ErrFailed) || errors.Is(err, ErrCorrupt) {
 		return err
 	}
+	if isShortage(err) {
+		return fmt.Errorf("no file descriptors left, raise their limit (ulimit -n): %w", err)
+	}
 	for _, e := range diskErrors {
 		if errors.Is(err, e) {
 			return fmt.Errorf("%w: %w", ErrFailed, err)
@@ -69,7 +72,7 @@ func (f *failure) set(err error) error {
 			err = cause
 		}
 	}
-	if !errors.Is(err, ErrCorrupt) {
+	if !errors.Is(err, ErrCorrupt) && !isShortage(err) {
 		err = fmt.Errorf("%w: %w", ErrFailed, err)
 	}
 	if f.err.CompareAndSwap(nil, &err) {
@@ -150,9 +153,29 @@ func (l *pebbleLogger) Errorf(format string, args ...any) {
 // state, and requests would be answered. Nor may it unwind the
 // goroutine, which would release those locks.
 func (l *pebbleLogger) Fatalf(format string, args ...any) {
-	l.failure.set(fmt.Errorf(format, args...))
+	l.failure.set(newPebbleError(format, args))
 	select {}
 }
+
+// pebbleError is what Pebble says when it can't go on, with the error that it has put
+// into the text.
+type pebbleError struct {
+	text  string
+	cause error // may be nil
+}
+
+func newPebbleError(format string, args []any) *pebbleError {
+	e := &pebbleError{text: fmt.Sprintf(format, args...)}
+	for _, arg := range args {
+		if cause, ok := arg.(error); ok {
+			e.cause = cause
+		}
+	}
+	return e
+}
+
+func (e *pebbleError) Error() string { return e.text }
+func (e *pebbleError) Unwrap() error { return e.cause }
 
 // events has Pebble report its failures. Its own goroutines would try again for ever.
 func (s *Store) events() *pebble.EventListener {

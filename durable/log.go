@@ -56,7 +56,7 @@ func (d *dataDir) checkLog() error {
 	_, path := last.SegmentLocation(0)
 	good, err := readLog(last)
 	if err != nil {
-		return fmt.Errorf("%w %s: %w", ErrCorrupt, path, err)
+		return unreadable(path, err)
 	}
 	// The end that was found is looked at even if it looks like one: Pebble takes a
 	// chunk with the next log's number for it, whatever else the chunk has.

@@ -18,7 +18,7 @@ func (d *dataDir) checkFiles() error {
 	desc, err := pebble.Peek(d.path, d.fs)
 	var fault *fs.PathError
 	switch {
-	case errors.As(err, &fault):
+	case errors.As(err, &fault), isShortage(err):
 		return err
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrVersion, err)
@@ -57,13 +57,21 @@ func (d *dataDir) checkNoData() error {
 func (d *dataDir) checkManifest(name string) error {
 	data, err := d.read(name)
 	if err != nil {
-		return fmt.Errorf("%w %s: %w", ErrCorrupt, d.file(name), err)
+		return unreadable(d.file(name), err)
 	}
 	good := readableManifest(data)
 	if good == len(data) || isTorn(data, good) {
 		return nil
 	}
 	return fmt.Errorf("%w %s: it can't be read from byte %d on", ErrCorrupt, d.file(name), good)
+}
+
+// unreadable returns the error of a file that can't be read. That may say nothing of it.
+func unreadable(name string, err error) error {
+	if isShortage(err) {
+		return fmt.Errorf("reading %s: %w", name, err)
+	}
+	return fmt.Errorf("%w %s: %w", ErrCorrupt, name, err)
 }
 
 // readableManifest returns the length of the part that can be read.

@@ -18,6 +18,23 @@ import (
 // nearly as large as a memtable.
 const memTables = 2
 
+// minL0 is the least number of tables on top of each other at which writes stop. A
+// compaction has all of them open twice.
+const minL0 = 8
+
+// MinOpenFiles is the least that works of Config.MaxOpenFiles.
+const MinOpenFiles = 16
+
+// otherFiles are those of MaxOpenFiles that are no tables: the log, the manifest, the
+// lock, directories, and what is being written.
+const otherFiles = 10
+
+// fileCache returns the tables that are kept open. Pebble's own has 64 at least.
+func fileCache(maxOpenFiles int) *pebble.FileCache {
+	tables := max(maxOpenFiles, MinOpenFiles) - otherFiles
+	return pebble.NewFileCache(min(runtime.GOMAXPROCS(0), tables), tables)
+}
+
 // options are Pebble's for this load: values of some hundred bytes, each
 // overwritten again and again, none of them read before the next start.
 func (s *Store) options(cfg *Config) *pebble.Options {
@@ -30,6 +47,9 @@ func (s *Store) options(cfg *Config) *pebble.Options {
 		// damage from a torn end.
 		FormatMajorVersion: pebble.FormatNewest,
 
+		MaxOpenFiles: cfg.MaxOpenFiles,
+		FileCache:    fileCache(cfg.MaxOpenFiles),
+
 		// Reads come at the start, each block once, so a cache is of no use.
 		CacheSize: 1 << 20,
 		// Old versions of a value that are still in the memtable never reach a
@@ -39,8 +59,8 @@ func (s *Store) options(cfg *Config) *pebble.Options {
 		// memtable is filled while another one is being written to a table.
 		MemTableStopWritesThreshold: memTables,
 		// The number of tables to look into is the reader's concern, and there is
-		// none: writes never stop for it.
-		L0StopWritesThreshold: 1000,
+		// none: writes don't stop for it, as long as one compaction can have all open.
+		L0StopWritesThreshold: max(cfg.MaxOpenFiles/2, minL0),
 		// Tables are merged late enough for most of their values to be
 		// overwritten, and early enough for disk space.
 		L0CompactionThreshold: 4,

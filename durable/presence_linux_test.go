@@ -39,13 +39,6 @@ var replacements = map[string]func(t *testing.T, dir string){
 	},
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // presenceTest is a store whose directory is replaced under it.
 type presenceTest struct {
 	*testing.T

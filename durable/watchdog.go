@@ -41,10 +41,10 @@ type watchdog struct {
 
 	// mu guards the rest, and the operations. It is held for a few steps.
 	mu     sync.Mutex
-	lates  []*operation // the first is the reason
-	began  time.Time    // when the outage did
-	limit  *time.Timer  // ends what waits for its end
-	reason string       // of an outage without end
+	lates  []*operation
+	began  time.Time   // when the outage did
+	limit  *time.Timer // ends what waits for its end
+	reason string      // of an outage without end
 }
 
 // outage is a time in which the disk does not answer.
@@ -83,9 +83,19 @@ func (w *watchdog) why() string {
 	case w.reason != "":
 		return w.reason
 	case len(w.lates) > 0:
-		return w.lates[0].why()
+		return w.worstLocked().why()
 	}
 	return ""
+}
+
+// worstLocked returns the operation that the others may be waiting for. It requires mu.
+func (w *watchdog) worstLocked() *operation {
+	for _, op := range w.lates {
+		if op.err != nil {
+			return op
+		}
+	}
+	return w.lates[0]
 }
 
 // whyUnconfirmed returns the reason of an outage that may be over by now.
@@ -108,14 +118,15 @@ func (w *watchdog) refuse(reason string) {
 
 // addLateLocked counts one more reason for an outage, which the first begins. It
 // requires mu.
-func (w *watchdog) addLateLocked() {
+func (w *watchdog) addLateLocked() (begins bool) {
 	if w.late.Add(1) > 1 {
-		return
+		return false
 	}
 	o := w.outage.Load()
 	w.began = time.Now()
 	w.limit = time.AfterFunc(outageLimit, func() { w.giveUp(o) })
 	close(o.begun)
+	return true
 }
 
 // removeLateLocked takes a reason back. The last one ends the outage, and those who
@@ -146,6 +157,7 @@ func (w *watchdog) giveUp(o *outage) {
 type operation struct {
 	watchdog *watchdog
 	reason   func(took time.Duration) string
+	err      error // of a Close that it holds up; nil for a disk that does not answer
 
 	// The watchdog's mu guards these.
 	running int       // how many of its kind
@@ -154,16 +166,16 @@ type operation struct {
 	late    bool
 }
 
-// operation returns an operation that gives a reason for an outage.
-func (w *watchdog) operation(reason func(took time.Duration) string) *operation {
-	return &operation{watchdog: w, reason: reason}
-}
-
 // write returns an operation that writes.
 func (w *watchdog) write(what string) *operation {
-	return w.operation(func(took time.Duration) string {
+	return &operation{watchdog: w, reason: func(took time.Duration) string {
 		return fmt.Sprintf("the disk does not answer: %s has been under way for %d s", what, int(took.Seconds()))
-	})
+	}}
+}
+
+// shortage returns an operation that waits for a descriptor.
+func (w *watchdog) shortage() *operation {
+	return &operation{watchdog: w, reason: func(time.Duration) string { return tooManyFiles }, err: errTooManyFiles}
 }
 
 func (op *operation) begin() {
@@ -207,10 +219,11 @@ func (op *operation) check() {
 	}
 	op.late = true
 	w.lates = append(w.lates, op)
-	w.addLateLocked()
-	reason := op.why()
+	begins, reason := w.addLateLocked(), op.why()
 	w.mu.Unlock()
-	w.log.Error("changes are refused", "reason", reason)
+	if begins {
+		w.log.Error("changes are refused", "reason", reason)
+	}
 }
 
 // inTimeLocked takes back that the operation is late. It requires the watchdog's mu.
@@ -230,7 +243,12 @@ func (op *operation) inTimeLocked() (over bool) {
 func (op *operation) why() string { return op.reason(time.Since(op.since)) }
 
 // failure returns the error of a Close that the operation has held up.
-func (op *operation) failure() error { return errors.New(op.why()) }
+func (op *operation) failure() error {
+	if op.err != nil {
+		return op.err
+	}
+	return errors.New(op.why())
+}
 
 // slowOperation is one of Pebble's own that it says to be slow. Only a Close cares.
 type slowOperation struct {
@@ -255,7 +273,7 @@ func (w *watchdog) silence() error {
 	defer w.mu.Unlock()
 	for _, op := range w.lates {
 		if time.Since(op.since) >= outageLimit {
-			return op.failure()
+			return w.worstLocked().failure()
 		}
 	}
 	if slow := w.slow.Load(); slow != nil && slow.took >= outageLimit && time.Since(slow.reported) < slowReportValid {
