@@ -63,9 +63,9 @@ func (e *expiredKeys) remember(id token.ID) {
 // while. What can't be deleted at once is swept later.
 func (l *loader) finishExpired() {
 	e, current := &l.expired, l.timeline.current()
-	sweep, at := e.more || e.kept.Load() > 0, current.Start
-	for i := range l.timeline {
-		at = max(at, l.timeline[i].keep)
+	sweep, at := e.more, current.Start
+	if e.kept.Load() > 0 {
+		sweep, at = true, l.timeline[0].keep // that of all epochs
 	}
 	if n := e.n.Load(); n > 0 && l.loaded.Load() == 0 {
 		if e.kept.Load() < n {

@@ -19,6 +19,7 @@ type timeline []relation
 // related to the current epoch.
 type relation struct {
 	epoch
+	boot  *bootRun
 	shift time.Duration   // from a timestamp of it to one of the current epoch
 	own   limits          // what the epoch left of sessions of those before it
 	later limits          // what the epochs after it have left of its own sessions
@@ -49,23 +50,29 @@ func (l limits) least(m limits) limits {
 	}
 }
 
-// newTimeline relates epochs to the last of them.
+// newTimeline relates epochs to the last of them. In the same boot of the machine its
+// clock decides, and not the wall clock, which may have been set. In another boot it
+// is the wall clock as it was last set there.
 func newTimeline(epochs []epoch) timeline {
 	t := make(timeline, len(epochs)+1)
 	for i := range epochs {
 		t[i+1].epoch = epochs[i]
 	}
-	boots := bootsOf(t)
+	t.findBoots()
+	for i := range t { // not that of another epoch, which may be forgotten
+		t[i].WallZero = t[i].boot.wallZero + int64(t[i].BootZero)
+	}
 	later, keep := noLimits, clock.Timestamp(0)
 	for i := len(t) - 1; i >= 0; i-- {
 		r := &t[i]
-		r.shift = boots[i].shiftTo(boots[len(t)-1], &r.epoch, t.current())
+		r.shift = time.Duration(r.WallZero - t.current().WallZero)
+		if r.boot == t[len(t)-1].boot {
+			r.shift = r.BootZero - t.current().BootZero
+		}
 		r.later, r.keep = later, keep
 		r.own = r.ownLimits()
 		later = later.least(r.own)
-		if r.KeepUntil != 0 {
-			keep = max(keep, r.here(r.KeepUntil))
-		}
+		keep = max(keep, r.keepUntil(t.current().Start))
 	}
 	return t
 }
@@ -78,10 +85,10 @@ type bootRun struct {
 	wallZero int64 // what the wall clock, as it was last set in the boot, said at its begin
 }
 
-// bootsOf returns the boot that each epoch was in. It is another one if the boot is
+// findBoots finds the boot that each epoch was in. It is another one if the boot is
 // unknown, or its clock has gone back, as it does where a machine is restored from a
 // snapshot.
-func bootsOf(t timeline) (boots []*bootRun) {
+func (t timeline) findBoots() {
 	byID := make(map[string]*bootRun)
 	for i := range t {
 		e := &t[i].epoch
@@ -91,19 +98,8 @@ func bootsOf(t timeline) (boots []*bootRun) {
 			byID[e.Boot] = b
 		}
 		b.last, b.wallZero = e, e.WallZero-int64(e.BootZero)
-		boots = append(boots, b)
+		t[i].boot = b
 	}
-	return boots
-}
-
-// shiftTo returns the time from a timestamp of e, in the boot b, to the same one of the
-// current epoch. In the same boot of the machine its clock decides, and not the wall
-// clock, which may have been set.
-func (b *bootRun) shiftTo(now *bootRun, e, current *epoch) time.Duration {
-	if b == now {
-		return e.BootZero - current.BootZero
-	}
-	return time.Duration(b.wallZero + int64(e.BootZero) - current.WallZero)
 }
 
 func (r *relation) ownLimits() limits {
@@ -116,6 +112,24 @@ func (r *relation) ownLimits() limits {
 		l.absolute, l.maxLifetime = addTo(start, r.MaxLifetime), r.MaxLifetime
 	}
 	return l
+}
+
+// keepUntil returns KeepUntil as a timestamp of the current epoch, which began just
+// now; 0 if that has passed. By a clock that was set back it is not longer than usual.
+func (r *relation) keepUntil(now clock.Timestamp) clock.Timestamp {
+	if r.KeepUntil == 0 {
+		return 0
+	}
+	until := r.here(r.KeepUntil)
+	if until <= now {
+		r.KeepUntil = 0
+		return 0
+	}
+	if limit := now.Add(keepExpired); until > limit {
+		r.KeepUntil -= clock.Timestamp(until - limit)
+		until = limit
+	}
+	return until
 }
 
 // here returns a timestamp of the epoch as one of the current epoch. What is too far
@@ -189,23 +203,28 @@ func addTo(t clock.Timestamp, d time.Duration) clock.Timestamp {
 // of the others each that has left less of earlier sessions than one before it. So a
 // program that is started again and again does not fill the disk with its epochs.
 func (t timeline) needed() (list []epoch) {
-	now := t.current().Start
-	var kept []limits // of the epochs since the last one that is used
-	older := false    // there may be values of earlier epochs
+	var kept []*relation // since the last one that is used
+	older := false       // there may be values of earlier epochs
 	for i := range t {
 		r := &t[i]
 		switch {
 		case r.used.Load():
 			older, kept = true, nil
-		case i == len(t)-1, r.KeepUntil != 0 && r.here(r.KeepUntil) > now:
-		case !older, slices.ContainsFunc(kept, func(l limits) bool { return l == l.least(r.own) }):
+		case i == len(t)-1, r.KeepUntil != 0:
+		case !older, slices.ContainsFunc(kept, r.leavesAsMuchAs):
 			continue
 		default:
-			kept = append(kept, r.own)
+			kept = append(kept, r)
 		}
 		if r.Number != wallClockEpoch {
 			list = append(list, r.epoch)
 		}
 	}
 	return list
+}
+
+// leavesAsMuchAs says that r leaves as much as an earlier epoch, or more. In another
+// boot it may turn out to leave less, once the wall clock is set.
+func (r *relation) leavesAsMuchAs(earlier *relation) bool {
+	return (r.boot == earlier.boot || r.Boot == "" && earlier.Boot == "") && earlier.own == earlier.own.least(r.own)
 }

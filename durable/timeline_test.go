@@ -42,6 +42,25 @@ func TestShift(t *testing.T) {
 	}
 }
 
+// TestForgottenEpochs: what an epoch that is not needed has told of its boot is known to
+// the others of that boot; and none is forgotten for one of another boot.
+func TestForgottenEpochs(t *testing.T) {
+	list := []epoch{
+		{Number: 1, Boot: "a", Lifetime: hour},
+		{Number: 2, Boot: "a", BootZero: hour, WallZero: int64(hour), Lifetime: hour},
+		{Number: 3, Boot: "a", BootZero: 2 * hour, WallZero: int64(9 * hour), Lifetime: hour},
+		{Number: 4, Boot: "b", WallZero: int64(10 * hour), Lifetime: hour},
+		{Number: 5, Boot: "b", BootZero: hour, WallZero: int64(11 * hour), Lifetime: hour},
+	}
+	timeline := newTimeline(list)
+	timeline.find(1).used.Store(true)
+	got := timeline.needed()
+	list[0].WallZero, list[1].WallZero = int64(7*hour), int64(8*hour)
+	if want := []epoch{list[0], list[1], list[3], list[4]}; !reflect.DeepEqual(got, want) {
+		t.Errorf("needed are %+v, want %+v", got, want)
+	}
+}
+
 func TestHere(t *testing.T) {
 	tests := []struct {
 		t     clock.Timestamp
