@@ -68,7 +68,7 @@ func (s *Server) shutdown(ctx context.Context, grace time.Duration) error {
 	s.Drain()
 	s.dump.stop()
 	err := s.listeners.close()
-	s.stopped.Store(true)
+	s.reaper.stopping.Store(true)
 	defer s.reaper.stop()
 	if waited := s.reaper.wait(ctx, grace); waited != nil {
 		return waited
@@ -79,7 +79,6 @@ func (s *Server) shutdown(ctx context.Context, grace time.Duration) error {
 // wait returns when the last connection has gone, or cuts off what is left when
 // ctx ends. After the grace, no connection is waited for that waits for a request.
 func (r *reaper) wait(ctx context.Context, grace time.Duration) error {
-	r.stopping.Store(true)
 	ticker := time.NewTicker(stopTick)
 	defer ticker.Stop()
 	for begun := time.Now(); !r.closeIfEmpty(); {

@@ -37,7 +37,7 @@ func (s *served) stopping(t testing.TB) (ended chan error) {
 		defer cancel()
 		ended <- s.Shutdown(ctx)
 	}()
-	eventually(t, "the listener closes", s.stopped.Load)
+	eventually(t, "the listener closes", s.reaper.stopping.Load)
 	return ended
 }
 
@@ -127,6 +127,21 @@ func countSpent(t testing.TB, store Store, tokens []token.Token) (spent int) {
 	return spent
 }
 
+// A client that does not notice that its connection was closed holds no stop up
+// once it has got all answers.
+func TestShutdownWaitsForNoClient(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial(t)
+	c.wantOpen()
+	ended := s.stopping(t)
+	c.do("GET", "/healthz", "").wantRefusal(t, "StoreUnavailable")
+	start := time.Now()
+	s.wantStopped(t, ended)
+	if took := time.Since(start); took > 4*lingerTime {
+		t.Errorf("Shutdown took %v", took)
+	}
+}
+
 // Who sends a request on a connection that is open when the listener closes is
 // told that nothing was carried out.
 func TestShutdownRefusesWhatComesLater(t *testing.T) {
@@ -146,8 +161,9 @@ func TestShutdownRefusesWhatComesLater(t *testing.T) {
 		idle[name].wantOpen()
 	}
 	half := s.dial(t)
-	half.send(requests["exchange"][:20])
-	eventually(t, "all are let in", func() bool { return s.reaper.open() >= 2*len(requests)+1 })
+	begun := requestText("PUT", "/token", tokenBody(half.create(`{}`)))
+	half.send(begun[:20])
+	eventually(t, "all are let in", func() bool { return s.reaper.open() >= 2*len(requests)+1 && s.reaper.doing(reading) == 1 })
 	ended := s.stopping(t)
 	for name, text := range requests {
 		for _, c := range []*client{idle[name], fresh[name]} {
@@ -160,8 +176,12 @@ func TestShutdownRefusesWhatComesLater(t *testing.T) {
 			c.conn.Close()
 		}
 	}
-	half.send(requests["exchange"][20:])
-	half.receive("PUT").wantRefusal(t, "StoreUnavailable")
+	half.send(begun[20:]) // is answered
+	if r := half.receive("PUT"); !r.closes {
+		t.Errorf("answer %v to a request that had begun, want Connection: close", r)
+	} else if _, _, ok := r.exchanged(); !ok {
+		t.Errorf("answer %v to a request that had begun, want the exchange", r)
+	}
 	half.conn.Close()
 	s.wantStopped(t, ended)
 	if _, _, err := s.store.Validate(context.Background(), parse(t, tok), nil); err != nil {
