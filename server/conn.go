@@ -20,8 +20,10 @@ type conn struct {
 
 	// Of the goroutine that serves the connection.
 	begun     bool // a byte of a request has come
+	refused   bool // the present request began after the listeners had closed
 	lastWrite bool // it was late, and the time for its last answer runs
 	linger    lingering
+	lingerEnd time.Time
 
 	// Guarded by reaper.mu.
 	index int   // in reaper.conns, or absent
@@ -86,23 +88,26 @@ func (c *conn) end(s step) {
 
 // requestRead tells that a request was read and is about to be answered. If the
 // connection's time was over by then, it can't serve another one, and if nobody
-// would get the answer, or the request began after the listener closed, not even
-// this one.
+// would get the answer, or the server stops, not even this one.
 func requestRead(ctx *fasthttp.RequestCtx) (ok bool) {
 	c, ours := ctx.Conn().(*conn)
 	if !ours {
 		return true
 	}
 	switch c.set(newStep(handling, never)) {
-	case refusing:
-		return false
 	case late:
 		closeAfter(ctx)
 	case dead:
 		ctx.SetConnectionClose()
 		return false
 	}
-	return true
+	return !c.refused
+}
+
+// isRefused reports whether a request began after the listeners had closed.
+func isRefused(ctx *fasthttp.RequestCtx) bool {
+	c, ok := ctx.Conn().(*conn)
+	return ok && c.refused
 }
 
 // Read hides that the time of a connection is over that has sent nothing: a

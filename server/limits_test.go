@@ -143,7 +143,8 @@ func (e *endless) Close() error                    { e.closed = true; return nil
 func TestLingeringTakesOnlySoMuch(t *testing.T) {
 	for linger, want := range map[lingering]int{notLingering: 0, briefly: lingerBytes, fully: endlessBytes} {
 		e := new(endless)
-		c := conn{Conn: e, reaper: newReaper(Config{}.withDefaults()), linger: linger, index: absent}
+		c := conn{Conn: e, reaper: newReaper(Config{}.withDefaults()), index: absent}
+		c.lingerLater(linger)
 		if err := c.Close(); err != nil {
 			t.Errorf("Close() = %v", err)
 		}

@@ -17,7 +17,7 @@ type lingering int
 const (
 	notLingering lingering = iota
 	briefly                // a client that was refused may send no end of a body
-	fully                  // until the client has all answers, or the time for one is over
+	fully                  // until the client has all answers
 )
 
 // What a client may still send, and for how long, after it was refused.
@@ -36,8 +36,14 @@ func closeAfter(ctx *fasthttp.RequestCtx) {
 // lingerAfter lets a connection that is about to be closed linger.
 func lingerAfter(ctx *fasthttp.RequestCtx, how lingering) {
 	if c, ok := ctx.Conn().(*conn); ok {
-		c.linger = max(c.linger, how)
+		c.lingerLater(how)
 	}
+}
+
+// lingerLater begins the time that the last answer and lingering have together.
+func (c *conn) lingerLater(how lingering) {
+	c.linger = max(c.linger, how)
+	c.lingerEnd = time.Now().Add(c.reaper.answer)
 }
 
 // lingerRefused lets the connection of a refused request linger. At a stop there
@@ -57,7 +63,7 @@ func (c *conn) drain() {
 		return
 	}
 	if c.linger == notLingering && c.reaper.stopping.Load() && unsent(c.Conn) > 0 {
-		c.linger = fully // answers are under way to a client that may still send requests
+		c.lingerLater(fully) // answers are under way to a client that may still send requests
 	}
 	if c.linger == notLingering || !c.reaper.release(c) || half.CloseWrite() != nil {
 		return
@@ -67,24 +73,25 @@ func (c *conn) drain() {
 		io.CopyN(io.Discard, c.Conn, lingerBytes)
 		return
 	}
-	c.drainFully()
+	c.lingerFully()
 }
 
-// drainFully takes what the client sends until it closes, or is silent for
-// lingerTime and has acknowledged all that we have sent.
-func (c *conn) drainFully() {
-	end := time.Now().Add(c.reaper.answer)
-	buf := make([]byte, 4<<10)
-	for now := time.Now(); now.Before(end); now = time.Now() {
-		quiet := now.Add(lingerTime)
-		if quiet.After(end) {
-			quiet = end
+// lingerFully ends when the client closes, when the time for an answer is over, or
+// when all has arrived and the client is silent: some notice that a connection was
+// closed only when they need it again.
+func (c *conn) lingerFully() {
+	for time.Now().Before(c.lingerEnd) {
+		c.SetReadDeadline(earlier(c.lingerEnd, time.Now().Add(lingerTime)))
+		n, err := io.Copy(io.Discard, c.Conn)
+		if !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 && unsent(c.Conn) == 0 {
+			return
 		}
-		c.SetReadDeadline(quiet)
-		_, err := c.Conn.Read(buf)
-		if err == nil || errors.Is(err, os.ErrDeadlineExceeded) && unsent(c.Conn) > 0 {
-			continue
-		}
-		return
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }

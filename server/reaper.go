@@ -37,7 +37,7 @@ type reaper struct {
 	closed  bool                  // no connection is let in any more
 	emptied chan struct{}         // has room for one: the last connection has gone
 
-	stopping atomic.Bool
+	stopping atomic.Bool // the listeners have closed
 	started  sync.Once
 	stopped  sync.Once
 	done     chan struct{}
@@ -138,12 +138,8 @@ func (r *reaper) stateChanged(nc net.Conn, state fasthttp.ConnState) {
 	}
 	switch state {
 	case fasthttp.StateActive:
-		c.begun = true
-		if r.stopping.Load() {
-			c.enter(refusing, r.request)
-		} else {
-			c.enter(reading, r.request)
-		}
+		c.begun, c.refused = true, r.stopping.Load()
+		c.enter(reading, r.request)
 	case fasthttp.StateIdle:
 		c.enter(idle, r.idle)
 	}

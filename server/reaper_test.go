@@ -158,12 +158,12 @@ func TestReaperThatIsAlwaysLate(t *testing.T) {
 func TestReaperRunsAfterAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _, d := newWatched()
-		skip := time.Duration(0)
-		r.clock = func() time.Duration { return time.Since(r.start) + skip }
+		var skip atomic.Int64
+		r.clock = func() time.Duration { return time.Since(r.start) + time.Duration(skip.Load()) }
 		r.begin()
 		defer r.stop()
 		time.Sleep(10 * time.Second)
-		skip = time.Hour
+		skip.Store(int64(time.Hour))
 		time.Sleep(r.tick)
 		if synctest.Wait(); d.read.Load() != 0 {
 			t.Errorf("ended by a pause")

@@ -58,7 +58,7 @@ func serve(t testing.TB, cfg Config) *served {
 // shutdown ends the server if the test has not done so.
 func (s *served) shutdown(t testing.TB) {
 	t.Helper()
-	if s.stopped.Load() {
+	if s.reaper.stopping.Load() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

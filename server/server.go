@@ -118,7 +118,6 @@ type Server struct {
 	awayLogged, shedLogged oncePerSecond
 	shed                   atomic.Uint64 // connections closed because there were too many
 	draining               atomic.Bool
-	stopped                atomic.Bool // the listeners have closed
 	listeners              listeners
 	dump                   dump
 }
@@ -222,7 +221,7 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	ctx.Response.Reset()
 	setNoStore(ctx)
 	err = readError(err)
-	if err == errTimeout && s.stopped.Load() {
+	if err == errTimeout && s.reaper.stopping.Load() {
 		err = errStopping
 	}
 	s.fail(ctx, err)
@@ -256,7 +255,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	err := checkFraming(ctx)
 	switch {
 	case err != nil:
-	case s.stopped.Load():
+	case isRefused(ctx):
 		err = errStopping
 	case ctx.Request.Header.ContentLength() > s.maxBody:
 		err = errBodyTooLarge

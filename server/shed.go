@@ -41,7 +41,7 @@ func (s *Server) admit(nc net.Conn) *conn {
 	if ok {
 		return c
 	}
-	if s.stopped.Load() {
+	if s.reaper.stopping.Load() {
 		cut(nc)
 		return nil
 	}

@@ -68,7 +68,6 @@ func (s *Server) shutdown(ctx context.Context, grace time.Duration) error {
 	s.Drain()
 	s.dump.stop()
 	err := s.listeners.close()
-	s.stopped.Store(true)
 	s.reaper.stopping.Store(true)
 	defer s.reaper.stop()
 	if waited := s.reaper.wait(ctx, grace); waited != nil {
@@ -106,14 +105,13 @@ func (r *reaper) closeIfEmpty() bool {
 	return r.closed
 }
 
-// endReads ends all waiting for requests that are going to be refused. One that had
-// begun when the listener closed has the time that any request has.
+// endReads ends all waiting for requests, and for what is missing of one.
 func (r *reaper) endReads() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.conns {
 		switch s := c.load(); s.phase() {
-		case fresh, refusing, idle:
+		case fresh, reading, idle:
 			c.end(s)
 		}
 	}

@@ -8,7 +8,6 @@ type phase int64
 const (
 	fresh    phase = iota // it has sent nothing yet
 	reading               // a request has begun
-	refusing              // one has begun after the listener closed: it is read to be refused
 	handling              // its request is being answered, which takes what it takes
 	writing               // an answer is being written
 	idle                  // it waits for the next request

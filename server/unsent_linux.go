@@ -8,19 +8,24 @@ import (
 )
 
 // unsent returns how many bytes that were written to a socket the client's side
-// has not acknowledged yet.
-func unsent(nc net.Conn) (n int) {
+// has not acknowledged yet, or -1 if that is not known.
+func unsent(nc net.Conn) int {
 	if layered, ok := nc.(interface{ NetConn() net.Conn }); ok {
 		nc = layered.NetConn()
 	}
 	socket, ok := nc.(syscall.Conn)
 	if !ok {
-		return 0
+		return -1
 	}
 	raw, err := socket.SyscallConn()
 	if err != nil {
-		return 0
+		return -1
 	}
-	raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	n := -1
+	raw.Control(func(fd uintptr) {
+		if queued, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ); err == nil {
+			n = queued
+		}
+	})
 	return n
 }
