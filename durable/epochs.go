@@ -133,6 +133,7 @@ func (k *epochKeeper) update() error {
 // watchWallClock updates the epochs from time to time: after a crash the sessions'
 // deadlines are to be found by the wall clock as it was last set.
 func (s *Store) watchWallClock() {
+	defer s.failure.recoverPanic()
 	if s.clock.FollowsWall() {
 		return
 	}

@@ -86,6 +86,7 @@ func (l *loader) finishExpired() {
 
 // sweep deletes, at Store.sweepAt, the keys that no session has.
 func (s *Store) sweep() {
+	defer s.failure.recoverPanic()
 	if s.sweepAt == 0 {
 		return
 	}

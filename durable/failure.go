@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"tokenserver/internal/stack"
 )
 
 // Errors that Open's errors match. ErrNoSpace is also what Ready's may match.
@@ -86,7 +88,10 @@ func (f *failure) set(err error) error {
 // do any longer once a write has failed, and returns that failure.
 func (f *failure) runUntilFailure(do func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- do() }()
+	go func() {
+		defer f.recoverPanic()
+		done <- do()
+	}()
 	select {
 	case err := <-done:
 		return err
@@ -96,6 +101,14 @@ func (f *failure) runUntilFailure(do func() error) error {
 			<-done
 		}
 		return failed
+	}
+}
+
+// recoverPanic is deferred by goroutines without which the store can't go on. The
+// runtime's own report of a panic has ids and parts of digests in it.
+func (f *failure) recoverPanic() {
+	if p := recover(); p != nil {
+		f.set(stack.PanicError(p))
 	}
 }
 

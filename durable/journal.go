@@ -245,6 +245,7 @@ func (j *journal) take() *group {
 
 // writeLoop writes groups, one after the other.
 func (j *journal) writeLoop() {
+	defer j.failure.recoverPanic()
 	for took := time.Duration(0); ; {
 		select {
 		case <-j.closing:
@@ -358,6 +359,7 @@ func wake(receiver chan<- struct{}) {
 
 // tickLoop ticks as long as there are changes. It sleeps while there are none.
 func (j *journal) tickLoop() {
+	defer j.failure.recoverPanic()
 	for {
 		var due time.Time
 		select {

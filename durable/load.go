@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/sync/errgroup"
 
+	"tokenserver/internal/stack"
 	"tokenserver/shard"
 	"tokenserver/token"
 )
@@ -75,6 +77,7 @@ func (s *Store) Load(ctx context.Context) error {
 	var err error
 	go func() {
 		defer close(s.loading.ended)
+		defer recoverTo(&err)
 		err = s.load(ctx)
 	}()
 	if !s.loading.endsWith(ctx) {
@@ -171,20 +174,27 @@ func (l *loader) report(done <-chan struct{}) {
 	}
 }
 
-// run loads all ranges, as many at once as there are processors.
+// run loads all ranges, as many at once as there are processors. After an error no
+// more ranges are begun.
 func (l *loader) run() error {
-	errs := make(chan error, runtime.GOMAXPROCS(0))
-	for range cap(errs) {
-		go func() { errs <- l.loadRanges() }()
+	var workers errgroup.Group
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() (err error) {
+			defer recoverTo(&err)
+			if err = l.loadRanges(); err != nil {
+				l.next.Store(keyRanges)
+			}
+			return err
+		})
 	}
-	var first error
-	for range cap(errs) {
-		if err := <-errs; err != nil && first == nil {
-			first = err
-			l.next.Store(keyRanges)
-		}
+	return workers.Wait()
+}
+
+// recoverTo makes an error of a panic.
+func recoverTo(err *error) {
+	if p := recover(); p != nil {
+		*err = stack.PanicError(p)
 	}
-	return first
 }
 
 // worker is one of those that load ranges.

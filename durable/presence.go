@@ -81,6 +81,7 @@ func (d *openDir) watch(w *watchdog, f *failure) {
 	f.cause = func() error { return d.cause(w) }
 	d.stop = make(chan struct{})
 	go func() {
+		defer f.recoverPanic()
 		ticker := time.NewTicker(presenceInterval)
 		defer ticker.Stop()
 		for d.check(w, f) == nil {

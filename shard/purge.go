@@ -1,12 +1,14 @@
 package shard
 
 import (
+	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"tokenserver/internal/sleep"
+	"tokenserver/internal/stack"
 )
 
 // purgeBatch is how many sessions are purged under one hold of a lock.
@@ -40,9 +42,20 @@ func (s *Store) purgeLoop(interval time.Duration) {
 		case <-s.closing:
 			return
 		case <-ticker.C:
-			s.Purge()
+			s.purgeOrLog()
 		}
 	}
+}
+
+// purgeOrLog goes on after a panic: the runtime's own report of it would end the
+// process, and has ids in it.
+func (s *Store) purgeOrLog() {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("recovered panic", "panic", fmt.Sprint(p), "stack", string(stack.Current()))
+		}
+	}()
+	s.Purge()
 }
 
 // Purge takes back the memory of expired sessions and returns how many there

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"log/slog"
 	"math/bits"
 	"runtime"
 	"sync"
@@ -60,6 +61,8 @@ type Config struct {
 	// other. Nil means a random one, that ends with the Store.
 	Secret *token.Secret
 
+	// Logger gets a panic of the purge, which goes on. Nil means slog.Default().
+	Logger *slog.Logger
 	// Journal makes the sessions last. Nil means that they don't.
 	Journal Journal
 	// Clock tells the time, and is closed by whoever has made it. Nil means the
@@ -83,6 +86,7 @@ type Store struct {
 	pool   pagePool
 	budget budget
 	purge  purgeState
+	log    *slog.Logger
 
 	members sync.Pool // of *metadata.Object
 
@@ -107,6 +111,7 @@ func New(cfg Config) *Store {
 		rules:    cfg.rules(),
 		members:  sync.Pool{New: func() any { return new(metadata.Object) }},
 		closing:  make(chan struct{}),
+		log:      cfg.Logger,
 	}
 	if cfg.Grace != 0 {
 		s.secret = cfg.Secret
@@ -132,6 +137,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.PurgeInterval == 0 {
 		cfg.PurgeInterval = DefaultPurgeInterval
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
 	}
 	if cfg.MaxMeta == 0 {
 		cfg.MaxMeta = token.DefaultMetaLimit

@@ -5,6 +5,8 @@ import (
 	"syscall"
 
 	"tokenserver/admin"
+	"tokenserver/durable"
+	"tokenserver/server"
 )
 
 // descriptors is how the file descriptors of the process are divided.
@@ -15,24 +17,22 @@ type descriptors struct {
 }
 
 const (
-	// ownDescriptors are left for what is neither a connection nor one of the store's
-	// tables: standard streams, listeners, the runtime's poller, timers of purges, and
-	// of the store its logs, the manifest, locks, and tables that are being written.
-	ownDescriptors = 32
-	// maxStoreFiles is how many files the durable store keeps open at most.
-	maxStoreFiles = 1000
+	// ownDescriptors are left for what is neither a connection nor a file of the
+	// store: standard streams, listeners, the runtime's poller, timers of purges.
+	ownDescriptors = 16
 	// minConnections is how many connections there may be whatever the limit is.
 	minConnections = 4
 )
 
 // divideDescriptors divides a limit. The durable store gets up to a quarter, and
 // without one the connections have it.
-func divideDescriptors(limit int, durable bool) descriptors {
+func divideDescriptors(limit int, isDurable bool) descriptors {
 	d := descriptors{admin: min(admin.MaxConnections, max(2, limit/16))}
-	if durable {
-		d.store = min(maxStoreFiles, limit/4)
+	if isDurable {
+		d.store = min(max(limit/4, durable.MinOpenFiles), durable.DefaultMaxOpenFiles)
 	}
-	d.connections = max(minConnections, limit-ownDescriptors-d.admin-d.store)
+	rest := limit - ownDescriptors - d.admin - d.store
+	d.connections = max(minConnections, rest-server.SpareConnections(rest))
 	return d
 }
 

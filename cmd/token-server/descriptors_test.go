@@ -8,12 +8,12 @@ func TestDivideDescriptors(t *testing.T) {
 		durable bool
 		want    descriptors
 	}{
-		{64, false, descriptors{connections: 28, admin: 4}},
-		{64, true, descriptors{connections: 12, admin: 4, store: 16}},
-		{16, true, descriptors{connections: 4, admin: 2, store: 4}},
-		{1024, false, descriptors{connections: 976, admin: 16}},
-		{1024, true, descriptors{connections: 720, admin: 16, store: 256}},
-		{1 << 20, true, descriptors{connections: 1<<20 - 32 - 16 - 1000, admin: 16, store: 1000}},
+		{64, false, descriptors{connections: 37, admin: 4}},
+		{64, true, descriptors{connections: 22, admin: 4, store: 16}},
+		{16, true, descriptors{connections: 4, admin: 2, store: 16}},
+		{1024, false, descriptors{connections: 926, admin: 16}},
+		{1024, true, descriptors{connections: 670, admin: 16, store: 256}},
+		{1 << 20, true, descriptors{connections: 1<<20 - 16 - 16 - 1000 - 66, admin: 16, store: 1000}},
 	}
 	for _, test := range tests {
 		if got := divideDescriptors(test.limit, test.durable); got != test.want {

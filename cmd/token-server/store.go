@@ -63,7 +63,7 @@ func (m *Main) openStore(maxFiles int) error {
 		m.store = shard.New(m.shardConfig())
 		return nil
 	}
-	cfg := durable.Config{Dir: m.Config.DataDir, Store: m.shardConfig(), Logger: m.logger, Fatal: m.diskFailed}
+	cfg := durable.Config{Dir: m.Config.DataDir, Store: m.shardConfig(), Logger: m.logger, Fatal: m.diskFailed, MaxOpenFiles: maxFiles}
 	if m.Config.Fsync == durable.EverySecond.String() {
 		cfg.Fsync = durable.EverySecond
 	}
@@ -91,6 +91,7 @@ func (m *Main) shardConfig() shard.Config {
 		RevokeOnReuse: c.OnReuse == onReuseRevoke,
 		MaxLifetime:   c.MaxLifetime,
 		Secret:        m.secret,
+		Logger:        m.logger,
 	}
 }
 

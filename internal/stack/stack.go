@@ -4,12 +4,17 @@ package stack
 
 import (
 	"bytes"
+	"fmt"
 	"runtime"
 	"runtime/debug"
 )
 
 // Current returns the stack of the calling goroutine.
 func Current() []byte { return Strip(debug.Stack()) }
+
+// PanicError returns the error that stands for a recovered panic, with the stack of
+// the calling goroutine.
+func PanicError(p any) error { return fmt.Errorf("panic: %v\n%s", p, Current()) }
 
 // maxSize bounds All in bytes. A goroutine takes some hundred.
 const maxSize = 64 << 20
