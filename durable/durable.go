@@ -160,14 +160,13 @@ func (s *Store) open(cfg Config) (err error) {
 	s.journal = newJournal(s.db, &cfg, s.failure, s.watchdog)
 	cfg.Store.Journal = s.journal
 	s.sessions = shard.New(cfg.Store)
-	return s.load()
+	return s.failure.runUntilFailure(s.load)
 }
 
 // openDB opens Pebble, which replays its log.
 func (s *Store) openDB(cfg *Config) error {
 	start := time.Now()
 	o := s.options(cfg)
-	defer o.FileCache.Unref() // the database has it
 	if err := s.dataDir.checkOptions(o); err != nil {
 		return err
 	}
@@ -176,6 +175,8 @@ func (s *Store) openDB(cfg *Config) error {
 	}
 	o.WithFSDefaults() // where a file operation hangs, the log says which
 	err := s.failure.runUntilFailure(func() (err error) {
+		o.FileCache = fileCache(cfg.MaxOpenFiles)
+		defer o.FileCache.Unref() // the database has it
 		s.db, err = pebble.Open(cfg.Dir, o)
 		return err
 	})
