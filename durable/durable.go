@@ -186,7 +186,6 @@ func wrap(err error) error { return fmt.Errorf("durable: %w", diskError(err)) }
 func (s *Store) openDB() error {
 	start := time.Now()
 	o := s.options(&s.cfg)
-	defer o.FileCache.Unref() // the database has it
 	if err := s.dataDir.checkOptions(o); err != nil {
 		return err
 	}
@@ -195,6 +194,8 @@ func (s *Store) openDB() error {
 	}
 	o.WithFSDefaults() // where a file operation hangs, the log says which
 	err := s.failure.runUntilFailure(func() (err error) {
+		o.FileCache = fileCache(s.cfg.MaxOpenFiles)
+		defer o.FileCache.Unref() // the database has it
 		s.db, err = pebble.Open(s.cfg.Dir, o)
 		return err
 	})

@@ -31,6 +31,21 @@ func (f failStopFS) Create(name string, category vfs.DiskWriteCategory) (vfs.Fil
 	return f.opened("creating", name, file, err)
 }
 
+// Open implements vfs.FS. What can't be read is for Pebble to tell. A shortage of
+// descriptors is not: it gets here only while a store is opened, which has failed.
+func (f failStopFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	file, err := f.FS.Open(name, opts...)
+	f.failure.parkOnShortage("opening", name, err)
+	return file, err
+}
+
+// List implements vfs.FS.
+func (f failStopFS) List(name string) ([]string, error) {
+	names, err := f.FS.List(name)
+	f.failure.parkOnShortage("listing", name, err)
+	return names, err
+}
+
 // OpenReadWrite implements vfs.FS.
 func (f failStopFS) OpenReadWrite(
 	name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption,
@@ -66,12 +81,7 @@ func (f failStopFS) Remove(name string) error {
 	return err
 }
 
-// opened returns a file. A shortage of descriptors gets here only while Open runs, and
-// is its error.
 func (f failStopFS) opened(doing, name string, file vfs.File, err error) (vfs.File, error) {
-	if isShortage(err) {
-		return nil, err
-	}
 	f.failure.parkOnError(doing, name, err)
 	return &failStopFile{File: file, name: name, isLog: filepath.Ext(name) == ".log", failure: f.failure}, nil
 }
@@ -135,6 +145,12 @@ func (f *failure) parkOnError(doing, name string, err error) {
 	if err != nil {
 		f.set(describe(doing, name, err))
 		select {}
+	}
+}
+
+func (f *failure) parkOnShortage(doing, name string, err error) {
+	if isShortage(err) {
+		f.parkOnError(doing, name, err)
 	}
 }
 

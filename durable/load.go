@@ -77,8 +77,7 @@ func (s *Store) Load(ctx context.Context) error {
 	var err error
 	go func() {
 		defer close(s.loading.ended)
-		defer recoverTo(&err)
-		err = s.load(ctx)
+		err = s.failure.runUntilFailure(func() error { return s.load(ctx) })
 	}()
 	if !s.loading.endsWith(ctx) {
 		return wrap(ctx.Err())

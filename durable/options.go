@@ -47,8 +47,7 @@ func (s *Store) options(cfg *Config) *pebble.Options {
 		// damage from a torn end.
 		FormatMajorVersion: pebble.FormatNewest,
 
-		MaxOpenFiles: cfg.MaxOpenFiles,
-		FileCache:    fileCache(cfg.MaxOpenFiles),
+		MaxOpenFiles: cfg.MaxOpenFiles, // and see fileCache
 
 		// Reads come at the start, each block once, so a cache is of no use.
 		CacheSize: 1 << 20,
