@@ -4,11 +4,14 @@
 // # Basics
 //
 // [Open] locks and checks a data directory and returns a [Store], whose Load loads
-// what it holds. Each change of a
-// session is enqueued in Pebble's log while its shard is locked, so that the log has
-// the changes in the order in which they were decided, and waited for once the
-// lock is released, so that concurrent requests share a sync: group commit. Nothing
-// is ever read back while the Store is open.
+// what the directory holds. Each change of a session is enqueued in Pebble's log while
+// its shard is locked, so that the log has the changes in the order in which they
+// were decided, and waited for once the lock is released, so that concurrent requests
+// share a sync: group commit. Nothing that answers rest on is ever read back once the
+// Store is loaded.
+//
+// Times on disk are those of the process that wrote them, an epoch. The list of epochs
+// tells what they mean to the next one, whatever happened to the wall clock.
 //
 // # Caveats
 //

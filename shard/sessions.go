@@ -6,6 +6,7 @@ import (
 	"iter"
 	"time"
 
+	"tokenserver/internal/clock"
 	"tokenserver/token"
 )
 
@@ -80,9 +81,9 @@ func (l *listing) copyLocked(sh *shard, r *record, now timestamp) {
 }
 
 func (l *listing) yield(s *Store, yield func(token.Session, error) bool) bool {
-	start := 0
+	start, now := 0, s.rules.clock.Read()
 	for _, each := range l.sessions {
-		if !yield(token.Session{Expires: s.rules.clock.Time(each.deadline), Meta: l.meta[start:each.end:each.end]}, nil) {
+		if !yield(token.Session{Expires: now.Time(each.deadline), Meta: l.meta[start:each.end:each.end]}, nil) {
 			return false
 		}
 		start = each.end
@@ -95,7 +96,7 @@ func (l *listing) yield(s *Store, yield func(token.Session, error) bool) bool {
 // [token.MaxListing] of metadata, but for a first session that alone has more. Its error is that of
 // the Journal.
 func (s *Store) SubjectSessions(_ context.Context, name []byte, limit int) (list []token.Session, more bool, err error) {
-	l := subjectListing{subject: NewSubject(name), now: s.now(), limit: limit}
+	l := subjectListing{subject: NewSubject(name), now: s.rules.clock.Read(), limit: limit}
 	sh := s.shardOf(l.subject)
 	var p pacer
 	defer p.close()
@@ -117,7 +118,7 @@ func (s *Store) SubjectSessions(_ context.Context, name []byte, limit int) (list
 // has ended. If none is there, that is the newest one.
 type subjectListing struct {
 	subject  Subject
-	now      timestamp
+	now      clock.Moment
 	limit    int
 	sessions []token.Session
 	size     int        // bytes of their metadata
@@ -163,7 +164,7 @@ func (sh *shard) listNextLocked(l *subjectListing) bool {
 		return false
 	}
 	r := sh.records.at(sh.policies.at(i).record)
-	if sh.heap.at(r.heapIndex).deadline <= l.now {
+	if sh.heap.at(r.heapIndex).deadline <= l.now.Timestamp {
 		sh.expireLocked(r)
 		return true
 	}
@@ -194,8 +195,8 @@ func (sh *shard) listLocked(l *subjectListing, r *record, i policyIndex) bool {
 		return false
 	}
 	l.sessions = append(l.sessions, token.Session{
-		Created: sh.rules.clock.Time(sh.policies.at(i).created),
-		Expires: sh.rules.clock.Time(sh.heap.at(r.heapIndex).deadline),
+		Created: l.now.Time(sh.policies.at(i).created),
+		Expires: l.now.Time(sh.heap.at(r.heapIndex).deadline),
 		Meta:    bytes.Clone(meta),
 	})
 	l.size += len(meta)

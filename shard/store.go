@@ -310,7 +310,7 @@ func (s *Store) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, 
 	if err != nil {
 		return dst, time.Time{}, err
 	}
-	return meta, s.rules.clock.Time(d), nil
+	return meta, s.rules.clock.Last().Time(d), nil
 }
 
 // Delete ends the session whose current token is t, or was so less than the

@@ -48,7 +48,8 @@ type Clock struct {
 	before  time.Duration // that the machine had slept at zero
 	slept   atomic.Int64  // nanoseconds that it has slept since
 	boot    Boot
-	looking sync.Mutex // held while slept is updated
+	looking sync.Mutex // held while slept and last are updated
+	last    atomic.Pointer[Moment]
 	// followsWall says that there is no clock but the wall clock.
 	followsWall bool
 
@@ -67,6 +68,7 @@ func New(system System) *Clock {
 	c.boot = c.system.Boot()
 	c.zero = time.Now().Add(-start)
 	c.boot.Age -= start
+	c.look()
 	if !c.followsWall {
 		c.closed.Go(c.lookLoop)
 	}
@@ -82,23 +84,33 @@ func (c *Clock) Close() {
 // Now returns the present timestamp. It never goes back.
 func (c *Clock) Now() Timestamp { return Timestamp(int64(time.Since(c.zero)) + c.slept.Load()) }
 
-// at returns the timestamp of a reading of Go's clock.
-func (c *Clock) at(now time.Time) Timestamp {
-	return Timestamp(int64(now.Sub(c.zero)) + c.slept.Load())
+// Moment is a reading of a Clock and of the wall clock at once.
+type Moment struct {
+	Timestamp Timestamp
+	wall      time.Time
 }
 
-// Time returns what the wall clock, as it is set now, says at a timestamp.
-func (c *Clock) Time(t Timestamp) time.Time {
+// Read reads the Clock and the wall clock.
+func (c *Clock) Read() Moment {
 	now := time.Now()
-	return c.system.Wall(now).Add(t.Sub(c.at(now)))
+	return Moment{Timestamp: Timestamp(int64(now.Sub(c.zero)) + c.slept.Load()), wall: c.system.Wall(now)}
 }
+
+// Last returns the moment of the last look, without a system call. In it the wall
+// clock is set as it was LookInterval ago at most.
+func (c *Clock) Last() Moment { return *c.last.Load() }
+
+// Time returns what the wall clock, as it was set at the moment, says at a timestamp.
+func (m Moment) Time(t Timestamp) time.Time { return m.wall.Add(t.Sub(m.Timestamp)) }
+
+// Time returns what the wall clock, as it is set now, says at a timestamp.
+func (c *Clock) Time(t Timestamp) time.Time { return c.Read().Time(t) }
 
 // WallZero returns what the wall clock, as it is set now, says at timestamp 0, in
 // nanoseconds since 1970.
 func (c *Clock) WallZero() int64 {
 	c.look() // the wall clock knows already for how long the machine has slept
-	now := time.Now()
-	return c.system.Wall(now).UnixNano() - int64(c.at(now))
+	return c.Read().Time(0).UnixNano()
 }
 
 // Boot returns the boot that the Clock was made in, with its age at timestamp 0.
@@ -121,11 +133,13 @@ func (c *Clock) lookLoop() {
 	}
 }
 
-// look looks at how long the machine has slept.
+// look looks at how long the machine has slept, and at the wall clock.
 func (c *Clock) look() {
 	c.looking.Lock()
 	defer c.looking.Unlock()
 	if slept := c.system.Slept() - c.before; slept > time.Duration(c.slept.Load())+noise {
 		c.slept.Store(int64(slept))
 	}
+	now := c.Read()
+	c.last.Store(&now)
 }

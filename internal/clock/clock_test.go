@@ -91,6 +91,23 @@ func TestTimeIsByTheWallClockOfNow(t *testing.T) {
 	})
 }
 
+// TestLast: a look sees how the wall clock is set, and until then it is as before.
+func TestLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c := newFake(t)
+		start, moment := time.Now(), c.Now()
+		f.SetWall(time.Hour)
+		if got := c.Last().Time(moment); !got.Equal(start) {
+			t.Errorf("Last before the look = %v, want %v", got, start)
+		}
+		time.Sleep(LookInterval)
+		synctest.Wait()
+		if got, want := c.Last().Time(moment), start.Add(time.Hour); !got.Equal(want) {
+			t.Errorf("Last after the look = %v, want %v", got, want)
+		}
+	})
+}
+
 // TestTimeUntil: what is left until a timestamp is exact by the real clock too,
 // however the wall clock is set meanwhile.
 func TestTimeUntil(t *testing.T) {
@@ -98,9 +115,11 @@ func TestTimeUntil(t *testing.T) {
 	defer c.Close()
 	const hour = time.Hour
 	before := c.Now()
-	left := time.Until(c.Time(before.Add(hour)))
-	if after := c.Now(); left > hour || left < hour-after.Sub(before) {
-		t.Errorf("an hour later is in %v, want between %v and an hour", left, hour-after.Sub(before))
+	for name, in := range map[string]func(Timestamp) time.Time{"Time": c.Time, "Last": c.Last().Time} {
+		left := time.Until(in(before.Add(hour)))
+		if after := c.Now(); left > hour || left < hour-after.Sub(before) {
+			t.Errorf("%s: an hour later is in %v, want between %v and an hour", name, left, hour-after.Sub(before))
+		}
 	}
 }
 
