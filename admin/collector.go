@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tokenserver/internal/stack"
 	"tokenserver/internal/stats"
 )
 
@@ -63,7 +64,15 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector.
+//
+// A panic is a metric that is invalid: the registry's own report of it has the
+// arguments of functions in it.
 func (c collector) Collect(out chan<- prometheus.Metric) {
+	defer func() {
+		if p := recover(); p != nil {
+			out <- prometheus.NewInvalidMetric(buildDesc, stack.PanicError(p))
+		}
+	}()
 	gauge(out, buildDesc, 1, c.build.Version, c.build.Commit, c.build.GoVersion)
 	collectRequests(out, c.requests())
 	collectStore(out, c.store())

@@ -207,3 +207,14 @@ func TestCollectorReadsOnlyWhenScraped(t *testing.T) {
 		}
 	}
 }
+
+// A panic while statistics are read is reported without arguments.
+func TestCollectorPanic(t *testing.T) {
+	cfg := sampleConfig()
+	cfg.Store = func() stats.Store { panicWith(0xfedcba9876543210); return stats.Store{} }
+	_, url := start(t, cfg)
+	status, body := do(t, "GET", url+"/metrics")
+	if status != 500 || !strings.Contains(body, "panicWith(…)") || strings.Contains(body, "0x") && strings.Contains(body, "fedcba98") {
+		t.Errorf("GET /metrics after a panic = %d %.500s, want 500 and a stack without arguments", status, body)
+	}
+}

@@ -331,7 +331,7 @@ func (w *clockWalk) restoredTimes(s *walkSession) walkTimes {
 		got.absolute = &absolute
 	}
 	for _, r := range w.runs[s.run+1:] {
-		w.restoreIn(&r, s.own, &got)
+		w.restoreIn(&r, s.own, s.written.absolute != nil, &got)
 	}
 	if start := w.run().start; got.created == nil || *got.created > start {
 		got.created = &start
@@ -339,7 +339,7 @@ func (w *clockWalk) restoredTimes(s *walkSession) walkTimes {
 	return got
 }
 
-func (w *clockWalk) restoreIn(r *walkRun, own time.Duration, got *walkTimes) {
+func (w *clockWalk) restoreIn(r *walkRun, own time.Duration, had bool, got *walkTimes) {
 	start, lifetime := w.here(r.boot, r.start), r.lifetime
 	if own != 0 {
 		lifetime = own
@@ -349,11 +349,11 @@ func (w *clockWalk) restoreIn(r *walkRun, own time.Duration, got *walkTimes) {
 		return
 	}
 	absolute := start + r.maxLifetime
-	if got.created != nil {
-		absolute = min(absolute, *got.created+r.maxLifetime)
-	}
 	if got.absolute != nil {
 		absolute = min(absolute, *got.absolute)
+	}
+	if got.created != nil && !had { // a new rule moves no deadline that was written
+		absolute = min(absolute, *got.created+r.maxLifetime)
 	}
 	got.absolute = &absolute
 	got.expires = min(got.expires, absolute)

@@ -17,7 +17,7 @@ import (
 // but a log. Beside each lies what is in it. A directory is never written anew: a
 // later format gets one of its own.
 
-var update = flag.Bool("update", false, "write the data directories of compatDir")
+var update = flag.Bool("update", false, "write the data directories of compatDir, for a format that has none")
 
 const compatDir = "testdata/v1"
 
@@ -48,6 +48,9 @@ func TestEarlierDirectoriesOpen(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			from := filepath.Join(compatDir, name)
 			if *update {
+				if _, err := os.Stat(from); err == nil {
+					t.Fatalf("%s is there: it is what an earlier program wrote, and is never written anew", from)
+				}
 				writeCompat(t, from, name == "crashed")
 			}
 			cfg := compatConfig(filepath.Join(t.TempDir(), "sessions"), true)

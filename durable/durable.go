@@ -173,7 +173,7 @@ func (s *Store) open() (err error) {
 	if err := s.dataDir.checkFiles(); err != nil {
 		return err
 	}
-	s.epochs = epochKeeper{dataDir: s.dataDir, clock: s.clock}
+	s.epochs = epochKeeper{dataDir: s.dataDir, clock: s.clock, writing: s.watchdog.write("a write of " + epochsFile)}
 	if s.epochs.list, err = s.dataDir.readEpochs(); err != nil {
 		return err
 	}
@@ -276,13 +276,15 @@ func (s *Store) Close() error {
 	if err := s.failure.get(); err != nil {
 		return err
 	}
-	if err := s.dataDir.checkPresence(s.watchdog, s.failure); err != nil {
-		return err // before anything is written
-	}
 	defer s.boundClose()()
 	return s.failure.runUntilFailure(func() error {
+		if err := s.dataDir.checkPresence(s.watchdog, s.failure); err != nil {
+			return err // before anything is written
+		}
 		close(s.closing)
-		s.background.Wait()
+		if err := s.awaitBackground(); err != nil {
+			return s.failure.set(err)
+		}
 		sessions.Close()
 		s.journal.close()
 		if err := s.closeFiles(); err != nil {
@@ -294,6 +296,22 @@ func (s *Store) Close() error {
 		s.closeClock()
 		return s.dataDir.close()
 	})
+}
+
+// awaitBackground waits for the goroutines in the background, which a disk that does
+// not answer may hold up, for outageLimit.
+func (s *Store) awaitBackground() error {
+	ended := make(chan struct{})
+	go func() {
+		s.background.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-time.After(outageLimit):
+		return errors.New("the disk does not answer: work in the background did not end")
+	}
 }
 
 // closeFiles leaves all that there is in tables and in the list of epochs.

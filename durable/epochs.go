@@ -114,7 +114,8 @@ func (d *dataDir) upgrade() error {
 type epochKeeper struct {
 	dataDir *dataDir
 	clock   *clock.Clock
-	list    []epoch // the last one is the current
+	list    []epoch    // the last one is the current
+	writing *operation // of the list
 }
 
 // wallStep is how far the wall clock has to be set for that to be written.
@@ -127,6 +128,8 @@ func (k *epochKeeper) update() error {
 		return nil
 	}
 	current.WallZero = zero
+	k.writing.begin()
+	defer k.writing.end()
 	return k.dataDir.writeEpochs(k.list)
 }
 

@@ -46,6 +46,7 @@ func openDirectory(path string, log *slog.Logger) (*openDir, error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	if d.root = descriptorPath(file); d.root == "" {
+		log.Warn("files are reached by path: a data directory that is replaced is noticed, but may be written to before", "dir", path)
 		d.root = path
 	}
 	return d, nil
@@ -97,7 +98,10 @@ func (d *openDir) watch(w *watchdog, f *failure) {
 // check looks where the path leads. If it leads elsewhere the store fails: from then
 // on nothing is decided, and nothing that was decided is answered.
 func (d *openDir) check(w *watchdog, f *failure) error {
+	look := w.write("a look at the data directory") // which hangs with a network's file system
+	look.begin()
 	err := d.moved()
+	look.end()
 	if err == nil {
 		return nil
 	}

@@ -185,9 +185,10 @@ func (l *limits) apply(s *shard.State) {
 	if s.Created != 0 {
 		deadline = min(deadline, addTo(s.Created, l.maxLifetime))
 	}
-	if s.AbsoluteDeadline == 0 || deadline < s.AbsoluteDeadline {
-		s.AbsoluteDeadline = deadline
+	if s.AbsoluteDeadline != 0 {
+		deadline = min(s.AbsoluteDeadline, l.absolute) // a rule that is new moves none
 	}
+	s.AbsoluteDeadline = deadline
 	s.Expires = min(s.Expires, s.AbsoluteDeadline)
 }
 

@@ -97,6 +97,7 @@ func TestLimits(t *testing.T) {
 		{"absolute, unknown creation", m, shard.State{Expires: ts(9 * hour), Lifetime: 9 * hour}, 2 * hour, 2 * hour, false},
 		{"absolute, old", m, shard.State{Expires: ts(30 * minute), Created: ts(-hour)}, 30 * minute, 30 * minute, false},
 		{"absolute, has an earlier one", m, shard.State{Expires: ts(10 * minute), AbsoluteDeadline: ts(20 * minute)}, 10 * minute, 20 * minute, true},
+		{"absolute, has one that the rule would not give", m, shard.State{Expires: ts(10 * minute), AbsoluteDeadline: ts(hour), Created: ts(-hour)}, 10 * minute, hour, true},
 		{"absolute, has a later one", m, shard.State{Expires: ts(10 * minute), AbsoluteDeadline: ts(9 * hour)}, 10 * minute, 2 * hour, false},
 	}
 	for _, test := range tests {

@@ -56,5 +56,15 @@ func (m *Main) abandonLoad() (abandoned bool) {
 	return true
 }
 
+// loadFailed says whether the load is over, and the store was not loaded.
+func (m *Main) loadFailed() bool {
+	select {
+	case <-m.load.ended:
+		return m.load.err != nil
+	default:
+		return false
+	}
+}
+
 // loadStopTimeout is how long a stop waits for a load to end.
 const loadStopTimeout = 500 * time.Millisecond

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"sync"
 	"time"
 
 	"tokenserver/admin"
@@ -19,6 +20,8 @@ import (
 const (
 	shutdownTimeout      = 25 * time.Second
 	adminShutdownTimeout = time.Second
+	// cutOffTimeout is how long Close waits for clients while the store is loaded.
+	cutOffTimeout = 200 * time.Millisecond
 )
 
 var errStopped = errors.New("server stopped by itself")
@@ -131,13 +134,17 @@ func (m *Main) Close() error {
 	m.logOut.hurry()
 	m.server.Drain() // before all else: the log may block for a while
 	m.logger.Info("stopping", "drain_delay", duration.Format(m.Config.DrainDelay))
-	shutdown := m.server.Shutdown
-	if m.abandonLoad() {
-		shutdown = m.server.ShutdownNow
-	} else {
-		m.awaitDrainDelay()
+	if m.abandonLoad() || m.loadFailed() {
+		m.cutOff()
+		err := closeStore(m.store)
+		if m.loadFailed() {
+			err = nil // Wait has told why
+		}
+		m.logger.Info("stopped")
+		return err
 	}
-	err := m.shutdown(shutdown)
+	m.awaitDrainDelay()
+	err := m.shutdown()
 	m.shutdownAdmin()
 	err = errors.Join(err, closeStore(m.store))
 	m.logger.Info("stopped")
@@ -151,12 +158,30 @@ func (m *Main) awaitDrainDelay() {
 	}
 }
 
-// shutdown waits for requests in flight, or while the store is loaded for nobody.
-// Serve returns long before they are answered.
-func (m *Main) shutdown(shutdown func(context.Context) error) error {
+// cutOff ends a server whose store was never loaded: nothing was carried out, so
+// that nobody is waited for, on neither listener.
+func (m *Main) cutOff() {
+	ctx, cancel := context.WithTimeout(context.Background(), cutOffTimeout)
+	defer cancel()
+	var ended sync.WaitGroup
+	ended.Go(func() {
+		m.server.ShutdownNow(ctx) // what it says of ctx is no failure
+		<-m.served
+	})
+	if m.admin != nil {
+		ended.Go(func() {
+			m.admin.Shutdown(ctx)
+			m.adminServed.Wait()
+		})
+	}
+	ended.Wait()
+}
+
+// shutdown waits for requests in flight. Serve returns long before they are answered.
+func (m *Main) shutdown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	err := shutdown(ctx)
+	err := m.server.Shutdown(ctx)
 	<-m.served
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("requests were cut off at the stop: %w", err)
