@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -111,7 +112,7 @@ func New(cfg Config) *Store {
 		rules:    cfg.rules(),
 		members:  sync.Pool{New: func() any { return new(metadata.Object) }},
 		closing:  make(chan struct{}),
-		log:      cfg.Logger,
+		log:      cmp.Or(cfg.Logger, slog.Default()),
 	}
 	if cfg.Grace != 0 {
 		s.secret = cfg.Secret
@@ -137,9 +138,6 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.PurgeInterval == 0 {
 		cfg.PurgeInterval = DefaultPurgeInterval
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
 	}
 	if cfg.MaxMeta == 0 {
 		cfg.MaxMeta = token.DefaultMetaLimit
