@@ -23,13 +23,13 @@ func (m *Main) watchSignals() context.Context {
 	go func() {
 		defer m.recoverPanic()
 		for s := range signals {
-			m.onSignal(s, ctx, stop)
+			m.onSignal(ctx, stop, s)
 		}
 	}()
 	return ctx
 }
 
-func (m *Main) onSignal(s os.Signal, ctx context.Context, stop context.CancelFunc) {
+func (m *Main) onSignal(ctx context.Context, stop context.CancelFunc, s os.Signal) {
 	switch s {
 	case syscall.SIGHUP:
 		select {
@@ -64,17 +64,13 @@ func (m *Main) writeStacks() {
 	}
 }
 
-// recoverPanic is deferred by the goroutines of this program: the runtime's own
-// report of a panic has the arguments of functions in it.
+// recoverPanic is deferred by the goroutines that this program can't do without, and
+// ends the process: the runtime's own report of a panic has the arguments of
+// functions in it.
 func (m *Main) recoverPanic() {
 	if p := recover(); p != nil {
-		m.panicked(p)
+		m.logOut.hurry()
+		m.logger.Error("panic", "panic", p, "stack", string(stack.Current()))
+		m.Exit(exitFailed)
 	}
-}
-
-// panicked ends the process after a panic of a goroutine that it can't do without.
-func (m *Main) panicked(p any) {
-	m.logOut.hurry()
-	m.logger.Error("panic", "panic", p, "stack", string(stack.Current()))
-	m.Exit(exitFailed)
 }
