@@ -22,12 +22,17 @@ func (m *Main) warn() {
 	for _, name := range m.ignored {
 		m.logger.Warn("environment variable ignored: its value is a service link, no port", "name", name)
 	}
+	for _, v := range m.misspelt {
+		m.logger.Warn("environment variable ignored: it stands for no flag", "name", v.Name, "nearest", v.Nearest)
+	}
 	for _, text := range m.Config.unused() {
 		m.logger.Warn(text)
 	}
-	if !isLoopback(m.Config.Address) {
-		m.logger.Warn("address is not loopback and callers are not authenticated: anybody who reaches it may use the server",
-			"address", m.listener.Addr().String())
+	for i, address := range m.Config.listenAddresses() {
+		if host, _, _ := net.SplitHostPort(address); !isLoopback(host) {
+			m.logger.Warn("address is not loopback and callers are not authenticated: anybody who reaches it may use the server",
+				"address", m.listeners[i].Addr().String())
+		}
 	}
 	if m.adminListener == nil {
 		return
