@@ -17,14 +17,19 @@ func newLogger(w io.Writer, c Config) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// warn tells of what the operator may not have meant.
-func (m *Main) warn() {
+// warnOfVariables tells which environment variables were not taken, before anything
+// fails because of that.
+func (m *Main) warnOfVariables() {
 	for _, name := range m.ignored {
 		m.logger.Warn("environment variable ignored: its value is a service link, no port", "name", name)
 	}
 	for _, v := range m.misspelt {
 		m.logger.Warn("environment variable ignored: it stands for no flag", "name", v.Name, "nearest", v.Nearest)
 	}
+}
+
+// warn tells of what the operator may not have meant.
+func (m *Main) warn() {
 	for _, text := range m.Config.unused() {
 		m.logger.Warn(text)
 	}

@@ -31,6 +31,7 @@ var errStopped = errors.New("server stopped by itself")
 func (m *Main) Run() error {
 	m.logOut = newLogWriter(m.Stderr)
 	m.logger = newLogger(m.logOut, m.Config)
+	m.warnOfVariables()
 	m.Config.MaxMemory = m.memoryLimit()
 	descriptors := m.limitDescriptors()
 	if err := m.openStore(descriptors.store); err != nil {
