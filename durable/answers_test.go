@@ -39,7 +39,7 @@ func (g *gate) open()  { g.shut.Store(false); g.mu.Unlock() }
 func TestAnswersWait(t *testing.T) {
 	ctx := context.Background()
 	subject := []byte("bob")
-	exchange := func(s *Store, tok token.Token) { s.Exchange(ctx, tok, []byte(`{"x":1}`), nil) }
+	exchange := func(s *Store, tok token.Token) { s.Exchange(ctx, tok, token.Patch{Meta: []byte(`{"x":1}`)}, nil) }
 	remove := func(s *Store, tok token.Token) { s.Delete(ctx, tok) }
 	changes := map[string]func(*Store, token.Token){
 		"exchange":    exchange,

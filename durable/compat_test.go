@@ -118,7 +118,7 @@ func checkCompat(t *testing.T, s *Store, sessions []compatSession) {
 
 func checkCompatSpent(t *testing.T, s *Store, c *compatSession, spent string) {
 	t.Helper()
-	got, err := s.Exchange(t.Context(), parse(t, spent), nil, nil)
+	got, err := s.Exchange(t.Context(), parse(t, spent), token.Patch{}, nil)
 	if !c.Reused {
 		if !errors.Is(err, token.ErrInvalid) {
 			t.Errorf("Exchange of a spent token = error %v, want %v", err, token.ErrInvalid)

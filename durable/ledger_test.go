@@ -193,7 +193,7 @@ func (l *ledger) create(ctx context.Context) {
 
 func (l *ledger) exchange(ctx context.Context, a *account) {
 	t := l.present(a)
-	got, err := l.store.Exchange(ctx, t, l.patch(), nil)
+	got, err := l.store.Exchange(ctx, t, token.Patch{Meta: l.patch()}, nil)
 	l.record(a, answer{kind: "exchange", credential: t, got: got, meta: members(got.Meta), err: err})
 }
 

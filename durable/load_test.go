@@ -25,7 +25,7 @@ var calls = map[string]func(context.Context, *Store) error{
 		return err
 	},
 	"Exchange": func(ctx context.Context, s *Store) error {
-		_, err := s.Exchange(ctx, token.Token{}, nil, nil)
+		_, err := s.Exchange(ctx, token.Token{}, token.Patch{}, nil)
 		return err
 	},
 	"Validate": func(ctx context.Context, s *Store) error {

@@ -24,7 +24,7 @@ func (s *Store) Create(ctx context.Context, n token.NewSession) (token.Token, er
 
 // Exchange spends t and returns the session's next token, as [shard.Store.Exchange]
 // does, once that is on disk.
-func (s *Store) Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
+func (s *Store) Exchange(ctx context.Context, t token.Token, patch token.Patch, dst []byte) (token.ExchangeResult, error) {
 	sessions, err := s.changeable()
 	if err != nil {
 		return token.ExchangeResult{Meta: dst}, err

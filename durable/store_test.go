@@ -39,7 +39,7 @@ func mustExchange(t testing.TB, s *Store, tok token.Token, patch string) token.T
 	if patch != "" {
 		p = []byte(patch)
 	}
-	got, err := s.Exchange(t.Context(), tok, p, nil)
+	got, err := s.Exchange(t.Context(), tok, token.Patch{Meta: p}, nil)
 	if err != nil {
 		t.Fatalf("Exchange(patch %s) = error %v", patch, err)
 	}
@@ -48,7 +48,7 @@ func mustExchange(t testing.TB, s *Store, tok token.Token, patch string) token.T
 
 func wantInvalid(t testing.TB, s *Store, tok token.Token) {
 	t.Helper()
-	if _, err := s.Exchange(t.Context(), tok, nil, nil); err != token.ErrInvalid {
+	if _, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); err != token.ErrInvalid {
 		t.Errorf("Exchange(invalid token) = error %v, want %v", err, token.ErrInvalid)
 	}
 }
@@ -307,7 +307,7 @@ func TestClosed(t *testing.T) {
 		if _, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)}); !errors.Is(err, errClosed) {
 			t.Errorf("%v: Create after Close = error %v, want %v", fsync, err, errClosed)
 		}
-		if _, err := s.Exchange(t.Context(), tok, nil, nil); !errors.Is(err, errClosed) {
+		if _, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); !errors.Is(err, errClosed) {
 			t.Errorf("%v: Exchange after Close = error %v, want %v", fsync, err, errClosed)
 		}
 		s = mustOpen(t, cfg)
@@ -330,7 +330,7 @@ func TestCloseUnderLoad(t *testing.T) {
 		tokens[i] = mustCreate(t, s, `{}`)
 		done.Go(func() {
 			for {
-				got, err := s.Exchange(t.Context(), tokens[i], nil, nil)
+				got, err := s.Exchange(t.Context(), tokens[i], token.Patch{}, nil)
 				if err != nil {
 					return
 				}

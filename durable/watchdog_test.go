@@ -66,7 +66,7 @@ func newHangTest(t *testing.T, fsync Fsync, sessions int) *hangTest {
 func (h *hangTest) exchange(tok token.Token) <-chan error {
 	answer := make(chan error, 1)
 	go func() {
-		_, err := h.Exchange(h.Context(), tok, nil, nil)
+		_, err := h.Exchange(h.Context(), tok, token.Patch{}, nil)
 		answer <- err
 	}()
 	synctest.Wait()
@@ -87,7 +87,7 @@ func (h *hangTest) wantChangesRefused(tok token.Token) {
 	before := h.Stats()
 	_, err := h.Create(h.Context(), token.NewSession{Meta: []byte(`{}`)})
 	h.wantRefused("Create", err)
-	_, err = h.Exchange(h.Context(), tok, nil, nil)
+	_, err = h.Exchange(h.Context(), tok, token.Patch{}, nil)
 	h.wantRefused("Exchange", err)
 	h.wantRefused("Delete", h.Delete(h.Context(), tok))
 	_, err = h.EndSubject(h.Context(), []byte("bob"))

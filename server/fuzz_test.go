@@ -36,6 +36,7 @@ func FuzzBody(f *testing.F) {
 		{`x[]`, `xnull`, `x"TOKEN"`, `x{"token":1}`, `x{"token":"TOKEN","meta":[]}`, `c{"meta":null}`, `d{}`, `v{"token":null}`},
 		{`c{"meta":{"":"","\"":"\ud83d\ude00","é":"\u0000"}}`, `x{"token":"` + somewhere + `"}`, `d{"token":""}`},
 		{"x{\"token\":\"TOKEN\",\"meta\":{\"a\":\"\xff\"}}", `x{"token":"\ud800"}`, "c\xef\xbb\xbf{}", `c`, `x{"token":"TOKEN"`},
+		{`x{"token":"TOKEN","unset":["first"]}`, `x{"token":"TOKEN","meta":{"a":1,"b":2},"unset":["\u0061","c"]}`, `x{"token":"TOKEN","unset":[1]}`, `x{"unset":null,"token":"TOKEN"}`},
 		{`c{"meta":{},"subject":"ann","lifetime":"12h"}`, `l{"subject":"\u0061nn"}`, `e{"subject":"ann"}`, `l{"subject":"ann"}`, `e{"subject":"first"}`},
 		{`c{"lifetime":"1h 30min","meta":{"a":"b"},"l\u0069fetime":"1h"}`, `c{"meta":{},"subject":"","lifetime":null}`, `e{"subject":1}`, `l{"subject":"a","subject":"a"}`},
 	} {

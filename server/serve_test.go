@@ -95,7 +95,7 @@ func (f *fakeStore) Create(ctx context.Context, n token.NewSession) (token.Token
 	return f.Store.Create(ctx, n)
 }
 
-func (f *fakeStore) Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
+func (f *fakeStore) Exchange(ctx context.Context, t token.Token, patch token.Patch, dst []byte) (token.ExchangeResult, error) {
 	if err := f.before("exchange"); err != nil {
 		return token.ExchangeResult{}, err
 	}

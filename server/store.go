@@ -18,11 +18,11 @@ type Store interface {
 	// [token.ErrFull] and [token.ErrMetaTooLarge].
 	Create(ctx context.Context, n token.NewSession) (token.Token, error)
 	// Exchange spends t: of concurrent calls exactly one wins, the others get
-	// [token.ErrInvalid]. The patch, a compact JSON object or nil, is merged into
-	// the metadata, and the outcome appended to dst. With [token.ErrFull] and
+	// [token.ErrInvalid]. The patch is merged into the metadata, and the outcome
+	// appended to dst. With [token.ErrFull] and
 	// [token.ErrMetaTooLarge] t is still valid and nothing has changed. A store with
 	// a grace may answer a spent token with the session's current one, and says so.
-	Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error)
+	Exchange(ctx context.Context, t token.Token, patch token.Patch, dst []byte) (token.ExchangeResult, error)
 	// Validate appends the metadata of t's session to dst and returns when the
 	// session expires; it changes nothing. Its answer is [token.ErrInvalid].
 	Validate(ctx context.Context, t token.Token, dst []byte) (meta []byte, expires time.Time, err error)

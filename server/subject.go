@@ -18,11 +18,10 @@ const subjectLimit = 1000
 func (s *Server) handleEndSubject(ctx *fasthttp.RequestCtx) error {
 	r := s.requests.Get().(*request)
 	defer s.requests.Put(r)
-	subject, err := r.readSubject(ctx)
-	if err != nil {
+	if err := r.read(ctx, fieldsOfSubject); err != nil {
 		return err
 	}
-	ended, err := s.store.EndSubject(context.Background(), subject)
+	ended, err := s.store.EndSubject(context.Background(), r.subject())
 	if err != nil {
 		return err
 	}
@@ -37,11 +36,10 @@ func (s *Server) handleEndSubject(ctx *fasthttp.RequestCtx) error {
 func (s *Server) handleListSubject(ctx *fasthttp.RequestCtx) error {
 	r := s.requests.Get().(*request)
 	defer s.requests.Put(r)
-	subject, err := r.readSubject(ctx)
-	if err != nil {
+	if err := r.read(ctx, fieldsOfSubject); err != nil {
 		return err
 	}
-	sessions, more, err := s.store.SubjectSessions(context.Background(), subject, subjectLimit)
+	sessions, more, err := s.store.SubjectSessions(context.Background(), r.subject(), subjectLimit)
 	if err != nil {
 		return err
 	}
@@ -80,12 +78,4 @@ func appendSession(buf []byte, session token.Session) []byte {
 	buf = append(buf, `","meta":`...)
 	buf = append(buf, session.Meta...)
 	return append(buf, '}')
-}
-
-// readSubject reads a request that has a subject and nothing else.
-func (r *request) readSubject(ctx *fasthttp.RequestCtx) ([]byte, error) {
-	if err := r.read(ctx, fieldsOfSubject); err != nil {
-		return nil, err
-	}
-	return r.parseSubject()
 }

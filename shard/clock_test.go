@@ -39,7 +39,7 @@ func TestSleepEndsSessions(t *testing.T) {
 			machine.Suspend(test.sleep)
 			time.Sleep(clock.LookInterval)
 			synctest.Wait()
-			if _, err := s.Exchange(t.Context(), tok, nil, nil); !errors.Is(err, test.want) {
+			if _, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); !errors.Is(err, test.want) {
 				t.Errorf("%s: Exchange after a sleep of %v = error %v, want %v", test.name, test.sleep, err, test.want)
 			}
 		})
@@ -55,7 +55,7 @@ func TestSleepEndsGrace(t *testing.T) {
 		machine.Suspend(time.Minute)
 		time.Sleep(clock.LookInterval)
 		synctest.Wait()
-		if _, err := s.Exchange(t.Context(), spent, nil, nil); !errors.Is(err, token.ErrInvalid) {
+		if _, err := s.Exchange(t.Context(), spent, token.Patch{}, nil); !errors.Is(err, token.ErrInvalid) {
 			t.Errorf("Exchange of a spent token after a minute's sleep = error %v, want %v", err, token.ErrInvalid)
 		}
 	})

@@ -37,7 +37,7 @@ func (w *waiting) exchange(tok token.Token, patch string) error {
 	if patch != "" {
 		p = []byte(patch)
 	}
-	_, err := w.s.Exchange(w.t.Context(), tok, p, nil)
+	_, err := w.s.Exchange(w.t.Context(), tok, token.Patch{Meta: p}, nil)
 	return err
 }
 

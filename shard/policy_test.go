@@ -177,7 +177,7 @@ func TestPlainSessionsHaveNoPolicyState(t *testing.T) {
 		for range sessions {
 			tok := mustCreateNew(t, s, token.NewSession{Meta: []byte(`{"a":1}`), Subject: []byte{}})
 			next := mustExchange(t, s, mustExchange(t, s, tok, nil), []byte(`{"a":2}`))
-			s.Exchange(t.Context(), tok, nil, nil)
+			s.Exchange(t.Context(), tok, token.Patch{}, nil)
 			s.Delete(t.Context(), tok)
 			s.Validate(t.Context(), next, nil)
 		}

@@ -91,7 +91,7 @@ func (r *restarting) Create(ctx context.Context, n token.NewSession) (token.Toke
 	return s.Create(ctx, n)
 }
 
-func (r *restarting) Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
+func (r *restarting) Exchange(ctx context.Context, t token.Token, patch token.Patch, dst []byte) (token.ExchangeResult, error) {
 	s, leave := r.enter()
 	defer leave()
 	return s.Exchange(ctx, t, patch, dst)
@@ -225,7 +225,7 @@ func TestShrinkBeyondLimit(t *testing.T) {
 	large := []byte(`{"a":"` + strings.Repeat("x", 1000) + `"}`)
 	a, b := mustCreate(t, from, string(large)), mustCreate(t, from, string(large))
 	s := restored(t, Config{Shards: 1, MaxBytes: sessionCost(len(large), false)}, j)
-	if _, err := s.Exchange(t.Context(), a, []byte(`{"b":"`+strings.Repeat("x", 1000)+`"}`), nil); !errors.Is(err, token.ErrFull) {
+	if _, err := s.Exchange(t.Context(), a, token.Patch{Meta: []byte(`{"b":"` + strings.Repeat("x", 1000) + `"}`)}, nil); !errors.Is(err, token.ErrFull) {
 		t.Errorf("Exchange that grows = error %v, want %v", err, token.ErrFull)
 	}
 	a = mustExchange(t, s, a, []byte(`{"a":1}`))
@@ -241,11 +241,11 @@ func TestRestoreWithAnotherSecret(t *testing.T) {
 	tok := mustExchange(t, s, spent, nil)
 	other := token.NewSecret([]byte("the key of nobody else's tokens, 32+"))
 	s = restored(t, Config{Shards: 4, Grace: time.Minute, Secret: other}, j)
-	if _, err := s.Exchange(t.Context(), spent, nil, nil); !errors.Is(err, token.ErrInvalid) {
+	if _, err := s.Exchange(t.Context(), spent, token.Patch{}, nil); !errors.Is(err, token.ErrInvalid) {
 		t.Errorf("Exchange(spent token) = error %v, want %v", err, token.ErrInvalid)
 	}
 	next := mustExchange(t, s, tok, nil)
-	if x, err := s.Exchange(t.Context(), tok, nil, nil); x.Token != next || !x.Reused || err != nil {
+	if x, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); x.Token != next || !x.Reused || err != nil {
 		t.Errorf("Exchange(token spent since) = the current one: %v, error %v, want true", x.Token == next, err)
 	}
 }
@@ -279,12 +279,12 @@ func TestRestoreWithOtherPolicies(t *testing.T) {
 				t.Errorf("%s: the session has a policy state: %v, want %v", test.name, got, test.wantPolicy)
 			}
 			next := mustExchange(t, s, tok, nil)
-			if x, err := s.Exchange(t.Context(), tok, nil, nil); (err == nil) != test.wantWindow || x.Reused != test.wantWindow {
+			if x, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); (err == nil) != test.wantWindow || x.Reused != test.wantWindow {
 				t.Errorf("%s: Exchange(spent token) = reused: %v, error %v, want %v", test.name, x.Reused, err, test.wantWindow)
 			}
 			for time.Since(created) < 24*time.Hour {
 				time.Sleep(30 * time.Minute)
-				x, err := s.Exchange(t.Context(), next, nil, nil)
+				x, err := s.Exchange(t.Context(), next, token.Patch{}, nil)
 				if err != nil {
 					break
 				}
@@ -390,7 +390,7 @@ func TestRestoreOld(t *testing.T) {
 		tok := mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
 		time.Sleep(3 * time.Hour)
 		s = restored(t, Config{Shards: 1, Lifetime: 4 * time.Hour, MaxLifetime: 2 * time.Hour, PurgeInterval: never}, j)
-		if _, err := s.Exchange(t.Context(), tok, nil, nil); !errors.Is(err, token.ErrInvalid) {
+		if _, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); !errors.Is(err, token.ErrInvalid) {
 			t.Errorf("Exchange = error %v, want %v", err, token.ErrInvalid)
 		}
 		if got := s.Purge(); got != 1 {

@@ -64,7 +64,7 @@ func TestSubjectStats(t *testing.T) {
 		want("the only session deleted", 52, 56, 0)
 		s.Delete(t.Context(), bob[0])
 		want("one of two deleted", 52, 55, 0)
-		s.Exchange(t.Context(), bob[1].Next(), nil, nil)
+		s.Exchange(t.Context(), bob[1].Next(), token.Patch{}, nil)
 		want("the other one revoked", 51, 54, 0)
 		end("ada", 3)
 		want("ended", 50, 51, 3)
@@ -155,7 +155,7 @@ func TestEndSubjectUnderLoad(t *testing.T) {
 		done.Go(func() {
 			for i := caller; !ended.Load(); i += 2 {
 				other = mustExchange(t, s, other, nil)
-				if x, err := s.Exchange(t.Context(), mine[i%sessions], nil, nil); err == nil {
+				if x, err := s.Exchange(t.Context(), mine[i%sessions], token.Patch{}, nil); err == nil {
 					mine[i%sessions] = x.Token
 				}
 			}

@@ -15,6 +15,19 @@ type NewSession struct {
 	Lifetime time.Duration
 }
 
+// Patch is what an exchange changes of the metadata. Its zero value changes nothing.
+// Its slices are the caller's: a store keeps copies.
+type Patch struct {
+	// Meta is a compact JSON object that is merged into the metadata, or nil.
+	Meta []byte
+	// Unset is a compact JSON array of strings, or nil: the names of members that go
+	// after the merge. Those that are not there are ignored.
+	Unset []byte
+}
+
+// IsZero says whether p changes nothing.
+func (p Patch) IsZero() bool { return p.Meta == nil && p.Unset == nil }
+
 // ExchangeResult is the outcome of an exchange.
 type ExchangeResult struct {
 	Token Token  // the session's new token

@@ -8,7 +8,7 @@ import (
 )
 
 // Object is a metadata object split into its members, each name once. It is
-// what metadata is merged with.
+// what metadata is merged with: a patch, if it has members that go.
 //
 // Names are the same if they are so once unescaped. A member keeps the place
 // and spelling of its first appearance and takes the value of its last.
@@ -32,7 +32,7 @@ type member struct {
 	name  []byte // as it is written, in quotes
 	key   []byte // the name itself
 	hash  uint64 // of key, where there is an index
-	value []byte
+	value []byte // nil if the member goes
 }
 
 // linearMembers is up to how many members are searched one by one.
@@ -43,14 +43,42 @@ var seed = maphash.MakeSeed()
 
 // Split takes the members of object, which is a compact JSON object as [Scanner]
 // leaves it and must stay as it is while o is used.
-func (o *Object) Split(object []byte) {
+func (o *Object) Split(object []byte) { o.SplitPatch(object, nil) }
+
+// SplitPatch takes the members of object, and of the array unset the names of those
+// that go whether they are in object or in what it is merged over. Both are compact
+// texts as [Scanner] leaves them, of which [IsStrings] holds for unset, or nil, and
+// must stay as they are while o is used.
+func (o *Object) SplitPatch(object, unset []byte) {
 	o.list = o.list[:0]
 	o.index = o.index[:0]
-	for rest := object[1:]; rest[0] != '}'; {
-		var next member
-		next, rest = cutMember(rest)
-		o.add(next)
+	if object != nil {
+		for rest := object[1:]; rest[0] != '}'; {
+			var next member
+			next, rest = cutMember(rest)
+			o.add(next)
+		}
 	}
+	if unset != nil {
+		for rest := unset[1:]; rest[0] != ']'; {
+			var name []byte
+			name, rest = cutString(rest)
+			o.add(member{name: name, key: Unquote(name)})
+		}
+	}
+}
+
+// IsStrings says whether a text is an array of strings. It is a compact text as
+// [Scanner] leaves it.
+func IsStrings(text []byte) bool {
+	if text[0] != '[' {
+		return false
+	}
+	rest := text[1:]
+	for rest[0] == '"' {
+		_, rest = cutString(rest)
+	}
+	return rest[0] == ']'
 }
 
 // add takes a member in, or its value if its name is known.
@@ -118,9 +146,14 @@ func (o *Object) slot(next *member) *uint32 {
 
 // Len returns how many bytes Append appends.
 func (o *Object) Len() int {
-	n := max(len(o.list)-1, 0) + len("{}")
+	n := len("{}")
 	for i := range o.list {
-		n += len(o.list[i].name) + len(":") + len(o.list[i].value)
+		if o.list[i].value != nil {
+			n += len(o.list[i].name) + len(":") + len(o.list[i].value) + len(",")
+		}
+	}
+	if n > len("{}") {
+		n -= len(",")
 	}
 	return n
 }
@@ -137,7 +170,7 @@ func (o *Object) Append(dst []byte) []byte {
 
 // AppendMerged appends to dst the compact object that results from merging o
 // over base: base's members in their places, with o's values where o has them,
-// then the rest of o. base is an object that Append or AppendMerged made.
+// then the rest of o, and without the members that go. base is an object that Append or AppendMerged made.
 //
 // It takes time linear in the sizes of both.
 func (o *Object) AppendMerged(dst, base []byte) []byte {
@@ -161,8 +194,12 @@ func (o *Object) AppendMerged(dst, base []byte) []byte {
 	return append(dst, '}')
 }
 
-// appendMember appends a member to the object whose members begin at open.
+// appendMember appends a member, unless it goes, to the object whose members begin at
+// open.
 func appendMember(dst []byte, open int, name, value []byte) []byte {
+	if value == nil {
+		return dst
+	}
 	if len(dst) > open {
 		dst = append(dst, ',')
 	}
@@ -182,6 +219,17 @@ func cutMember(rest []byte) (member, []byte) {
 		end++
 	}
 	return m, rest[end:]
+}
+
+// cutString cuts the first string, and the comma behind it, off the rest of a compact
+// array.
+func cutString(rest []byte) (quoted, behind []byte) {
+	end := stringLen(rest)
+	quoted = rest[:end]
+	if rest[end] == ',' {
+		end++
+	}
+	return quoted, rest[end:]
 }
 
 // valueLen returns the length of the value that b, a part of a checked and

@@ -89,6 +89,61 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+var unsetTests = []struct{ name, base, patch, unset, want string }{
+	{"the only one", `{"a":1}`, `{}`, `["a"]`, `{}`},
+	{"first, middle, last", `{"a":1,"b":2,"c":3,"d":4,"e":5}`, `{}`, `["e","c","a"]`, `{"b":2,"d":4}`},
+	{"none", `{"a":1}`, `{"b":2}`, `[]`, `{"a":1,"b":2}`},
+	{"unknown", `{"a":1}`, `{"b":2}`, `["c","A","a ",""]`, `{"a":1,"b":2}`},
+	{"twice", `{"a":1,"b":2}`, `{}`, `["a","a","\u0061"]`, `{"b":2}`},
+	{"after the merge", `{"a":1,"b":2}`, `{"a":3,"c":4,"d":5}`, `["c","a"]`, `{"b":2,"d":5}`},
+	{"all that the patch has", `{}`, `{"a":1,"b":2}`, `["b","a"]`, `{}`},
+	{"escapes", `{"\u0061":1,"b":2,"😀":3,"\"":4}`, `{"\/":5}`, `["a","\u0062","\ud83d\ude00","\u0022","/"]`, `{}`},
+	{"shallow", `{"a":{"b":1},"c":["b"]}`, `{}`, `["b"]`, `{"a":{"b":1},"c":["b"]}`},
+	{"punctuation", `{"],":1,"\"":2,"[":3,"\\":4}`, `{}`, `["],","\"","}[","\\"]`, `{"[":3}`},
+}
+
+func TestUnset(t *testing.T) {
+	var o Object
+	many := strings.TrimSuffix(numbered(0, 50, "many"), "}")
+	for _, test := range unsetTests {
+		base, patch, unset := compact(t, test.base), compact(t, test.patch), compact(t, test.unset)
+		o.SplitPatch(patch, unset)
+		if got := string(o.AppendMerged(nil, base)); got != test.want {
+			t.Errorf("%s: %s merged over %s without %s = %s, want %s", test.name, patch, base, unset, got, test.want)
+		}
+		if got := o.Append(nil); o.Len() != len(got) {
+			t.Errorf("%s: Len = %d, want that of %s", test.name, o.Len(), got)
+		}
+		if test.patch == "{}" {
+			o.SplitPatch(nil, unset)
+			if got := string(o.AppendMerged(nil, base)); got != test.want {
+				t.Errorf("%s: %s without %s = %s, want %s", test.name, base, unset, got, test.want)
+			}
+		}
+		o.SplitPatch([]byte(many+"}"), unset)
+		want := model(nil).with(t, string(base)).with(t, many+"}").without(t, unset).String()
+		if got := string(o.AppendMerged(nil, base)); got != want {
+			t.Errorf("%s: many merged over %s without %s = %s, want %s", test.name, base, unset, got, want)
+		}
+	}
+}
+
+func TestIsStrings(t *testing.T) {
+	tests := []struct {
+		text string
+		want bool
+	}{
+		{`[]`, true}, {`["a"]`, true}, {`["a","]","\"","\\"]`, true}, {`[""]`, true},
+		{`[1]`, false}, {`["a",1]`, false}, {`[null]`, false}, {`["a",null,"b"]`, false}, {`[["a"]]`, false}, {`["a",{}]`, false},
+		{`{}`, false}, {`"[]"`, false}, {`1`, false}, {`null`, false}, {`true`, false}, {`{"a":["b"]}`, false},
+	}
+	for _, test := range tests {
+		if got := IsStrings([]byte(test.text)); got != test.want {
+			t.Errorf("IsStrings(%s) = %v, want %v", test.text, got, test.want)
+		}
+	}
+}
+
 // The rules are the same beyond linearMembers.
 func TestMergeAmongManyMembers(t *testing.T) {
 	var o Object

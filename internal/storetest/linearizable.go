@@ -116,7 +116,7 @@ func (r historyRules) step(s state, c call, a answer) (bool, state) {
 		s.ended = s.ended || r.revoke
 		return !a.valid, s
 	}
-	s.meta = parseObject(s.meta).merge(parsePatch(c.patch)).String()
+	s.meta = parseObject(s.meta).apply(patchOf(c.patch)).String()
 	if c.token == s.current {
 		copy(s.spent[1:], s.spent[:])
 		s.spent[0], s.current = c.token, a.token
@@ -217,8 +217,10 @@ func (r *recorder) call(caller int, rng *rand.Rand) {
 	switch n := rng.IntN(100); {
 	case n < 35:
 		c.op = opExchange
-	case n < 70:
+	case n < 62:
 		c.op, c.patch = opExchange, fmt.Sprintf(`{"c%d":%d}`, rng.IntN(3), rng.IntN(1000))
+	case n < 70:
+		c.op, c.patch = opExchange, fmt.Sprintf(`{"c%d":%d}["c%d"]`, rng.IntN(3), rng.IntN(1000), rng.IntN(3))
 	case n < 78 && r.subject != "":
 		r.recordSubject(caller, opList, r.list)
 		return
@@ -290,7 +292,7 @@ func (r *recorder) do(c call) answer {
 		meta, _, err := r.store.Validate(r.Context(), c.token, nil)
 		return r.answer(token.ExchangeResult{Meta: meta}, err)
 	}
-	x, err := r.store.Exchange(r.Context(), c.token, patchBytes(c.patch), nil)
+	x, err := r.store.Exchange(r.Context(), c.token, patchOf(c.patch), nil)
 	return r.answer(x, err)
 }
 

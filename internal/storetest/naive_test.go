@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -114,7 +115,7 @@ func (n *naive) renew(s *naiveSession) {
 	}
 }
 
-func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
+func (n *naive) Exchange(_ context.Context, t token.Token, patch token.Patch, dst []byte) (token.ExchangeResult, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s, worth := n.presentLocked(t)
@@ -133,10 +134,20 @@ func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 		s.nonce = t.Next().Nonce
 	}
 	meta := s.meta
-	if patch != nil && !(worth == inGrace && n.fault == "replay drops patch") {
-		meta = parseObject(s.meta).merge(parseObject(string(patch))).String()
+	if worth == inGrace && n.fault == "replay drops patch" {
+		patch = token.Patch{}
 	}
-	if len(meta) > n.cfg.MaxMeta {
+	if worth == inGrace && n.fault == "replay drops unset" {
+		patch.Unset = nil
+	}
+	if !patch.IsZero() {
+		meta = n.apply(s.meta, patch)
+	}
+	size := len(meta)
+	if n.fault == "unset after the limit" {
+		size = len(parseObject(s.meta).apply(token.Patch{Meta: patch.Meta}).String())
+	}
+	if size > n.cfg.MaxMeta {
 		return token.ExchangeResult{}, token.ErrMetaTooLarge
 	}
 	if n.fault != "expired fill" {
@@ -162,6 +173,26 @@ func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 		n.renew(s)
 	}
 	return x, nil
+}
+
+// apply returns the metadata that results from a patch.
+func (n *naive) apply(meta string, patch token.Patch) string {
+	o := parseObject(meta)
+	switch n.fault {
+	case "unset ignored":
+		patch.Unset = nil
+	case "unset before the merge":
+		o = o.apply(token.Patch{Unset: patch.Unset})
+		patch.Unset = nil
+	case "unset as it is spelled":
+		if patch.Unset != nil {
+			o = slices.DeleteFunc(o.apply(token.Patch{Meta: patch.Meta}), func(m member) bool {
+				return strings.Contains(string(patch.Unset), m.spelling)
+			})
+			return o.String()
+		}
+	}
+	return o.apply(patch).String()
 }
 
 // replay does to a session what a replay does wrong.

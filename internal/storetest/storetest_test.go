@@ -62,6 +62,18 @@ func TestSuiteNotices(t *testing.T) {
 		{"replay drops patch", "Grace"},
 		{"replay drops patch", "RandomWalk/Grace"},
 		{"replay drops patch", "Linearizable/Grace"},
+		{"unset ignored", "Metadata"},
+		{"unset ignored", "RandomWalk"},
+		{"unset ignored", "Linearizable"},
+		{"unset before the merge", "Metadata"},
+		{"unset before the merge", "RandomWalk"},
+		{"unset as it is spelled", "Metadata"},
+		{"unset as it is spelled", "RandomWalk"},
+		{"unset after the limit", "Contract"},
+		{"unset after the limit", "RandomWalk"},
+		{"replay drops unset", "Grace"},
+		{"replay drops unset", "RandomWalk/Grace"},
+		{"replay drops unset", "Linearizable/Grace"},
 		{"replay overfills", "Limits"},
 		{"replay renews deadline", "Grace"},
 		{"replay renews deadline", "RandomWalk/Grace"},
@@ -135,7 +147,7 @@ func TestSuiteNotices(t *testing.T) {
 
 func TestModelMerge(t *testing.T) {
 	for _, m := range merges {
-		got := parseObject(m.base).merge(parsePatch(m.patch)).String()
+		got := parseObject(m.base).apply(patchOf(m.patch)).String()
 		if got != m.want {
 			t.Errorf("%s: %s merged with %s = %s, want %s", m.name, m.base, m.patch, got, m.want)
 		}
@@ -145,7 +157,7 @@ func TestModelMerge(t *testing.T) {
 func TestModelLeavesBaseAlone(t *testing.T) {
 	base := parseObject(`{"a":1,"b":2}`)
 	before := slices.Clone(base)
-	base.merge(parseObject(`{"a":3,"c":4}`))
+	base.apply(patchOf(`{"a":3,"c":4}["b"]`))
 	if !slices.Equal(base, before) {
 		t.Errorf("merge changed its base to %v, want %v", base, before)
 	}

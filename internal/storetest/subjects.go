@@ -195,7 +195,7 @@ func testEndRacesExchanges(t *tester) {
 
 // exchangeIfLive returns the token after tok, or tok if its session has ended.
 func (t *tester) exchangeIfLive(tok token.Token) token.Token {
-	x, err := t.store.Exchange(t.Context(), tok, nil, nil)
+	x, err := t.store.Exchange(t.Context(), tok, token.Patch{}, nil)
 	if err == nil {
 		return x.Token
 	}

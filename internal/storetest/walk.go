@@ -169,8 +169,11 @@ func (w *walk) exchange(t token.Token) {
 	if w.rng.IntN(2) == 0 {
 		patch = w.object()
 	}
-	s, worth, want, wantErr := w.model.exchange(t, parsePatch(patch))
-	got, err := w.store.Exchange(w.Context(), t, patchBytes(patch), nil)
+	if w.rng.IntN(5) == 0 {
+		patch += w.unset()
+	}
+	s, worth, want, wantErr := w.model.exchange(t, patchOf(patch))
+	got, err := w.store.Exchange(w.Context(), t, patchOf(patch), nil)
 	if !errors.Is(err, wantErr) {
 		w.Fatalf("Exchange(patch %.200q) = error %v, want %v", patch, err, wantErr)
 	}
@@ -403,6 +406,19 @@ func (w *walk) object() string {
 		members[i] = w.name() + ":" + w.value()
 	}
 	return "{" + strings.Join(members, ",") + "}"
+}
+
+// unset returns a compact array of names, mostly of few.
+func (w *walk) unset() string {
+	n := w.rng.IntN(5)
+	if w.rng.IntN(20) == 0 {
+		n = w.rng.IntN(100)
+	}
+	list := make([]string, n)
+	for i := range list {
+		list[i] = w.name()
+	}
+	return "[" + strings.Join(list, ",") + "]"
 }
 
 func (w *walk) name() string {
