@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -43,13 +44,24 @@ var fieldRules = [fieldCount]struct {
 }
 
 // fields are those that a request uses. It ignores others.
-type fields struct{ required, optional []field }
+type fields struct {
+	required, optional []field
+	names              []string // of all
+}
+
+func newFields(required, optional []field) fields {
+	used := fields{required: required, optional: optional}
+	for _, f := range slices.Concat(required, optional) {
+		used.names = append(used.names, fieldRules[f].name)
+	}
+	return used
+}
 
 var (
-	fieldsOfCreate   = fields{[]field{fieldMeta}, []field{fieldSubject, fieldLifetime}}
-	fieldsOfExchange = fields{[]field{fieldToken}, []field{fieldMeta, fieldUnset}}
-	fieldsOfToken    = fields{required: []field{fieldToken}}
-	fieldsOfSubject  = fields{required: []field{fieldSubject}}
+	fieldsOfCreate   = newFields([]field{fieldMeta}, []field{fieldSubject, fieldLifetime})
+	fieldsOfExchange = newFields([]field{fieldToken}, []field{fieldMeta, fieldUnset})
+	fieldsOfToken    = newFields([]field{fieldToken}, nil)
+	fieldsOfSubject  = newFields([]field{fieldSubject}, nil)
 )
 
 // read checks the body of a request and takes the fields used. Each is given once at
@@ -58,6 +70,7 @@ func (r *request) read(ctx *fasthttp.RequestCtx, used fields) error {
 	if err := checkMediaType(&ctx.Request.Header); err != nil {
 		return err
 	}
+	r.scanner.Names = used.names
 	text, err := r.scanner.Scan(ctx.Request.Body())
 	if err != nil {
 		return err
@@ -78,10 +91,10 @@ func (r *request) read(ctx *fasthttp.RequestCtx, used fields) error {
 }
 
 // find returns the field used with a name.
-func (used fields) find(name []byte) (field, bool) {
+func (used fields) find(name string) (field, bool) {
 	for _, list := range [...][]field{used.required, used.optional} {
 		for _, f := range list {
-			if string(name) == fieldRules[f].name {
+			if name == fieldRules[f].name {
 				return f, true
 			}
 		}

@@ -1,9 +1,11 @@
 package metadata
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -287,21 +289,80 @@ func escaped(name string) string {
 	return b.String()
 }
 
-// Members that share a hash are still told apart by their names.
-func TestMembersWithOneHash(t *testing.T) {
-	o := Object{index: make([]uint32, 64)}
-	for i := range 20 {
-		next := member{key: []byte{byte(i)}, hash: 63}
-		o.list = append(o.list, next)
-		*o.slot(&next) = uint32(len(o.list))
+// An object takes so many times the size of its text at most, and no more on the way.
+func TestMemoryOfObjects(t *testing.T) {
+	const text, all, memory = 1 << 20, 8, 6
+	tests := []struct{ name, object, unset string }{
+		{"one tiny member again and again", repeated(text, func(int) string { return `"":0` }), ""},
+		{"tiny members", repeated(text, func(i int) string { return `"` + strconv.FormatInt(int64(i), 36) + `":0` }), ""},
+		{"tiny members with escapes", repeated(text, func(i int) string { return `"\n` + strconv.FormatInt(int64(i), 36) + `":0` }), ""},
+		{"tiny names that go", "{}", strings.ReplaceAll(repeated(text, func(i int) string { return `"` + strconv.FormatInt(int64(i), 36) + `"` }), "{", "[")},
 	}
-	for i := range 20 {
-		if got := int(*o.slot(&member{key: []byte{byte(i)}, hash: 63})) - 1; got != i {
-			t.Errorf("member %d is found at %d", i, got)
+	for _, tt := range tests {
+		unset := []byte(strings.ReplaceAll(tt.unset, "}", "]"))
+		if len(unset) == 0 {
+			unset = nil
+		}
+		size := len(tt.object) + len(unset)
+		var o Object
+		allocated := allocatedBy(func() {
+			o.SplitPatch([]byte(tt.object), unset)
+			o.AppendMerged(nil, []byte("{}"))
+		}) - 2*size // the copy of the text, and the outcome at most
+		held := 16*cap(o.list) + 4*cap(o.index) + cap(o.keys) + cap(o.merged)
+		if held > memory*size {
+			t.Errorf("%s: an object of %d bytes holds %d, %.1f times as many, want at most %d", tt.name, size, held, float64(held)/float64(size), memory)
+		}
+		if strings.Contains(tt.name, "escapes") {
+			continue // to unescape a name allocates, and is forgotten at once
+		}
+		if allocated > all*size {
+			t.Errorf("%s: an object of %d bytes allocates %d, %.1f times as many, want at most %d", tt.name, size, allocated, float64(allocated)/float64(size), all)
 		}
 	}
-	if got := *o.slot(&member{key: []byte{20}, hash: 63}); got != 0 {
-		t.Errorf("an unknown member is found at %d", got-1)
+}
+
+// allocatedBy returns how many bytes f allocates.
+func allocatedBy(f func()) int {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int(after.TotalAlloc - before.TotalAlloc)
+}
+
+// repeated returns an object of so many bytes, whose members member makes.
+func repeated(size int, member func(i int) string) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i := 0; b.Len() < size; i++ {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(member(i))
+	}
+	return b.String() + "}"
+}
+
+// After Reset an object refers to nothing that it was split from, and has kept little.
+func TestReset(t *testing.T) {
+	var o Object
+	few := []byte(`{"\u0061":1,"b":2}`)
+	o.SplitPatch(few, []byte(`["c"]`))
+	o.Reset()
+	if o.object != nil || o.unset != nil || bytes.ContainsRune(o.keys[:cap(o.keys)], 'a') || cap(o.list) == 0 {
+		t.Errorf("after Reset: object %q, unset %q, keys %q, room for %d members; want no text and the room", o.object, o.unset, o.keys[:cap(o.keys)], cap(o.list))
+	}
+	o.Split([]byte(numbered(0, keptMembers+1, "x")))
+	o.AppendMerged(nil, []byte("{}"))
+	o.Reset()
+	if cap(o.list)+cap(o.index)+cap(o.merged) != 0 {
+		t.Errorf("after Reset of many members: room for %d, want none", cap(o.list))
+	}
+	o.Split([]byte(`{"` + strings.Repeat(`\n`, keptKeys) + `":1}`))
+	o.Reset()
+	if cap(o.keys) != 0 {
+		t.Errorf("after Reset of a long name: %d bytes, want none", cap(o.keys))
 	}
 }
 

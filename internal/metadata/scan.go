@@ -27,10 +27,10 @@ var ErrMalformed = errors.New("metadata: malformed JSON")
 // MaxDepth is how deep a JSON text may nest. Its outermost array or object is level 1.
 const MaxDepth = 64
 
-// Field is a member of the outermost object of a scanned text. Its slices borrow
-// that text and are valid as long as it stays as it is.
+// Field is a member of the outermost object of a scanned text. Its value borrows
+// that text and is valid as long as it stays as it is.
 type Field struct {
-	Name  []byte // without quotes and escapes
+	Name  string // without quotes and escapes
 	Value []byte // compact, otherwise as it was given
 }
 
@@ -43,6 +43,10 @@ type Field struct {
 // caller and which Scan overwrites. The zero value is ready. A Scanner is reused
 // to save allocations, never by two goroutines at once.
 type Scanner struct {
+	// Names are those of the fields that are wanted. Others are checked and passed
+	// over. Nil means that all are.
+	Names []string
+
 	text   []byte // text[:w] is the compacted part, text[r:] the part to be read
 	r, w   int
 	fields []Field
@@ -51,7 +55,7 @@ type Scanner struct {
 // Scan checks text and compacts it in place. It returns the compacted text,
 // which is a part of text, or ErrMalformed, after which text is garbage.
 func (s *Scanner) Scan(text []byte) ([]byte, error) {
-	*s = Scanner{text: text, fields: s.fields[:0]}
+	*s = Scanner{Names: s.Names, text: text, fields: s.fields[:0]}
 	ok := s.value(1)
 	if s.space(); !ok || s.r != len(s.text) {
 		s.fields = s.fields[:0]
@@ -61,9 +65,17 @@ func (s *Scanner) Scan(text []byte) ([]byte, error) {
 }
 
 // Fields returns the members of the outermost object in their order, and none
-// if the text is no object. The slice is valid until the next Scan, and what it
-// refers to as long as the scanned text is.
+// if the text is no object. Of Names, there is one more than there are names at
+// most: then one of them was given twice. The slice is valid until the next Scan,
+// and what it refers to as long as the scanned text is.
 func (s *Scanner) Fields() []Field { return s.fields }
+
+// Reset lets go of the text last scanned.
+func (s *Scanner) Reset() {
+	s.text = nil
+	clear(s.fields[:cap(s.fields)])
+	s.fields = s.fields[:0]
+}
 
 // value reads white space and a value whose level, if it is an array or an
 // object, is depth.
@@ -119,12 +131,26 @@ func (s *Scanner) member(depth int) bool {
 		return false
 	}
 	if depth == 1 {
-		s.fields = append(s.fields, Field{
-			Name:  Unquote(s.text[name : value-1]),
-			Value: s.text[value:s.w:s.w],
-		})
+		s.field(s.text[name:value-1], s.text[value:s.w:s.w])
 	}
 	return true
+}
+
+// field takes a member of the outermost object, if it is wanted.
+func (s *Scanner) field(quoted, value []byte) {
+	if s.Names == nil {
+		s.fields = append(s.fields, Field{Name: string(Unquote(quoted)), Value: value})
+		return
+	}
+	if len(s.fields) > len(s.Names) {
+		return
+	}
+	for _, name := range s.Names {
+		if isQuoted(quoted, name) {
+			s.fields = append(s.fields, Field{Name: name, Value: value})
+			return
+		}
+	}
 }
 
 func (s *Scanner) array(depth int) bool {
