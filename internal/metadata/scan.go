@@ -50,6 +50,7 @@ type Scanner struct {
 	text   []byte // text[:w] is the compacted part, text[r:] the part to be read
 	r, w   int
 	fields []Field
+	first  int // of fields: the first one of the present object
 }
 
 // Scan checks text and compacts it in place. It returns the compacted text,
@@ -99,41 +100,47 @@ func (s *Scanner) value(depth int) bool {
 }
 
 func (s *Scanner) object(depth int) bool {
-	s.keep(s.r + 1)
-	if s.next() == '}' {
-		s.keep(s.r + 1)
-		return true
-	}
-	for {
-		if !s.member(depth) {
-			return false
-		}
-		switch s.next() {
-		case ',':
-			s.keep(s.r + 1)
-		case '}':
-			s.keep(s.r + 1)
-			return true
-		default:
-			return false
-		}
-	}
+	return s.members(func(name []byte) bool { return s.member(name, depth) })
 }
 
-func (s *Scanner) member(depth int) bool {
-	name := s.w
-	if s.next() != '"' || !s.string() || s.next() != ':' {
-		return false
+// members reads an object, with read for the value of each member.
+func (s *Scanner) members(read func(name []byte) bool) bool {
+	for more, ok := s.open('}'), true; more; {
+		name, named := s.name()
+		if !named || !read(name) {
+			return false
+		}
+		if more, ok = s.more('}'); !ok {
+			return false
+		}
 	}
-	s.keep(s.r + 1)
+	return true
+}
+
+// member reads the value of a member, and takes it if it is a field.
+func (s *Scanner) member(name []byte, depth int) bool {
 	value := s.w
 	if !s.value(depth + 1) {
 		return false
 	}
 	if depth == 1 {
-		s.field(s.text[name:value-1], s.text[value:s.w:s.w])
+		s.field(name, s.text[value:s.w:s.w])
 	}
 	return true
+}
+
+// name reads the name of a member, and the colon behind it. It returns it in its quotes.
+func (s *Scanner) name() (quoted []byte, ok bool) {
+	start := s.w
+	if s.next() != '"' || !s.string() {
+		return nil, false
+	}
+	quoted = s.text[start:s.w]
+	if s.next() != ':' {
+		return nil, false
+	}
+	s.keep(s.r + 1)
+	return quoted, true
 }
 
 // field takes a member of the outermost object, if it is wanted.
@@ -142,7 +149,7 @@ func (s *Scanner) field(quoted, value []byte) {
 		s.fields = append(s.fields, Field{Name: string(Unquote(quoted)), Value: value})
 		return
 	}
-	if len(s.fields) > len(s.Names) {
+	if len(s.fields)-s.first > len(s.Names) {
 		return
 	}
 	for _, name := range s.Names {
@@ -154,25 +161,44 @@ func (s *Scanner) field(quoted, value []byte) {
 }
 
 func (s *Scanner) array(depth int) bool {
+	return s.elements(func() bool { return s.value(depth + 1) })
+}
+
+// elements reads an array, with read for each element.
+func (s *Scanner) elements(read func() bool) bool {
+	for more, ok := s.open(']'), true; more; {
+		if !read() {
+			return false
+		}
+		if more, ok = s.more(']'); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// open reads the bracket that an array or an object begins with, and says whether
+// anything is in it. If not, it reads the closing one too.
+func (s *Scanner) open(closing byte) (more bool) {
 	s.keep(s.r + 1)
-	if s.next() == ']' {
+	if s.next() == closing {
 		s.keep(s.r + 1)
-		return true
+		return false
 	}
-	for {
-		if !s.value(depth + 1) {
-			return false
-		}
-		switch s.next() {
-		case ',':
-			s.keep(s.r + 1)
-		case ']':
-			s.keep(s.r + 1)
-			return true
-		default:
-			return false
-		}
+	return true
+}
+
+// more reads what follows an element or a member, and says whether another one does.
+func (s *Scanner) more(closing byte) (more, ok bool) {
+	switch s.next() {
+	case ',':
+		s.keep(s.r + 1)
+		return true, true
+	case closing:
+		s.keep(s.r + 1)
+		return false, true
 	}
+	return false, false
 }
 
 // string reads a string that begins at r.
