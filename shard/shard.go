@@ -144,6 +144,11 @@ type exchangeArgs struct {
 func (sh *shard) exchange(x *exchangeArgs, dst []byte) (meta []byte, age int, w Write, err error) {
 	sh.lock()
 	defer sh.mu.Unlock()
+	return sh.exchangeLocked(x, dst)
+}
+
+// exchangeLocked is exchange for those who hold the lock. It requires the write lock.
+func (sh *shard) exchangeLocked(x *exchangeArgs, dst []byte) (meta []byte, age int, w Write, err error) {
 	r := sh.liveLocked(x.id, x.now)
 	if r == nil {
 		sh.counters.Invalid++
@@ -216,6 +221,11 @@ func (sh *shard) liveLocked(id token.ID, now timestamp) *record {
 func (sh *shard) validate(c *credential, dst []byte) ([]byte, timestamp, Write, error) {
 	sh.rlock()
 	defer sh.mu.RUnlock()
+	return sh.validateLocked(c, dst)
+}
+
+// validateLocked is validate for those who hold the lock. It requires the read lock.
+func (sh *shard) validateLocked(c *credential, dst []byte) ([]byte, timestamp, Write, error) {
 	w := sh.pending.writes[c.id]
 	r := sh.liveLocked(c.id, c.now)
 	if r == nil {
@@ -234,6 +244,11 @@ func (sh *shard) validate(c *credential, dst []byte) ([]byte, timestamp, Write, 
 func (sh *shard) delete(c *credential) (Write, error) {
 	sh.lock()
 	defer sh.mu.Unlock()
+	return sh.deleteLocked(c)
+}
+
+// deleteLocked is delete for those who hold the lock. It requires the write lock.
+func (sh *shard) deleteLocked(c *credential) (Write, error) {
 	r := sh.liveLocked(c.id, c.now)
 	if r == nil {
 		return sh.pending.writes[c.id], nil

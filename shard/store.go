@@ -90,6 +90,7 @@ type Store struct {
 	log    *slog.Logger
 
 	members sync.Pool // of *metadata.Object
+	runs    sync.Pool // of *batchRun
 
 	ownClock *clock.Clock // nil if it is somebody else's
 
@@ -111,6 +112,7 @@ func New(cfg Config) *Store {
 		shift:    uint(64 - bits.Len(uint(cfg.Shards-1))),
 		rules:    cfg.rules(),
 		members:  sync.Pool{New: func() any { return new(metadata.Object) }},
+		runs:     sync.Pool{New: func() any { return new(batchRun) }},
 		closing:  make(chan struct{}),
 		log:      cmp.Or(cfg.Logger, slog.Default()),
 	}
@@ -175,11 +177,20 @@ func (s *Store) Close() error {
 // Create stores a session and returns its first token. Its errors are
 // [token.ErrFull] and [token.ErrMetaTooLarge].
 func (s *Store) Create(_ context.Context, n token.NewSession) (token.Token, error) {
+	t, w, err := s.create(n)
+	if failed := wait(w); failed != nil {
+		return token.Token{}, failed
+	}
+	return t, err
+}
+
+// create is Create without the wait.
+func (s *Store) create(n token.NewSession) (token.Token, Write, error) {
 	meta := s.split(n.Meta)
 	defer s.members.Put(meta)
 	session := newSession{meta: meta, size: meta.Len()}
 	if session.size > s.rules.maxMeta {
-		return token.Token{}, token.ErrMetaTooLarge
+		return token.Token{}, nil, token.ErrMetaTooLarge
 	}
 	now := s.now()
 	session.deadline = now.Add(s.rules.lifetime)
@@ -187,18 +198,15 @@ func (s *Store) Create(_ context.Context, n token.NewSession) (token.Token, erro
 		s.addPolicyState(&session, n, now)
 	}
 	if !s.takeSession(session.cost(), now) {
-		return token.Token{}, token.ErrFull
+		return token.Token{}, nil, token.ErrFull
 	}
 	t, w, err := s.add(&session)
 	if err != nil {
 		s.budget.giveSession(session.cost())
-		return token.Token{}, err
+		return token.Token{}, nil, err
 	}
 	s.purge.expect(session.deadline)
-	if err := wait(w); err != nil {
-		return token.Token{}, err
-	}
-	return t, nil
+	return t, w, nil
 }
 
 // addPolicyState gives a new session what only some have.
@@ -243,6 +251,15 @@ func (s *Store) takeSession(cost int64, now timestamp) bool {
 // no more than [token.GraceDepth] exchanges, gets the session's current token: nothing is
 // spent or renewed, but a patch is merged all the same.
 func (s *Store) Exchange(_ context.Context, t token.Token, patch token.Patch, dst []byte) (token.ExchangeResult, error) {
+	x, w, err := s.exchange(t, patch, dst)
+	if failed := wait(w); failed != nil {
+		return token.ExchangeResult{Meta: dst}, failed
+	}
+	return x, err
+}
+
+// exchange is Exchange without the wait.
+func (s *Store) exchange(t token.Token, patch token.Patch, dst []byte) (token.ExchangeResult, Write, error) {
 	var x exchangeArgs
 	x.id, x.now = t.ID, s.now()
 	next := s.next(t)
@@ -259,16 +276,13 @@ func (s *Store) Exchange(_ context.Context, t token.Token, patch token.Patch, ds
 		}
 		meta, age, w, err = s.exchangeIn(s.shard(t.ID), t, &x, dst)
 	}
-	if failed := wait(w); failed != nil {
-		return token.ExchangeResult{Meta: dst}, failed
-	}
 	if err != nil {
-		return token.ExchangeResult{Meta: dst}, err
+		return token.ExchangeResult{Meta: dst}, w, err
 	}
 	if age > 0 {
 		next = x.successors.tokens[age-1]
 	}
-	return token.ExchangeResult{Token: next, Meta: meta, Reused: age > 0}, nil
+	return token.ExchangeResult{Token: next, Meta: meta, Reused: age > 0}, w, nil
 }
 
 // exchangeIn makes an exchange in its shard, with the token's successors if it
@@ -294,6 +308,15 @@ func (s *Store) next(t token.Token) token.Token {
 // so less than the grace ago, to dst and returns when it expires. It changes
 // nothing. Its error is [token.ErrInvalid].
 func (s *Store) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, time.Time, error) {
+	meta, expires, w, err := s.validate(t, dst)
+	if failed := wait(w); failed != nil {
+		return dst, time.Time{}, failed
+	}
+	return meta, expires, err
+}
+
+// validate is Validate without the wait.
+func (s *Store) validate(t token.Token, dst []byte) ([]byte, time.Time, Write, error) {
 	c := credential{id: t.ID, digest: t.Digest(), now: s.now()}
 	sh := s.shard(t.ID)
 	meta, d, w, err := sh.validate(&c, dst)
@@ -301,18 +324,18 @@ func (s *Store) Validate(_ context.Context, t token.Token, dst []byte) ([]byte, 
 		c.successors = s.successorsOf(t)
 		meta, d, w, err = sh.validate(&c, dst)
 	}
-	if failed := wait(w); failed != nil {
-		err = failed
-	}
 	if err != nil {
-		return dst, time.Time{}, err
+		return dst, time.Time{}, w, err
 	}
-	return meta, s.rules.clock.Last().Time(d), nil
+	return meta, s.rules.clock.Last().Time(d), w, nil
 }
 
 // Delete ends the session whose current token is t, or was so less than the
 // grace ago, if there is one.
-func (s *Store) Delete(_ context.Context, t token.Token) error {
+func (s *Store) Delete(_ context.Context, t token.Token) error { return wait(s.delete(t)) }
+
+// delete is Delete without the wait.
+func (s *Store) delete(t token.Token) Write {
 	c := credential{id: t.ID, digest: t.Digest(), now: s.now()}
 	sh := s.shard(t.ID)
 	w, err := sh.delete(&c)
@@ -320,7 +343,7 @@ func (s *Store) Delete(_ context.Context, t token.Token) error {
 		c.successors = s.successorsOf(t)
 		w, _ = sh.delete(&c)
 	}
-	return wait(w)
+	return w
 }
 
 // Holds says whether there is a session with an id. It may have expired.
@@ -333,7 +356,9 @@ func (s *Store) Holds(id token.ID) bool {
 }
 
 // shard returns the shard of a session.
-func (s *Store) shard(id token.ID) *shard { return &s.shards[hashOf(id)>>s.shift] }
+func (s *Store) shard(id token.ID) *shard { return &s.shards[s.shardNumber(id)] }
+
+func (s *Store) shardNumber(id token.ID) int { return int(hashOf(id) >> s.shift) }
 
 func (s *Store) split(object []byte) *metadata.Object {
 	return s.splitPatch(token.Patch{Meta: object})
