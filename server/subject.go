@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"slices"
 	"strconv"
 	"time"
 
@@ -68,14 +67,29 @@ func (s *Server) handleListSubject(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	sessions, more, err := s.store.SubjectSessions(context.Background(), r.subject(), page)
-	if errors.Is(err, token.ErrUnknownSession) {
-		return errInvalidRequest
-	}
+	memory, err := s.answers.take(s.largestList)
 	if err != nil {
 		return err
 	}
-	buf := append(slices.Grow(body(ctx), listedSize(sessions)), `{"Ok":{"sessions":[`...)
+	defer memory.releaseUnlessSent()
+	list, err := s.listSubject(r, page)
+	if err != nil {
+		return err
+	}
+	setLargeBody(ctx, list, memory)
+	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
+	return nil
+}
+
+func (s *Server) listSubject(r *request, page token.Page) ([]byte, error) {
+	sessions, more, err := s.store.SubjectSessions(context.Background(), r.subject(), page)
+	if errors.Is(err, token.ErrUnknownSession) {
+		return nil, errInvalidRequest
+	}
+	if err != nil {
+		return nil, err
+	}
+	buf := append(make([]byte, 0, listedSize(sessions)), `{"Ok":{"sessions":[`...)
 	for i, session := range sessions {
 		if i > 0 {
 			buf = append(buf, ',')
@@ -86,16 +100,24 @@ func (s *Server) handleListSubject(ctx *fasthttp.RequestCtx) error {
 	if more {
 		buf = append(buf, `,"more":true`...)
 	}
-	setBody(ctx, append(buf, `}}`...))
-	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
-	return nil
+	return append(buf, `}}`...), nil
 }
+
+// largestList returns how much memory a list takes while it is made: its metadata
+// twice, in the sessions and in the answer. One session that alone has more than a
+// page is listed too.
+func largestList(maxMeta int) int64 {
+	return 2 * int64(max(token.MaxListing, maxMeta)+listFrame*(1+maxPage))
+}
+
+// listFrame is what is around the metadata of a session in a list, in bytes, and less
+// than what is around all.
+const listFrame = 128
 
 // listedSize is enough for a list of sessions, so that one of many megabytes is
 // not moved while it grows.
 func listedSize(sessions []token.Session) int {
-	const frame = 128 // what is around the metadata of a session, and less than what is around all
-	size := frame * (1 + len(sessions))
+	size := listFrame * (1 + len(sessions))
 	for _, session := range sessions {
 		size += len(session.Meta)
 	}
