@@ -45,13 +45,16 @@ func TestAnswersWait(t *testing.T) {
 		"exchange":    exchange,
 		"delete":      remove,
 		"end subject": func(s *Store, _ token.Token) { s.EndSubject(ctx, subject) },
+		"end session": func(s *Store, tok token.Token) { s.EndSession(ctx, subject, tok.ID.Name()) },
 	}
 	asks := map[string]func(*Store, token.Token){
 		"exchange":    exchange,
 		"delete":      remove,
 		"validate":    func(s *Store, tok token.Token) { s.Validate(ctx, tok, nil) },
 		"end subject": func(s *Store, _ token.Token) { s.EndSubject(ctx, subject) },
-		"list":        func(s *Store, _ token.Token) { s.SubjectSessions(ctx, subject, 10) },
+		"end others":  func(s *Store, tok token.Token) { s.EndOthers(ctx, subject, tok) },
+		"end session": func(s *Store, tok token.Token) { s.EndSession(ctx, subject, tok.ID.Name()) },
+		"list":        func(s *Store, _ token.Token) { s.SubjectSessions(ctx, subject, token.Page{Limit: 10}) },
 		"dump": func(s *Store, _ token.Token) {
 			for range s.Sessions(ctx) {
 			}

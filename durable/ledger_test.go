@@ -225,7 +225,7 @@ func (l *ledger) endSubject(ctx context.Context) {
 // an end that a session is not in it.
 func (l *ledger) list(ctx context.Context) {
 	subject, began := fmt.Sprint("subject", l.random(2)), l.clock.Add(1)
-	listed, _, err := l.store.SubjectSessions(ctx, []byte(subject), 1000)
+	listed, _, err := l.store.SubjectSessions(ctx, []byte(subject), token.Page{Limit: 1000})
 	if err != nil {
 		return
 	}

@@ -96,7 +96,7 @@ func TestReopen(t *testing.T) {
 		if err != nil || string(meta) != `{"a":1,"b":2}` || !again.Equal(expires) {
 			t.Errorf("Validate = %s, %v, error %v, want as before, %v", meta, again, err, expires)
 		}
-		if list, _, err := s.SubjectSessions(t.Context(), []byte("bob"), 10); len(list) != 1 || err != nil {
+		if list, _, err := s.SubjectSessions(t.Context(), []byte("bob"), token.Page{Limit: 10}); len(list) != 1 || err != nil {
 			t.Errorf("SubjectSessions = %d sessions, error %v, want 1", len(list), err)
 		}
 		// Its own lifetime lasts, and the absolute deadline.
@@ -135,7 +135,7 @@ func TestSubjectsKeepTheirOrder(t *testing.T) {
 	s = mustOpen(t, cfg)
 	defer mustClose(t, s)
 	create(n)
-	list, more, err := s.SubjectSessions(t.Context(), []byte("bob"), n+1)
+	list, more, err := s.SubjectSessions(t.Context(), []byte("bob"), token.Page{Limit: n + 1})
 	if len(list) != n+1 || more || err != nil {
 		t.Fatalf("SubjectSessions = %d sessions, more %v, error %v, want %d", len(list), more, err, n+1)
 	}

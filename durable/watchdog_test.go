@@ -92,6 +92,10 @@ func (h *hangTest) wantChangesRefused(tok token.Token) {
 	h.wantRefused("Delete", h.Delete(h.Context(), tok))
 	_, err = h.EndSubject(h.Context(), []byte("bob"))
 	h.wantRefused("EndSubject", err)
+	_, err = h.EndOthers(h.Context(), []byte("bob"), tok)
+	h.wantRefused("EndOthers", err)
+	_, err = h.EndSession(h.Context(), []byte("bob"), tok.ID.Name())
+	h.wantRefused("EndSession", err)
 	after := h.Stats()
 	if before.Sessions != after.Sessions || before.Exchanged != after.Exchanged {
 		h.Errorf("calls that were refused have changed something")
@@ -143,7 +147,7 @@ func (h *hangTest) wantListsRefused(changed token.Token) {
 	h.Helper()
 	_, _, err := h.Validate(h.Context(), changed, nil)
 	h.wantRefused("Validate", err)
-	_, _, err = h.SubjectSessions(h.Context(), []byte("bob"), 10)
+	_, _, err = h.SubjectSessions(h.Context(), []byte("bob"), token.Page{Limit: 10})
 	h.wantRefused("SubjectSessions", err)
 	for _, err = range h.Sessions(h.Context()) {
 	}

@@ -28,6 +28,7 @@ func newAnswerBudget() answerBudget {
 type share struct {
 	budget answerBudget
 	bytes  int64
+	sent   bool // the answer has it, and releases it
 }
 
 // take takes a share of n bytes, n <= maxLargeAnswers. Its error is errBusy.
@@ -62,10 +63,18 @@ func (s *share) shrink(n int64) {
 
 func (s *share) release() { s.shrink(0) }
 
+// releaseUnlessSent releases the share of an answer that was never made.
+func (s *share) releaseUnlessSent() {
+	if !s.sent {
+		s.release()
+	}
+}
+
 // setLargeBody answers with body, which is used by nobody else, and releases s
 // when it has been written or its connection has ended.
 func setLargeBody(ctx *fasthttp.RequestCtx, body []byte, s *share) {
 	s.shrink(int64(cap(body)))
+	s.sent = true
 	ctx.Response.SetBodyStream(&largeBody{body: body, share: s}, len(body))
 }
 

@@ -47,8 +47,23 @@ func TestInvalidRequest(t *testing.T) {
 		"DELETE /token":        withoutToken,
 		"POST /token/validate": withoutToken,
 
-		"DELETE /subject":        withoutSubject,
-		"POST /subject/sessions": withoutSubject,
+		"DELETE /subject": append([]string{
+			`{"subject":"ann","session":1}`, `{"subject":"ann","session":["x"]}`, `{"subject":"ann","session":{}}`, `{"subject":"ann","session":true}`,
+			`{"subject":"ann","keep":1}`, `{"subject":"ann","keep":["TOKEN"]}`, `{"subject":"ann","keep":{"token":"TOKEN"}}`, `{"subject":"ann","keep":false}`,
+			`{"subject":"ann","session":"x","keep":"TOKEN"}`, `{"keep":"` + marker + `","subject":"ann","session":""}`,
+			`{"subject":"ann","session":"x","session":"x"}`, `{"subject":"ann","keep":"TOKEN","k\u0065ep":"TOKEN"}`,
+			`{"subject":"ann","session":null,"session":"x"}`, `{"subject":"ann","keep":null,"keep":null}`,
+			`{"session":"x"}`, `{"keep":"TOKEN"}`, `{"subject":"","keep":"TOKEN"}`, `{"subject":1,"session":"x"}`,
+		}, withoutSubject...),
+		"POST /subject/sessions": append([]string{
+			`{"subject":"ann","limit":0}`, `{"subject":"ann","limit":-1}`, `{"subject":"ann","limit":1001}`, `{"subject":"ann","limit":1.0}`,
+			`{"subject":"ann","limit":1e2}`, `{"subject":"ann","limit":"10"}`, `{"subject":"ann","limit":true}`, `{"subject":"ann","limit":[1]}`,
+			`{"subject":"ann","limit":99999999999999999999999999}`, `{"subject":"ann","limit":-0}`, `{"subject":"ann","limit":{}}`,
+			`{"subject":"ann","limit":1,"limit":1}`, `{"subject":"ann","limit":null,"limit":1}`,
+			`{"subject":"ann","after":1}`, `{"subject":"ann","after":["x"]}`, `{"subject":"ann","after":{}}`, `{"subject":"ann","after":false}`,
+			`{"subject":"ann","after":""}`, `{"subject":"ann","after":"` + marker + `"}`, `{"subject":"ann","after":"TOKEN"}`,
+			`{"subject":"ann","after":null,"after":null}`, `{"limit":1}`, `{"after":"x"}`,
+		}, withoutSubject...),
 	}
 	for target, bodies := range tests {
 		method, path, _ := strings.Cut(target, " ")

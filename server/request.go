@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -28,6 +29,10 @@ const (
 	fieldUnset
 	fieldSubject
 	fieldLifetime
+	fieldLimit
+	fieldAfter
+	fieldSession
+	fieldKeep
 	fieldCount
 )
 
@@ -41,6 +46,10 @@ var fieldRules = [fieldCount]struct {
 	fieldUnset:    {"unset", metadata.IsStrings},
 	fieldSubject:  {"subject", isSubject},
 	fieldLifetime: {"lifetime", isLifetime},
+	fieldLimit:    {"limit", isLimit},
+	fieldAfter:    {"after", isString},
+	fieldSession:  {"session", isString},
+	fieldKeep:     {"keep", isString},
 }
 
 // fields are those that a request uses. It ignores others.
@@ -58,10 +67,11 @@ func newFields(required, optional []field) fields {
 }
 
 var (
-	fieldsOfCreate   = newFields([]field{fieldMeta}, []field{fieldSubject, fieldLifetime})
-	fieldsOfExchange = newFields([]field{fieldToken}, []field{fieldMeta, fieldUnset})
-	fieldsOfToken    = newFields([]field{fieldToken}, nil)
-	fieldsOfSubject  = newFields([]field{fieldSubject}, nil)
+	fieldsOfCreate      = newFields([]field{fieldMeta}, []field{fieldSubject, fieldLifetime})
+	fieldsOfExchange    = newFields([]field{fieldToken}, []field{fieldMeta, fieldUnset})
+	fieldsOfToken       = newFields([]field{fieldToken}, nil)
+	fieldsOfEndSubject  = newFields([]field{fieldSubject}, []field{fieldSession, fieldKeep})
+	fieldsOfListSubject = newFields([]field{fieldSubject}, []field{fieldLimit, fieldAfter})
 )
 
 // read checks the body of a request and takes the fields used. Each is given once at
@@ -137,6 +147,11 @@ func isLifetime(value []byte) bool {
 	return ok
 }
 
+func isLimit(value []byte) bool {
+	n, err := strconv.Atoi(string(value))
+	return err == nil && 1 <= n && n <= maxPage
+}
+
 // parseToken returns the token that was given. Its error is token.ErrInvalid.
 func (r *request) parseToken() (token.Token, error) {
 	return token.Parse(metadata.Unquote(r.values[fieldToken]))
@@ -161,6 +176,20 @@ func (r *request) newSession() token.NewSession {
 
 // subject returns the subject that was given.
 func (r *request) subject() []byte { return metadata.Unquote(r.values[fieldSubject]) }
+
+// page returns which sessions are to be listed.
+func (r *request) page() (page token.Page, err error) {
+	page.Limit = maxPage
+	if r.values[fieldLimit] != nil {
+		page.Limit, _ = strconv.Atoi(string(r.values[fieldLimit]))
+	}
+	if r.values[fieldAfter] != nil {
+		if page.After, err = token.ParseSessionName(metadata.Unquote(r.values[fieldAfter])); err != nil {
+			return page, errInvalidRequest
+		}
+	}
+	return page, nil
+}
 
 // maxLifetimeText is how long the text of a lifetime may be, in bytes after unescaping.
 const maxLifetimeText = 64

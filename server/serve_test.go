@@ -123,11 +123,25 @@ func (f *fakeStore) EndSubject(ctx context.Context, subject []byte) (int, error)
 	return f.Store.EndSubject(ctx, subject)
 }
 
-func (f *fakeStore) SubjectSessions(ctx context.Context, subject []byte, limit int) ([]token.Session, bool, error) {
+func (f *fakeStore) EndOthers(ctx context.Context, subject []byte, keep token.Token) (int, error) {
+	if err := f.before("end others"); err != nil {
+		return 0, err
+	}
+	return f.Store.EndOthers(ctx, subject, keep)
+}
+
+func (f *fakeStore) EndSession(ctx context.Context, subject []byte, name token.SessionName) (int, error) {
+	if err := f.before("end session"); err != nil {
+		return 0, err
+	}
+	return f.Store.EndSession(ctx, subject, name)
+}
+
+func (f *fakeStore) SubjectSessions(ctx context.Context, subject []byte, page token.Page) ([]token.Session, bool, error) {
 	if err := f.before("subject sessions"); err != nil {
 		return nil, false, err
 	}
-	return f.Store.SubjectSessions(ctx, subject, limit)
+	return f.Store.SubjectSessions(ctx, subject, page)
 }
 
 func (f *fakeStore) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {

@@ -31,11 +31,18 @@ type Store interface {
 	// EndSubject ends each session of a subject that exists at the call and
 	// returns how many lived.
 	EndSubject(ctx context.Context, subject []byte) (ended int, err error)
-	// SubjectSessions lists the newest live sessions of a subject, the newest
-	// first, and says whether there are more. It lists limit sessions at most, and
-	// stops before it has more than [token.MaxListing] bytes of metadata, but not
-	// before the first.
-	SubjectSessions(ctx context.Context, subject []byte, limit int) (sessions []token.Session, more bool, err error)
+	// EndOthers is EndSubject but for one session: that which keep is a token of. Its
+	// answer is [token.ErrInvalid] if Validate would refuse keep, or if that session is
+	// not the subject's; then nothing has ended.
+	EndOthers(ctx context.Context, subject []byte, keep token.Token) (ended int, err error)
+	// EndSession ends the session of a subject that has a name, and returns how many
+	// lived: 1, or 0 if the subject has no such session.
+	EndSession(ctx context.Context, subject []byte, name token.SessionName) (ended int, err error)
+	// SubjectSessions lists the live sessions of a subject, the newest first, page by
+	// page, and says whether there are more. It stops before it has more than
+	// [token.MaxListing] bytes of metadata, but not before the first. Its answer is
+	// [token.ErrUnknownSession] if page.After does not live, or not any more.
+	SubjectSessions(ctx context.Context, subject []byte, page token.Page) (sessions []token.Session, more bool, err error)
 	// Sessions lists the live sessions, each once, in no order. It ends with an
 	// error if the listing can't go on. A Session is valid for one step.
 	Sessions(ctx context.Context) iter.Seq2[token.Session, error]

@@ -167,7 +167,7 @@ func (l *load) call() {
 	case n < 97:
 		_, err := l.s.EndSubject(ctx, l.subject())
 		l.allowed(err)
-		_, _, err = l.s.SubjectSessions(ctx, l.subject(), 1+l.rng.IntN(20))
+		_, _, err = l.s.SubjectSessions(ctx, l.subject(), token.Page{Limit: 1 + l.rng.IntN(20)})
 		l.allowed(err)
 	case n < 98:
 		for _, err := range l.s.Sessions(ctx) {

@@ -82,7 +82,7 @@ func TestTimesAfterACorrection(t *testing.T) {
 				t.Errorf("Sessions: expires %v, want %v", session.Expires, wantExpires)
 			}
 		}
-		list, _, err := s.SubjectSessions(t.Context(), []byte("ada"), 1)
+		list, _, err := s.SubjectSessions(t.Context(), []byte("ada"), token.Page{Limit: 1})
 		if len(list) != 1 || !list[0].Created.Equal(wantCreated) || !list[0].Expires.Equal(wantExpires) {
 			t.Errorf("SubjectSessions = %+v, error %v, want created %v, expires %v", list, err, wantCreated, wantExpires)
 		}

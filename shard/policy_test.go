@@ -182,7 +182,7 @@ func TestPlainSessionsHaveNoPolicyState(t *testing.T) {
 			s.Validate(t.Context(), next, nil)
 		}
 		s.EndSubject(t.Context(), []byte("ada"))
-		s.SubjectSessions(t.Context(), []byte("ada"), 10)
+		s.SubjectSessions(t.Context(), []byte("ada"), token.Page{Limit: 10})
 		for i := range s.shards {
 			sh := &s.shards[i]
 			if sh.policies.n != 0 || len(sh.policies.chunks.chunks) != 0 || sh.subjects != nil || sh.pending.writes != nil {

@@ -115,10 +115,22 @@ func (r *restarting) EndSubject(ctx context.Context, name []byte) (int, error) {
 	return s.EndSubject(ctx, name)
 }
 
-func (r *restarting) SubjectSessions(ctx context.Context, name []byte, limit int) ([]token.Session, bool, error) {
+func (r *restarting) EndOthers(ctx context.Context, name []byte, keep token.Token) (int, error) {
 	s, leave := r.enter()
 	defer leave()
-	return s.SubjectSessions(ctx, name, limit)
+	return s.EndOthers(ctx, name, keep)
+}
+
+func (r *restarting) EndSession(ctx context.Context, name []byte, session token.SessionName) (int, error) {
+	s, leave := r.enter()
+	defer leave()
+	return s.EndSession(ctx, name, session)
+}
+
+func (r *restarting) SubjectSessions(ctx context.Context, name []byte, page token.Page) ([]token.Session, bool, error) {
+	s, leave := r.enter()
+	defer leave()
+	return s.SubjectSessions(ctx, name, page)
 }
 
 // Sessions lists the store as it is now, also across restarts.
@@ -169,7 +181,7 @@ func TestRestoreSorts(t *testing.T) {
 			time.Sleep(time.Nanosecond)
 		}
 		s = restored(t, Config{Shards: 1}, j) // the order is that of a map
-		list, more, err := s.SubjectSessions(t.Context(), []byte("ada"), n)
+		list, more, err := s.SubjectSessions(t.Context(), []byte("ada"), token.Page{Limit: n})
 		if len(list) != n || more || err != nil {
 			t.Fatalf("SubjectSessions = %d sessions, more: %v, error %v, want %d, false", len(list), more, err, n)
 		}

@@ -92,7 +92,7 @@ func TestEndSubjectInBatches(t *testing.T) {
 		sh, left := &s.shards[0], n
 		for more := true; more; {
 			var batch endedSessions
-			batch, more = sh.endSubject(NewSubject([]byte("ada")), s.now())
+			batch, more = sh.endSubject(NewSubject([]byte("ada")), nil, s.now())
 			if want := min(left, subjectBatch); batch.live != want || more != (left >= subjectBatch) || len(batch.writes) != 0 {
 				t.Errorf("%d left: a batch of %d, more: %v, want %d, %v", left, batch.live, more, want, left >= subjectBatch)
 			}
@@ -181,7 +181,7 @@ func TestEndSubjectSparesNewer(t *testing.T) {
 		atCall := s.now()
 		time.Sleep(time.Nanosecond)
 		newer := createFor(t, s, "ada", 2)
-		batch, more := s.shards[0].endSubject(NewSubject([]byte("ada")), atCall)
+		batch, more := s.shards[0].endSubject(NewSubject([]byte("ada")), nil, atCall)
 		if batch.live != 3 || more {
 			t.Errorf("endSubject = %d, more: %v, want 3, false", batch.live, more)
 		}

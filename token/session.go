@@ -37,9 +37,18 @@ type ExchangeResult struct {
 	Reused bool
 }
 
+// Page says which of a subject's sessions a listing has.
+type Page struct {
+	// Limit is how many sessions it has at most.
+	Limit int
+	// After names the last session of the page before. Zero means the first page.
+	After SessionName
+}
+
 // Session is what a listing tells of a session; neither its id nor its tokens.
 type Session struct {
-	Created time.Time // only in the listing of a subject
+	Name    SessionName // only in the listing of a subject
+	Created time.Time   // only in the listing of a subject
 	Expires time.Time
 	// Meta borrows the listing's memory in a listing of all sessions, and is valid
 	// until it goes on. In the listing of a subject it is the caller's.

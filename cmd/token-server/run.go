@@ -45,6 +45,7 @@ func (m *Main) Run() error {
 	m.server = server.New(server.Config{
 		Store:          m.store,
 		MaxBody:        m.Config.MaxBody,
+		MaxMeta:        m.Config.MaxMeta,
 		MaxConnections: m.Config.MaxConnections,
 		Dump:           m.Config.Dump,
 		Ready:          readiness(m.store),

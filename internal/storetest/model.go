@@ -246,6 +246,23 @@ func (m *model) ofSubject(name string) (list []*session) {
 	return list
 }
 
+// endOthers ends a subject's sessions but that of a token, or says that it is none by
+// which one can be kept.
+func (m *model) endOthers(name string, keep token.Token) (ended int, err error) {
+	kept, worth := m.present(keep)
+	if worth != current && worth != inGrace || kept.subject != name || name == "" {
+		return 0, token.ErrInvalid
+	}
+	return m.endWhere(func(s *session) bool { return s.subject == name && s != kept }), nil
+}
+
+// endSession ends a subject's session by its name.
+func (m *model) endSession(subject string, name token.SessionName) (ended int) {
+	return m.endWhere(func(s *session) bool {
+		return s.subject == subject && subject != "" && s.current.ID.Name() == name
+	})
+}
+
 // bytes is what all live sessions take.
 func (m *model) bytes() (sum int64) {
 	for _, s := range m.live {

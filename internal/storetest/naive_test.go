@@ -29,6 +29,7 @@ type naiveSession struct {
 	subject          string
 	lifetime         time.Duration
 	number           int // in the order of creation
+	name             token.SessionName
 	created          time.Time
 	expires          time.Time
 	absoluteDeadline time.Time // zero for none
@@ -297,7 +298,7 @@ func (n *naive) reusedLocked(t token.Token) {
 		return
 	}
 	if n.fault == "reuse revokes the subject" && s.subject != "" {
-		n.endSubjectLocked(s.subject)
+		n.endSubjectLocked(s.subject, token.ID{})
 	}
 	delete(n.sessions, t.ID)
 }
@@ -317,12 +318,56 @@ func (n *naive) EndSubject(_ context.Context, name []byte) (ended int, err error
 	if n.fault == "exchanged escape the end" {
 		return n.endUnchangedLocked(string(name)), nil
 	}
-	return n.endSubjectLocked(string(name)), nil
+	return n.endSubjectLocked(string(name), token.ID{}), nil
 }
 
-func (n *naive) endSubjectLocked(name string) (ended int) {
+func (n *naive) EndOthers(_ context.Context, name []byte, keep token.Token) (ended int, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s, worth := n.presentLocked(keep)
+	if worth == late && n.fault == "keep revokes" {
+		n.reusedLocked(keep)
+	}
+	valid := worth == current || worth == inGrace && n.fault != "keep has no grace" ||
+		worth == late && n.fault == "keep may be spent"
+	switch {
+	case !valid,
+		s.subject != string(name) && n.fault != "keep of another subject",
+		len(name) == 0 && n.fault != "nobody keeps":
+		return 0, token.ErrInvalid
+	case n.fault == "keep ends itself":
+		return n.endSubjectLocked(string(name), token.ID{}), nil
+	case n.fault == "kept while it is not exchanged":
+		n.mu.Unlock()
+		time.Sleep(time.Microsecond)
+		n.mu.Lock()
+		if s.nonce != keep.Nonce {
+			keep.ID = token.ID{}
+		}
+	}
+	return n.endSubjectLocked(string(name), keep.ID), nil
+}
+
+func (n *naive) EndSession(_ context.Context, name []byte, session token.SessionName) (ended int, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for id, s := range n.sessions {
-		if s.subject != name || n.fault == "one of a subject stays" && ended > 0 && s.number%2 == 0 {
+		if id.Name() != session || s.subject != string(name) && n.fault != "session of another subject" {
+			continue
+		}
+		if len(name) > 0 {
+			delete(n.sessions, id)
+		}
+		if len(name) > 0 && (n.liveLocked(s) || n.fault == "expired are ended") {
+			return 1, nil
+		}
+	}
+	return 0, nil
+}
+
+func (n *naive) endSubjectLocked(name string, keep token.ID) (ended int) {
+	for id, s := range n.sessions {
+		if s.subject != name || id == keep || n.fault == "one of a subject stays" && ended > 0 && s.number%2 == 0 {
 			continue
 		}
 		if n.liveLocked(s) || n.fault == "expired are ended" {

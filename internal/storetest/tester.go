@@ -164,15 +164,11 @@ func (t *tester) endSubject(name string, want int) {
 // that order, and returns them.
 func (t *tester) subjectSessions(name string, limit int, wantMore bool, want ...string) []token.Session {
 	t.Helper()
-	list, more, err := t.store.SubjectSessions(t.Context(), []byte(name), limit)
+	list, more, err := t.store.SubjectSessions(t.Context(), []byte(name), token.Page{Limit: limit})
 	if err != nil {
 		t.Fatalf("SubjectSessions(%.50q, %d) = error %v", name, limit, err)
 	}
-	var got []string
-	for _, s := range list {
-		got = append(got, string(s.Meta))
-	}
-	if !slices.Equal(got, want) || more != wantMore {
+	if got := metasOf(list); !slices.Equal(got, want) || more != wantMore {
 		t.Fatalf("SubjectSessions(%.50q, %d) = %d sessions %.300q, more: %v, want %d %.300q, %v",
 			name, limit, len(got), got, more, len(want), want, wantMore)
 	}
