@@ -53,6 +53,43 @@ func (s *Store) Delete(ctx context.Context, t token.Token) error {
 	return sessions.Delete(ctx, t)
 }
 
+// Batch carries out the items of b, as [shard.Store.Batch] does, and returns once all
+// that they have changed is on disk: it waits for one sync, however many they are.
+func (s *Store) Batch(ctx context.Context, b *token.Batch) {
+	sessions, err := s.loaded()
+	if err != nil {
+		refuse(b.Items, err)
+		return
+	}
+	if err := s.watchdog.check(); err != nil {
+		refuseChanges(b.Items, err)
+	}
+	sessions.Batch(ctx, b)
+	for i := range b.Items {
+		if item := &b.Items[i]; item.Op == token.OpValidate {
+			item.Err = s.unconfirmed(item.Err)
+		}
+	}
+}
+
+// refuse refuses all items of a batch.
+func refuse(items []token.BatchItem, err error) {
+	for i := range items {
+		if items[i].Err == nil {
+			items[i].Err = err
+		}
+	}
+}
+
+// refuseChanges refuses those items of a batch that may change a session.
+func refuseChanges(items []token.BatchItem, err error) {
+	for i := range items {
+		if items[i].Err == nil && items[i].Op != token.OpValidate {
+			items[i].Err = err
+		}
+	}
+}
+
 // EndSubject ends each session of a subject that exists at the call and returns
 // how many lived.
 func (s *Store) EndSubject(ctx context.Context, subject []byte) (ended int, err error) {

@@ -116,6 +116,16 @@ func (f *fakeStore) Delete(ctx context.Context, t token.Token) error {
 	return f.Store.Delete(ctx, t)
 }
 
+func (f *fakeStore) Batch(ctx context.Context, b *token.Batch) {
+	if err := f.before("batch"); err != nil {
+		for i := range b.Items {
+			b.Items[i].Err = err
+		}
+		return
+	}
+	f.Store.Batch(ctx, b)
+}
+
 func (f *fakeStore) EndSubject(ctx context.Context, subject []byte) (int, error) {
 	if err := f.before("end subject"); err != nil {
 		return 0, err

@@ -28,6 +28,10 @@ type Store interface {
 	Validate(ctx context.Context, t token.Token, dst []byte) (meta []byte, expires time.Time, err error)
 	// Delete ends t's session. An invalid token is no error.
 	Delete(ctx context.Context, t token.Token) error
+	// Batch carries out the items of b, each as the method of its name would, those of
+	// one session in their order. It sets their outcomes, and appends their metadata to
+	// b.Buf. Items that have an error are passed over. Nothing is atomic over items.
+	Batch(ctx context.Context, b *token.Batch)
 	// EndSubject ends each session of a subject that exists at the call and
 	// returns how many lived.
 	EndSubject(ctx context.Context, subject []byte) (ended int, err error)

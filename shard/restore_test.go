@@ -109,6 +109,12 @@ func (r *restarting) Delete(ctx context.Context, t token.Token) error {
 	return s.Delete(ctx, t)
 }
 
+func (r *restarting) Batch(ctx context.Context, b *token.Batch) {
+	s, leave := r.enter()
+	defer leave()
+	s.Batch(ctx, b)
+}
+
 func (r *restarting) EndSubject(ctx context.Context, name []byte) (int, error) {
 	s, leave := r.enter()
 	defer leave()

@@ -15,10 +15,9 @@ var ErrNoBatch = errors.New("metadata: no batch")
 // Like a Scanner, a BatchScanner keeps a reference to the text last scanned, and is
 // reused to save allocations, never by two goroutines at once.
 type BatchScanner struct {
-	Array    string   // the member of the outermost object that has the items
-	Kinds    []string // the members of which an item has exactly one
-	Names    []string // of the fields that are wanted
-	MaxItems int      // of more, none is kept
+	Array    string     // the member of the outermost object that has the items
+	Kinds    []ItemKind // an item has exactly one of them
+	MaxItems int        // of more, none is kept
 
 	scanner Scanner
 	items   []Item
@@ -27,6 +26,13 @@ type BatchScanner struct {
 	isArray bool // the last of them is one
 	item    Item // that is being read
 	kinds   int  // members of it that have a kind
+}
+
+// ItemKind is a kind of item: the member that has it, and the names of the fields in
+// its value that are wanted.
+type ItemKind struct {
+	Name   string
+	Fields []string
 }
 
 // Item is an item of a batch.
@@ -44,7 +50,7 @@ const NoKind = -1
 // has more items than MaxItems.
 func (b *BatchScanner) Scan(text []byte) error {
 	s := &b.scanner
-	*s = Scanner{Names: b.Names, text: text, fields: s.fields[:0]}
+	*s = Scanner{text: text, fields: s.fields[:0]}
 	b.items, b.n, b.arrays = b.items[:0], 0, 0
 	ok := s.objectOr(1, b.readMember)
 	switch s.space(); {
@@ -127,13 +133,16 @@ func (b *BatchScanner) readKind(name []byte) bool {
 	if b.kinds++; b.kinds > 1 || s.next() != '{' {
 		return b.skip()
 	}
-	b.item.Kind = kind
+	b.item.Kind, s.Names = kind, b.Kinds[kind].Fields
 	return s.object(1)
 }
+
+var noNames = []string{}
 
 // skip reads a value of a member of an item, and takes no fields.
 func (b *BatchScanner) skip() bool {
 	s := &b.scanner
+	s.Names = noNames
 	n := len(s.fields)
 	ok := s.value(1)
 	s.fields = s.fields[:n]
@@ -142,7 +151,7 @@ func (b *BatchScanner) skip() bool {
 
 func (b *BatchScanner) kindOf(name []byte) int {
 	for kind, each := range b.Kinds {
-		if isQuoted(name, each) {
+		if isQuoted(name, each.Name) {
 			return kind
 		}
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 func newBatchScanner() *BatchScanner {
-	return &BatchScanner{Array: "batch", Kinds: []string{"get", "put"}, Names: []string{"a", "b"}, MaxItems: 3}
+	return &BatchScanner{Array: "batch", Kinds: []ItemKind{{"get", []string{"a", "b"}}, {"put", []string{"a", "b", "c"}}}, MaxItems: 3}
 }
 
 // describe returns what a scanner has found: the kind and the fields of each item.
@@ -19,7 +19,7 @@ func describe(b *BatchScanner) string {
 			items = append(items, "-")
 			continue
 		}
-		text := b.Kinds[i.Kind]
+		text := b.Kinds[i.Kind].Name
 		for _, f := range b.Fields(i) {
 			text += fmt.Sprintf(" %s=%s", f.Name, f.Value)
 		}
@@ -33,6 +33,7 @@ func TestBatchScanner(t *testing.T) {
 		{"one", `{"batch":[{"get":{"a":1}}]}`, "get a=1"},
 		{"white space", " { \"batch\" : [ { \"get\" : { \"a\" : [ 1 , 2 ] } } , {\t\"put\":{ } } ] } ", "get a=[1,2]; put"},
 		{"in their order", `{"batch":[{"put":{"b":1}},{"get":{"a":2}},{"put":{"b":3,"a":4}}]}`, "put b=1; get a=2; put b=3 a=4"},
+		{"fields of another kind", `{"batch":[{"put":{"c":1}},{"get":{"c":1,"c":2,"c":3,"c":4,"a":5}}]}`, "put c=1; get a=5"},
 		{"other fields", `{"batch":[{"get":{"c":1,"a":2,"d":{"a":3}}}]}`, "get a=2"},
 		{"a field twice", `{"batch":[{"get":{"a":1,"a":2}}]}`, "get a=1 a=2"},
 		{"a field often", `{"batch":[{"get":{"a":1,"a":2,"a":3,"a":4}},{"put":{"a":5}}]}`, "get a=1 a=2 a=3; put a=5"},

@@ -74,6 +74,7 @@ func Run(t *testing.T, h Harness) {
 	t.Run("OneWinner", h.testOneWinner)
 	t.Run("Linearizable", h.testLinearizable)
 	t.Run("RandomWalk", h.testRandomWalks)
+	t.Run("Batches", h.testBatches)
 }
 
 // test is one test of the suite, on a store of its own.
