@@ -2,6 +2,7 @@ package admin
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,6 +18,8 @@ var (
 	connectionsDesc     = desc("connections", "Connections that are open.")
 	connectionLimitDesc = desc("connections_max", "Connections that there may be at a time; 0 for no limit.")
 	shedDesc            = desc("connections_shed_total", "Connections closed or refused because there were too many.")
+	itemsDesc           = desc("batch_items_total", "Items of batches.", "kind", "result")
+	batchesDesc         = desc("batch_items", "Items of a batch.")
 	buildDesc           = desc("build_info", "Always 1, labelled with what runs.", "version", "commit", "goversion")
 
 	sessionsDesc  = desc("sessions", "Sessions held, expired ones that are not purged yet among them.")
@@ -54,6 +57,7 @@ type collector struct {
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		requestsDesc, durationsDesc, buildDesc, connectionsDesc, connectionLimitDesc, shedDesc,
+		itemsDesc, batchesDesc,
 		sessionsDesc, bytesDesc, reservedDesc, shardsDesc, exchangesDesc,
 		createdDesc, deletedDesc, purgedDesc, reusedDesc, revokedDesc, subjectsDesc,
 		lockWaitDesc, contendedDesc, purgeHoldDesc,
@@ -85,8 +89,13 @@ func collectRequests(out chan<- prometheus.Metric, st stats.Server) {
 	gauge(out, connectionsDesc, float64(st.Connections))
 	gauge(out, connectionLimitDesc, float64(st.MaxConnections))
 	counter(out, shedDesc, float64(st.Shed))
-	buckets, count := cumulate(st.Durations)
+	buckets, count := cumulate(seconds(st.Durations.Bounds), st.Durations.Counts)
 	out <- prometheus.MustNewConstHistogram(durationsDesc, count, st.Durations.Sum.Seconds(), buckets)
+	for _, i := range st.BatchItems {
+		counter(out, itemsDesc, float64(i.Count), i.Kind, i.Result)
+	}
+	buckets, count = cumulate(st.BatchSizes.Bounds, st.BatchSizes.Counts)
+	out <- prometheus.MustNewConstHistogram(batchesDesc, count, float64(st.BatchSizes.Sum), buckets)
 }
 
 func collectStore(out chan<- prometheus.Metric, st stats.Store) {
@@ -128,16 +137,23 @@ func codeLabel(code int) string {
 	return strconv.Itoa(code)
 }
 
-// cumulate returns how many durations are up to each bound, in seconds, and how many there are.
-func cumulate(h stats.Histogram) (buckets map[float64]uint64, count uint64) {
-	buckets = make(map[float64]uint64, len(h.Bounds))
-	for i, n := range h.Counts {
+// cumulate returns how many things are up to each bound, and how many there are.
+func cumulate(bounds []float64, counts []uint64) (buckets map[float64]uint64, count uint64) {
+	buckets = make(map[float64]uint64, len(bounds))
+	for i, n := range counts {
 		count += n
-		if i < len(h.Bounds) {
-			buckets[h.Bounds[i].Seconds()] = count
+		if i < len(bounds) {
+			buckets[bounds[i]] = count
 		}
 	}
 	return buckets, count
+}
+
+func seconds(durations []time.Duration) (numbers []float64) {
+	for _, d := range durations {
+		numbers = append(numbers, d.Seconds())
+	}
+	return numbers
 }
 
 func counter(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {

@@ -27,6 +27,7 @@ var (
 	errStopping         = errors.New("server: stopping")
 	errCrowded          = errors.New("server: too many connections")
 	errBusy             = errors.New("server: too many large answers")
+	errNoKind           = errors.New("server: no kind of item")
 	errInternal         = errors.New("server: internal error")
 )
 
@@ -43,7 +44,10 @@ type answer struct {
 var answers = []answer{
 	{token.ErrInvalid, 200, "InvalidToken", `{"Err":"InvalidToken"}`},
 	failure(metadata.ErrMalformed, 400, "MalformedJSON", "The body is not a JSON text that this server accepts."),
-	failure(errInvalidRequest, 422, "InvalidRequest", "The JSON does not have the fields that this request needs."),
+	failure(errInvalidRequest, 422, codeInvalidRequest, "The JSON does not have the fields that this request needs."),
+	failure(metadata.ErrNoBatch, 422, codeInvalidRequest, "\"batch\" must be an array of items, of which this server takes so many at a time."),
+	failure(errNoKind, 422, codeInvalidRequest, "An item must have one of create, exchange, validate and delete, and an object as its value."),
+	failure(token.ErrBatchTooLarge, 413, "BatchTooLarge", "The answer to the items before is as large as it may be. Nothing was done: send it again."),
 	failure(token.ErrMetaTooLarge, 413, "MetaTooLarge", "The metadata would be larger than this server keeps."),
 	failure(token.ErrFull, 507, "StoreFull", "There is no room for more sessions."),
 	failure(errMediaType, 415, "UnsupportedMediaType", "The body must be application/json, without a content encoding."),
@@ -64,7 +68,11 @@ var answers = []answer{
 // became of the request is unknown.
 var unavailable = failure(nil, 503, codeUnavailable, "The store does not answer. Try again.")
 
-const codeUnavailable = "StoreUnavailable"
+// Codes that more than one answer has.
+const (
+	codeUnavailable    = "StoreUnavailable"
+	codeInvalidRequest = "InvalidRequest"
+)
 
 func failure(err error, status int, code, message string) answer {
 	return answer{err, status, code, fmt.Sprintf(`{"Err":%q,"message":%q}`, code, message)}
@@ -112,29 +120,47 @@ const retryAfter = "1"
 // failStore answers with an error of the store's. One that says that nothing was
 // carried out may come with every request for a while, so not each is logged.
 func (s *Server) failStore(ctx *fasthttp.RequestCtx, err error) {
-	var away *token.UnavailableError
-	if !errors.As(err, &away) {
-		s.log.Error("store failed", "error", err)
-		unavailable.write(ctx)
+	s.logStoreError(err)
+	if away := new(token.UnavailableError); errors.As(err, &away) {
+		refuseWith(ctx, away.Reason)
 		return
 	}
-	if s.awayLogged.allow(time.Since(s.reaper.start)) {
+	unavailable.write(ctx)
+}
+
+func (s *Server) logStoreError(err error) {
+	away := new(token.UnavailableError)
+	switch {
+	case !errors.As(err, &away):
+		s.log.Error("store failed", "error", err)
+	case s.awayLogged.allow(time.Since(s.reaper.start)):
 		s.log.Warn("store is unavailable", "reason", away.Reason)
 	}
-	refuseWith(ctx, away.Reason)
+}
+
+// errorText returns the body of the answer to an error, as an item of a batch has it.
+func errorText(err error) string {
+	if away := new(token.UnavailableError); errors.As(err, &away) {
+		return string(appendRefusal(nil, away.Reason))
+	}
+	return answerTo(err).body
 }
 
 // refuseWith answers a request of which nothing was carried out, with a reason
 // of the store's.
 func refuseWith(ctx *fasthttp.RequestCtx, reason string) {
+	ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
+	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
+	ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, retryAfter)
+	setBody(ctx, appendRefusal(body(ctx), reason))
+}
+
+func appendRefusal(dst []byte, reason string) []byte {
 	message, err := json.Marshal(reason)
 	if err != nil {
 		message = []byte(`""`)
 	}
-	ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
-	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
-	ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, retryAfter)
-	setBody(ctx, fmt.Appendf(body(ctx), `{"Err":%q,"message":%s,"done":false}`, codeUnavailable, message))
+	return fmt.Appendf(dst, `{"Err":%q,"message":%s,"done":false}`, codeUnavailable, message)
 }
 
 // oncePerSecond lets a record through to the log, and others for a second not.

@@ -200,7 +200,7 @@ func TestSecondsUntil(t *testing.T) {
 		for d, want := range map[time.Duration]int64{
 			-time.Hour: 1, 0: 1, 1: 1, time.Second: 1, time.Second + 1: 2, 96 * time.Hour: 345600, 96*time.Hour - 1: 345600,
 		} {
-			if got := secondsUntil(time.Now().Add(d)); got != want {
+			if got := secondsUntil(time.Now().Add(d), time.Now()); got != want {
 				t.Errorf("secondsUntil(now + %v) = %d, want %d", d, got, want)
 			}
 		}

@@ -88,8 +88,13 @@ func (r *request) read(ctx *fasthttp.RequestCtx, used fields) error {
 	if text[0] != '{' {
 		return errInvalidRequest
 	}
+	return r.take(r.scanner.Fields(), used)
+}
+
+// take takes the fields used of an object. See read.
+func (r *request) take(members []metadata.Field, used fields) error {
 	clear(r.values[:])
-	for _, member := range r.scanner.Fields() {
+	for _, member := range members {
 		if f, ok := used.find(member.Name); ok {
 			if r.values[f] != nil {
 				return errInvalidRequest

@@ -18,12 +18,16 @@ type route struct {
 	handle       handler
 }
 
+// batchPath is the path of the one request whose body has a limit of its own.
+const batchPath = "/token/batch"
+
 func (s *Server) routes(dump bool) []route {
 	routes := []route{
 		{"POST", "/token", s.handleCreate},
 		{"PUT", "/token", s.handleExchange},
 		{"DELETE", "/token", s.handleDelete},
 		{"POST", "/token/validate", s.handleValidate},
+		{"POST", batchPath, s.handleBatch},
 		{"DELETE", "/subject", s.handleEndSubject},
 		{"POST", "/subject/sessions", s.handleListSubject},
 		{"GET", "/healthz", s.handleHealth},

@@ -20,6 +20,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,6 +46,10 @@ type Config struct {
 	// MaxMeta is the greatest size of a session's metadata in bytes, as the Store
 	// has it. 0 means [token.DefaultMetaLimit].
 	MaxMeta int
+	// MaxBatch is the greatest number of items in a batch, and MaxBatchBody the
+	// greatest size of its request's body in bytes, where that is more than MaxBody. 0
+	// means DefaultMaxBatch and DefaultMaxBatchBody.
+	MaxBatch, MaxBatchBody int
 	// Dump allows HEAD /dump.
 	Dump bool
 	// Ready says why the store can't be relied on, for /readyz. nil means that it
@@ -89,6 +94,12 @@ func (cfg Config) withDefaults() Config {
 	if cfg.MaxBody <= 0 {
 		cfg.MaxBody = DefaultMaxBody
 	}
+	if cfg.MaxBatch == 0 {
+		cfg.MaxBatch = DefaultMaxBatch
+	}
+	if cfg.MaxBatchBody == 0 {
+		cfg.MaxBatchBody = DefaultMaxBatchBody
+	}
 	if cfg.MaxMeta == 0 {
 		cfg.MaxMeta = token.DefaultMetaLimit
 	}
@@ -112,15 +123,17 @@ func (cfg Config) withDefaults() Config {
 
 // Server answers requests from a Store.
 type Server struct {
-	store   Store
-	maxBody int
-	log     *slog.Logger
-	http    fasthttp.Server
-	reaper  *reaper
-	route   fasthttp.RequestHandler
-	allow   map[string]string // methods of each path, as the header has them
+	store        Store
+	maxBody      int // bytes, and maxBatchBody for a batch
+	maxBatchBody int
+	maxBatch     int // items
+	log          *slog.Logger
+	http         fasthttp.Server
+	reaper       *reaper
+	route        fasthttp.RequestHandler
+	allow        map[string]string // methods of each path, as the header has them
 
-	requests               sync.Pool // of *request
+	requests, batches      sync.Pool // of *request and *batch
 	answers                answerBudget
 	largestList            int64 // bytes
 	stats                  counters
@@ -136,14 +149,17 @@ type Server struct {
 func New(cfg Config) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{
-		store:    cfg.Store,
-		maxBody:  cfg.MaxBody,
-		log:      cfg.Logger,
-		unready:  cfg.Ready,
-		requests: sync.Pool{New: func() any { return new(request) }},
-		answers:  newAnswerBudget(),
+		store:        cfg.Store,
+		maxBody:      cfg.MaxBody,
+		maxBatchBody: max(cfg.MaxBody, cfg.MaxBatchBody),
+		maxBatch:     cfg.MaxBatch,
+		log:          cfg.Logger,
+		unready:      cfg.Ready,
+		requests:     sync.Pool{New: func() any { return new(request) }},
+		answers:      newAnswerBudget(),
 	}
 	s.largestList = largestList(cfg.MaxMeta)
+	s.batches.New = func() any { return s.newBatch() }
 	s.reaper = newReaper(cfg)
 	s.dump.init()
 	s.addRoutes(cfg.Dump)
@@ -151,6 +167,7 @@ func New(cfg Config) *Server {
 		Handler:                      s.handle,
 		ErrorHandler:                 s.refuse,
 		ExpectHandler:                s.expect,
+		HeaderReceived:               s.headerReceived,
 		Logger:                       httpLogger{cfg.Logger},
 		ConnState:                    s.reaper.stateChanged, // in place of fasthttp's time-outs
 		LazyRequestTime:              true,
@@ -262,6 +279,20 @@ func isSlowChunk(err error) bool {
 	return errors.As(err, &broken) && strings.Contains(broken.Error(), os.ErrDeadlineExceeded.Error())
 }
 
+// headerReceived tells fasthttp how large the body of a request may be.
+func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	return fasthttp.RequestConfig{MaxRequestBodySize: s.bodyLimit(h)}
+}
+
+// bodyLimit returns how many bytes the body of a request may have.
+func (s *Server) bodyLimit(h *fasthttp.RequestHeader) int {
+	path, _, _ := bytes.Cut(h.RequestURI(), []byte{'?'})
+	if bytes.HasSuffix(path, []byte(batchPath)) { // it may have a host before it
+		return s.maxBatchBody
+	}
+	return s.maxBody
+}
+
 // expect answers "Expect: 100-continue": a body that would be refused is not asked for.
 func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	err := checkFraming(ctx)
@@ -269,7 +300,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	case err != nil:
 	case isRefused(ctx):
 		err = errStopping
-	case ctx.Request.Header.ContentLength() > s.maxBody:
+	case ctx.Request.Header.ContentLength() > s.bodyLimit(&ctx.Request.Header):
 		err = errBodyTooLarge
 	default:
 		return fasthttp.StatusContinue

@@ -28,6 +28,7 @@ type stripe struct {
 	requests  [len(methods)][len(codes)]atomic.Uint64
 	durations [len(bounds) + 1]atomic.Uint64
 	sum       atomic.Int64 // nanoseconds
+	batches   batchCounters
 	_         [64]byte
 }
 
@@ -104,6 +105,7 @@ func (s *Server) Stats() stats.Server {
 		}
 		sum.Durations.Sum += time.Duration(s.stats[i].sum.Load())
 	}
+	s.stats.addBatches(&sum)
 	return sum
 }
 

@@ -76,6 +76,13 @@ func (s *Server) handleExchange(ctx *fasthttp.RequestCtx) error {
 	return nil
 }
 
+// What a validate answers, around the metadata and the seconds that are left.
+const (
+	validatedHead = `{"Ok":{"meta":`
+	validatedMid  = `,"expires_in":`
+	validatedTail = `}}`
+)
+
 func (s *Server) handleValidate(ctx *fasthttp.RequestCtx) error {
 	r := s.requests.Get().(*request)
 	defer s.requests.Put(r)
@@ -86,20 +93,20 @@ func (s *Server) handleValidate(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	buf, expires, err := s.store.Validate(context.Background(), t, append(body(ctx), `{"Ok":{"meta":`...))
+	buf, expires, err := s.store.Validate(context.Background(), t, append(body(ctx), validatedHead...))
 	if err != nil {
 		return err
 	}
-	buf = append(buf, `,"expires_in":`...)
-	buf = strconv.AppendInt(buf, secondsUntil(expires), 10)
-	setBody(ctx, append(buf, `}}`...))
+	buf = append(buf, validatedMid...)
+	buf = strconv.AppendInt(buf, secondsUntil(expires, time.Now()), 10)
+	setBody(ctx, append(buf, validatedTail...))
 	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
 	return nil
 }
 
 // secondsUntil rounds up: a session that lives has at least a second.
-func secondsUntil(t time.Time) int64 {
-	return max(int64((time.Until(t)+time.Second-1)/time.Second), 1)
+func secondsUntil(t, now time.Time) int64 {
+	return max(int64((t.Sub(now)+time.Second-1)/time.Second), 1)
 }
 
 // handleDelete accepts any token: whoever presents one wants its session to be over,

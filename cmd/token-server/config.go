@@ -33,6 +33,9 @@ type Config struct {
 
 	MaxConnections int // 0 is as many as the limit of descriptors allows
 
+	MaxBatch     int // items
+	MaxBatchBody int // bytes
+
 	Shards    int
 	MaxBody   int   // bytes
 	MaxMeta   int   // bytes
@@ -67,6 +70,8 @@ func defaultConfig() Config {
 		Shards:        shard.DefaultShards(),
 		MaxBody:       server.DefaultMaxBody,
 		MaxMeta:       token.DefaultMetaLimit,
+		MaxBatch:      server.DefaultMaxBatch,
+		MaxBatchBody:  server.DefaultMaxBatchBody,
 		MaxMemory:     halfOfMemory,
 		OnReuse:       onReuseReject,
 		Fsync:         durable.Always.String(),
@@ -88,6 +93,8 @@ func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set
 	s.Var(flags.PowerOfTwo(&c.Shards, shard.MinShards, shard.MaxShards), "shards", "independent parts of the store")
 	s.Var(flags.Size(&c.MaxBody, server.MinMaxBody, server.MaxMaxBody), "max-body", "greatest size of a request's body")
 	s.Var(flags.Size(&c.MaxMeta, token.MinMetaLimit, token.MaxMetaLimit), "max-meta", "greatest size of a session's metadata")
+	s.Var(flags.Number(&c.MaxBatch, server.MinMaxBatch, server.MaxMaxBatch), "max-batch", "greatest number of items in a batch")
+	s.Var(flags.Size(&c.MaxBatchBody, server.MinMaxBatchBody, server.MaxMaxBatchBody), "max-batch-body", "greatest size of a batch's body, unless max-body is more")
 	s.Var(flags.Limit(&c.MaxTokens), "max-tokens", "greatest number of sessions")
 	s.Var(newMemory(&c.MaxMemory), "max-memory", "greatest memory of all sessions")
 	s.Var(flags.Number(&c.MaxConnections, 0, maxConnections), "max-connections", "greatest number of connections, of which 0 is from the limit of descriptors")

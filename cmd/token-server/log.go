@@ -59,6 +59,8 @@ func (m *Main) logConfig() {
 		"purge_interval", duration.Format(c.PurgeInterval),
 		"max_body", flags.FormatSize(int64(c.MaxBody)),
 		"max_meta", flags.FormatSize(int64(c.MaxMeta)),
+		"max_batch", c.MaxBatch,
+		"max_batch_body", flags.FormatSize(int64(c.MaxBatchBody)),
 		"max_tokens", c.MaxTokens,
 		"max_memory", flags.FormatSize(c.MaxMemory),
 		"max_connections", c.MaxConnections,

@@ -34,7 +34,7 @@ func environ(env map[string]string) (list []string) {
 
 var flagNames = []string{
 	"help", "version", "dump", "port", "purge-interval", "token-lifetime", "address", "shards", "max-body",
-	"max-meta", "max-tokens", "max-memory", "max-connections", "drain-delay",
+	"max-meta", "max-batch", "max-batch-body", "max-tokens", "max-memory", "max-connections", "drain-delay",
 	"grace", "on-reuse", "max-lifetime", "secret-file",
 	"data-dir", "fsync", "log-level", "log-format", "admin-address",
 }
@@ -111,7 +111,7 @@ func TestDefaults(t *testing.T) {
 // file, which must be there.
 var sample = []struct{ name, value string }{
 	{"dump", "true"}, {"port", "8080"}, {"purge-interval", "30s"}, {"token-lifetime", "1h 30min"}, {"address", "::1"},
-	{"shards", "4"}, {"max-body", "1MiB"}, {"max-meta", "2048"}, {"max-tokens", "1000"}, {"max-memory", "1GiB"},
+	{"shards", "4"}, {"max-body", "1MiB"}, {"max-meta", "2048"}, {"max-batch", "10"}, {"max-batch-body", "2MiB"}, {"max-tokens", "1000"}, {"max-memory", "1GiB"},
 	{"max-connections", "500"}, {"drain-delay", "2.5s"}, {"grace", "5s"}, {"on-reuse", "revoke"}, {"max-lifetime", "7days"},
 	{"data-dir", "/var/lib/tokens"}, {"fsync", "everysec"},
 	{"log-level", "debug"}, {"log-format", "json"}, {"admin-address", "off"},
@@ -119,7 +119,7 @@ var sample = []struct{ name, value string }{
 
 var sampleConfig = Config{
 	Dump: true, Port: 8080, PurgeInterval: 30 * time.Second, TokenLifetime: 90 * time.Minute, Addresses: []string{"::1"},
-	Shards: 4, MaxBody: flags.MiB, MaxMeta: 2048, MaxTokens: 1000, MaxMemory: flags.GiB,
+	Shards: 4, MaxBody: flags.MiB, MaxMeta: 2048, MaxBatch: 10, MaxBatchBody: 2 * flags.MiB, MaxTokens: 1000, MaxMemory: flags.GiB,
 	MaxConnections: 500, DrainDelay: 2500 * time.Millisecond, Grace: 5 * time.Second, OnReuse: "revoke", MaxLifetime: 7 * 24 * time.Hour,
 	DataDir: "/var/lib/tokens", Fsync: "everysec",
 	LogLevel: slog.LevelDebug, LogFormat: "json", AdminAddress: "off",
@@ -206,6 +206,8 @@ var valueTests = []struct {
 	{"shards", []string{"1", "2", "65536"}, []string{"0", "3", "131072", "-2", "x"}, "must be a power of two, 1 … 65536"},
 	{"max-body", []string{"1KiB", "1024", "16MiB"}, []string{"0", "1023", "16777217", "-1KiB", "1KB", "17179869184GiB"}, "must be a size, 1KiB … 16MiB"},
 	{"max-meta", []string{"1KiB", "1024B", "16MiB"}, []string{"0", "1023B", "16777217", "64k"}, "must be a size, 1KiB … 16MiB"},
+	{"max-batch", []string{"1", "4096"}, []string{"0", "4097", "-1"}, "must be a whole number, 1 … 4096"},
+	{"max-batch-body", []string{"1KiB", "64MiB"}, []string{"1023", "65MiB"}, "must be a size, 1KiB … 64MiB"},
 	{"max-tokens", []string{"0", "1", "9223372036854775807"}, []string{"-1", "9223372036854775808", "1KiB"}, "must be a whole number, 0 (no limit) … 9223372036854775807"},
 	{"max-memory", []string{"0", "1", "1048576GiB"}, []string{"-1", "1048577GiB", "50%"}, "must be a size, 0 (no limit) … 1048576GiB"},
 	{"drain-delay", []string{"0", "0s", "5min"}, []string{"5", "300001ms", "-1s"}, "must be a duration with a unit, 0s … 5min"},

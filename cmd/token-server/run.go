@@ -46,6 +46,8 @@ func (m *Main) Run() error {
 		Store:          m.store,
 		MaxBody:        m.Config.MaxBody,
 		MaxMeta:        m.Config.MaxMeta,
+		MaxBatch:       m.Config.MaxBatch,
+		MaxBatchBody:   m.Config.MaxBatchBody,
 		MaxConnections: m.Config.MaxConnections,
 		Dump:           m.Config.Dump,
 		Ready:          readiness(m.store),

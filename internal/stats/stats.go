@@ -77,9 +77,11 @@ type Disk struct {
 type Server struct {
 	Requests       []RequestCount // at most one for each method and status
 	Durations      Histogram
-	Connections    int    // open now
-	MaxConnections int    // that there may be; 0 for no limit
-	Shed           uint64 // connections closed or refused because there were too many
+	BatchItems     []ItemCount // at most one for each kind and result
+	BatchSizes     Sizes       // items of batches
+	Connections    int         // open now
+	MaxConnections int         // that there may be; 0 for no limit
+	Shed           uint64      // connections closed or refused because there were too many
 }
 
 // RequestCount is how many requests with a method got a status.
@@ -87,6 +89,20 @@ type RequestCount struct {
 	Method string // "other" for one that the server knows nothing of
 	Code   int    // 0 for the statuses that are not counted one by one
 	Count  uint64
+}
+
+// ItemCount is how many items of batches of a kind had a result.
+type ItemCount struct {
+	Kind   string // "none" for one that is of no kind
+	Result string // "Ok", or the code of an error
+	Count  uint64
+}
+
+// Sizes is a histogram of numbers of things.
+type Sizes struct {
+	Bounds []float64 // upper ones, rising
+	Counts []uint64  // between the bounds, not cumulative; the last is over all bounds
+	Sum    uint64    // of all things
 }
 
 // Histogram is how long requests took that could be read, from then on until
