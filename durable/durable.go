@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,8 +83,9 @@ type Config struct {
 	// MinFree is how many bytes have to be free on the disk. 0 means 256 MiB.
 	MinFree int64
 
-	tune       func(*pebble.Options) // of tests
-	retryLimit time.Duration         // of tests: how long Open waits for descriptors
+	tune       func(*pebble.Options)             // of tests
+	retryLimit time.Duration                     // of tests: how long Open waits for descriptors
+	stat       func(string) (os.FileInfo, error) // of tests: looks where Dir leads
 }
 
 // Defaults of Config.
@@ -102,6 +104,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.tune == nil {
 		cfg.tune = func(*pebble.Options) {}
+	}
+	if cfg.stat == nil {
+		cfg.stat = os.Stat
 	}
 	if cfg.retryLimit == 0 {
 		cfg.retryLimit = outageLimit

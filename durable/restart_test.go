@@ -39,7 +39,14 @@ func newMachine() *machine {
 // start starts the store, with an idle lifetime.
 func (m *machine) start(t testing.TB, lifetime time.Duration) {
 	t.Helper()
-	m.cfg.FS, m.cfg.Store.Lifetime = errorfs.Wrap(m.fs, m.fails), lifetime
+	m.cfg.FS = errorfs.Wrap(m.fs, m.fails)
+	m.open(t, lifetime)
+}
+
+// open is start with a file system of the test's own.
+func (m *machine) open(t testing.TB, lifetime time.Duration) {
+	t.Helper()
+	m.cfg.Store.Lifetime = lifetime
 	m.cfg.Store.Clock = clock.New(m.Fake)
 	m.Store = mustOpen(t, m.cfg)
 }
