@@ -122,11 +122,11 @@ func (d *openDir) moved() error {
 	case err == nil && os.SameFile(info, d.info):
 		return nil
 	case err == nil:
-		return fmt.Errorf("data directory %s was replaced: there is another one now", d.path)
+		return fmt.Errorf("%w: %s was replaced, there is another one now", ErrGone, d.path)
 	}
 	for _, gone := range []error{fs.ErrNotExist, syscall.ENOTDIR, syscall.ELOOP, syscall.ESTALE} {
 		if errors.Is(err, gone) {
-			return fmt.Errorf("data directory %s was removed or renamed: %w", d.path, err)
+			return fmt.Errorf("%w: %s was removed or renamed: %w", ErrGone, d.path, err)
 		}
 	}
 	return nil

@@ -75,8 +75,8 @@ func (p *presenceTest) work() {
 
 func (p *presenceTest) wantGone(what string, err error) {
 	p.Helper()
-	if !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "data directory "+p.dir+" was ") {
-		p.Errorf("%s = error %v, want %v and what became of the data directory", what, err, ErrFailed)
+	if !errors.Is(err, ErrGone) || errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), p.dir+" was ") {
+		p.Errorf("%s = error %v, want %v and what became of the data directory", what, err, ErrGone)
 	}
 }
 

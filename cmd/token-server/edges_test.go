@@ -81,8 +81,8 @@ func (p *process) wantReplaced(dir string) {
 	if took := time.Since(start); took > 4*time.Second {
 		p.t.Errorf("it ended after %v, want 3 s at most", took)
 	}
-	if lines := linesWith("level=ERROR", p.log.String()); len(lines) != 1 || !strings.Contains(lines[0], dir) {
-		p.t.Errorf("errors in the log are %q, want one with %s", lines, dir)
+	if lines := linesWith("level=ERROR", p.log.String()); len(lines) != 1 || !strings.Contains(lines[0], "the data directory is gone") || !strings.Contains(lines[0], dir) {
+		p.t.Errorf("errors in the log are %q, want one that says what became of %s", lines, dir)
 	}
 }
 
