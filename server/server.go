@@ -20,6 +20,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -174,8 +175,8 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	begun := time.Since(s.reaper.start)
 	defer s.finish(ctx, begun)
 	setNoStore(ctx)
-	if !requestRead(ctx) {
-		s.fail(ctx, errStopping)
+	if err := requestRead(ctx); err != nil {
+		s.fail(ctx, err)
 		return
 	}
 	if err := checkFraming(ctx); err != nil {
@@ -213,16 +214,15 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
 // bodies for its next request. More would be held by connections that lie idle.
 const maxKept = 64 << 10
 
-// refuse answers a request that could not be read. After the grace of a stop it
-// was not the client that was too slow.
+// refuse answers a request that could not be read. After the grace of a stop, and
+// where a connection is shed, it was not the client that was too slow.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	defer recovering(s.log)
 	s.lingerRefused(ctx)
 	ctx.Response.Reset()
 	setNoStore(ctx)
-	err = readError(err)
-	if err == errTimeout && s.reaper.stopping.Load() {
-		err = errStopping
+	if err = readError(err); err == errTimeout {
+		err = cmp.Or(refusalOf(ctx), s.stopRefusal(), err)
 	}
 	s.fail(ctx, err)
 	s.observe(ctx, otherMethod, 0)
@@ -252,11 +252,9 @@ func isSlowChunk(err error) bool {
 
 // expect answers "Expect: 100-continue": a body that would be refused is not asked for.
 func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
-	err := checkFraming(ctx)
+	err := cmp.Or(checkFraming(ctx), refusalOf(ctx))
 	switch {
 	case err != nil:
-	case isRefused(ctx):
-		err = errStopping
 	case ctx.Request.Header.ContentLength() > s.maxBody:
 		err = errBodyTooLarge
 	default:

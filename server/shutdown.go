@@ -54,6 +54,14 @@ func (l *listeners) close() (err error) {
 // connection. All else goes on.
 func (s *Server) Drain() { s.draining.Store(true) }
 
+// stopRefusal returns errStopping once the listeners have closed.
+func (s *Server) stopRefusal() error {
+	if s.reaper.stopping.Load() {
+		return errStopping
+	}
+	return nil
+}
+
 // Shutdown closes the listener and returns when all connections have ended, and a
 // dump, or with ctx's error; what is left by then is cut off. What was begun to be
 // answered is, and the answers arrive. A request that comes later, for StopGrace
