@@ -84,8 +84,20 @@ func (r *reaper) add(c *conn) (victim *conn, ok bool) {
 	return victim, true
 }
 
-// shedLocked requires r.mu. It sheds a connection and takes it out, if there is one
-// that may be closed for a new one.
+// shedOne sheds a connection that gets no time, if there is one that may be closed
+// for a new one.
+func (r *reaper) shedOne() *conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.victimLocked()
+	if c != nil {
+		r.removeLocked(c)
+	}
+	return c
+}
+
+// shedLocked requires r.mu. It sheds a connection, if there is one that may be
+// closed for a new one, and gives it time if that can be had.
 func (r *reaper) shedLocked() *conn {
 	c := r.victimLocked()
 	if c == nil {

@@ -113,14 +113,15 @@ type Server struct {
 	route   fasthttp.RequestHandler
 	allow   map[string]string // methods of each path, as the header has them
 
-	requests               sync.Pool // of *request
-	stats                  counters
-	unready                func() error
-	awayLogged, shedLogged oncePerSecond
-	shed                   atomic.Uint64 // connections closed because there were too many
-	draining               atomic.Bool
-	listeners              listeners
-	dump                   dump
+	requests  sync.Pool // of *request
+	stats     counters
+	unready   func() error
+	shed      atomic.Uint64 // connections closed because there were too many
+	draining  atomic.Bool
+	listeners listeners
+	dump      dump
+
+	awayLogged, shedLogged, shortageLogged oncePerSecond
 }
 
 // New makes a server.

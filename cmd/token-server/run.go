@@ -33,7 +33,10 @@ func (m *Main) Run() error {
 	m.logOut = newLogWriter(m.Stderr)
 	m.logger = newLogger(m.logOut, m.Config)
 	m.Config.MaxMemory = m.memoryLimit()
-	descriptors := m.limitDescriptors()
+	descriptors, err := m.limitDescriptors()
+	if err != nil {
+		return err
+	}
 	if err := m.openStore(descriptors.store); err != nil {
 		return err
 	}
