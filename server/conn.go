@@ -163,12 +163,13 @@ func (c *conn) limitLastWrite() {
 	}
 }
 
-// Close closes the connection.
-func (c *conn) Close() error {
+// Close closes the connection, whatever happens.
+func (c *conn) Close() (err error) {
+	defer recovering(c.reaper.log)
+	defer c.reaper.remove(c)
+	defer func() { err = c.Conn.Close() }()
 	c.drain()
-	err := c.Conn.Close()
-	c.reaper.remove(c)
-	return err
+	return nil
 }
 
 // cut closes the connection at once, from any goroutine: what it is doing fails.

@@ -174,6 +174,7 @@ func (s *Server) Serve(ln net.Listener) error {
 // handle answers one request.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	begun := time.Since(s.reaper.start)
+	defer recovering(s.log) // what finish panics with
 	defer s.finish(ctx, begun)
 	setNoStore(ctx)
 	if err := requestRead(ctx); err != nil {
@@ -196,11 +197,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 // finish turns a panic into an answer, and records the request.
 func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
 	if p := recover(); p != nil {
-		logPanic(s.log, p)
-		ctx.Response.Reset()
-		setNoStore(ctx)
-		closeAfter(ctx)
-		s.fail(ctx, errInternal)
+		s.answerPanic(ctx, p)
 	}
 	if s.draining.Load() {
 		closeAfter(ctx)
@@ -209,6 +206,15 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
 	took := time.Since(s.reaper.start) - begun
 	s.stats.time(ctx, took)
 	s.observe(ctx, methodIndex(ctx), took)
+}
+
+// answerPanic answers a request that met a panic. It is its connection's last.
+func (s *Server) answerPanic(ctx *fasthttp.RequestCtx, p any) {
+	logPanic(s.log, p)
+	ctx.Response.Reset()
+	setNoStore(ctx)
+	closeAfter(ctx)
+	s.fail(ctx, errInternal)
 }
 
 // maxKept is the size in bytes up to which a connection keeps the buffers of
@@ -252,7 +258,13 @@ func isSlowChunk(err error) bool {
 }
 
 // expect answers "Expect: 100-continue": a body that would be refused is not asked for.
-func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
+func (s *Server) expect(ctx *fasthttp.RequestCtx) (status int) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.answerPanic(ctx, p)
+			status = ctx.Response.StatusCode()
+		}
+	}()
 	err := cmp.Or(checkFraming(ctx), refusalOf(ctx))
 	switch {
 	case err != nil:
