@@ -140,7 +140,7 @@ func (c *conn) Read(b []byte) (int, error) {
 // Write writes an answer, or what was gathered of several. In the middle of a
 // request, as after "Expect: 100-continue", the rest of that gets its time anew.
 func (c *conn) Write(b []byte) (int, error) {
-	before := c.enter(writing, c.reaper.answer)
+	before := c.set(newStep(writing, c.reaper.answerDue()))
 	if before == late || before == shed {
 		c.limitLastWrite()
 	}
@@ -159,7 +159,7 @@ func (c *conn) Write(b []byte) (int, error) {
 func (c *conn) limitLastWrite() {
 	if !c.lastWrite {
 		c.lastWrite = true
-		c.SetWriteDeadline(time.Now().Add(c.reaper.answer))
+		c.SetWriteDeadline(c.reaper.answerEnd())
 	}
 }
 

@@ -43,7 +43,7 @@ func lingerAfter(ctx *fasthttp.RequestCtx, how lingering) {
 // lingerLater begins the time that the last answer and lingering have together.
 func (c *conn) lingerLater(how lingering) {
 	c.linger = max(c.linger, how)
-	c.lingerEnd = time.Now().Add(c.reaper.answer)
+	c.lingerEnd = c.reaper.answerEnd()
 }
 
 // lingerRefused lets the connection of a refused request linger. At a stop there

@@ -15,8 +15,8 @@ import (
 	"tokenserver/server"
 )
 
-// How long Close waits. A request may take 10 s to arrive and its answer 10 s
-// to leave; the admin listener is not worth waiting for.
+// How long Close waits. The store may take 10 s, and after twice that nothing is
+// written any more; the admin listener is not worth waiting for.
 const (
 	shutdownTimeout      = 25 * time.Second
 	adminShutdownTimeout = time.Second
