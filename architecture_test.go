@@ -18,7 +18,7 @@ const module = "tokenserver"
 // import. Programs, tests and benchmarks join packages as they like.
 var mayImport = map[string][]string{
 	"token":             {},
-	"internal/clock":    {},
+	"internal/clock":    {"internal/stack"},
 	"internal/metadata": {},
 	"internal/duration": {},
 	"internal/flags":    {"internal/duration"},

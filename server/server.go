@@ -20,6 +20,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -112,14 +113,15 @@ type Server struct {
 	route   fasthttp.RequestHandler
 	allow   map[string]string // methods of each path, as the header has them
 
-	requests               sync.Pool // of *request
-	stats                  counters
-	unready                func() error
-	awayLogged, shedLogged oncePerSecond
-	shed                   atomic.Uint64 // connections closed because there were too many
-	draining               atomic.Bool
-	listeners              listeners
-	dump                   dump
+	requests  sync.Pool // of *request
+	stats     counters
+	unready   func() error
+	shed      atomic.Uint64 // connections closed because there were too many
+	draining  atomic.Bool
+	listeners listeners
+	dump      dump
+
+	awayLogged, shedLogged, shortageLogged oncePerSecond
 }
 
 // New makes a server.
@@ -172,10 +174,11 @@ func (s *Server) Serve(ln net.Listener) error {
 // handle answers one request.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	begun := time.Since(s.reaper.start)
+	defer recovering(s.log) // what finish panics with
 	defer s.finish(ctx, begun)
 	setNoStore(ctx)
-	if !requestRead(ctx) {
-		s.fail(ctx, errStopping)
+	if err := requestRead(ctx); err != nil {
+		s.fail(ctx, err)
 		return
 	}
 	if err := checkFraming(ctx); err != nil {
@@ -194,11 +197,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 // finish turns a panic into an answer, and records the request.
 func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
 	if p := recover(); p != nil {
-		logPanic(s.log, p)
-		ctx.Response.Reset()
-		setNoStore(ctx)
-		closeAfter(ctx)
-		s.fail(ctx, errInternal)
+		s.answerPanic(ctx, p)
 	}
 	if s.draining.Load() {
 		closeAfter(ctx)
@@ -209,20 +208,28 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
 	s.observe(ctx, methodIndex(ctx), took)
 }
 
+// answerPanic answers a request that met a panic. It is its connection's last.
+func (s *Server) answerPanic(ctx *fasthttp.RequestCtx, p any) {
+	logPanic(s.log, p)
+	ctx.Response.Reset()
+	setNoStore(ctx)
+	closeAfter(ctx)
+	s.fail(ctx, errInternal)
+}
+
 // maxKept is the size in bytes up to which a connection keeps the buffers of
 // bodies for its next request. More would be held by connections that lie idle.
 const maxKept = 64 << 10
 
-// refuse answers a request that could not be read. After the grace of a stop it
-// was not the client that was too slow.
+// refuse answers a request that could not be read. After the grace of a stop, and
+// where a connection is shed, it was not the client that was too slow.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	defer recovering(s.log)
 	s.lingerRefused(ctx)
 	ctx.Response.Reset()
 	setNoStore(ctx)
-	err = readError(err)
-	if err == errTimeout && s.reaper.stopping.Load() {
-		err = errStopping
+	if err = readError(err); err == errTimeout {
+		err = cmp.Or(refusalOf(ctx), s.stopRefusal(), err)
 	}
 	s.fail(ctx, err)
 	s.observe(ctx, otherMethod, 0)
@@ -251,12 +258,16 @@ func isSlowChunk(err error) bool {
 }
 
 // expect answers "Expect: 100-continue": a body that would be refused is not asked for.
-func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
-	err := checkFraming(ctx)
+func (s *Server) expect(ctx *fasthttp.RequestCtx) (status int) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.answerPanic(ctx, p)
+			status = ctx.Response.StatusCode()
+		}
+	}()
+	err := cmp.Or(checkFraming(ctx), refusalOf(ctx))
 	switch {
 	case err != nil:
-	case isRefused(ctx):
-		err = errStopping
 	case ctx.Request.Header.ContentLength() > s.maxBody:
 		err = errBodyTooLarge
 	default:

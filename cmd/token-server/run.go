@@ -15,8 +15,8 @@ import (
 	"tokenserver/server"
 )
 
-// How long Close waits. A request may take 10 s to arrive and its answer 10 s
-// to leave; the admin listener is not worth waiting for.
+// How long Close waits. The store may take 10 s, and after twice that nothing is
+// written any more; the admin listener is not worth waiting for.
 const (
 	shutdownTimeout      = 25 * time.Second
 	adminShutdownTimeout = time.Second
@@ -33,7 +33,10 @@ func (m *Main) Run() error {
 	m.logOut = newLogWriter(m.Stderr)
 	m.logger = newLogger(m.logOut, m.Config)
 	m.Config.MaxMemory = m.memoryLimit()
-	descriptors := m.limitDescriptors()
+	descriptors, err := m.limitDescriptors()
+	if err != nil {
+		return err
+	}
 	if err := m.openStore(descriptors.store); err != nil {
 		return err
 	}
