@@ -106,7 +106,7 @@ func (d *durableStore) create(i int) {
 }
 
 func (d *durableStore) exchange(i int, dst []byte) []byte {
-	x, err := d.store.Exchange(context.Background(), d.tokens[i], nil, dst[:0])
+	x, err := d.store.Exchange(context.Background(), d.tokens[i], token.Patch{}, dst[:0])
 	must(err)
 	d.tokens[i] = x.Token
 	return x.Meta

@@ -53,7 +53,7 @@ func (o *ours) create(i int) {
 func (o *ours) exchange(i int, dst []byte) []byte { return o.exchangePatch(i, nil, dst) }
 
 func (o *ours) exchangePatch(i int, patch, dst []byte) []byte {
-	x, err := o.store.Exchange(context.Background(), o.tokens[i], patch, dst[:0])
+	x, err := o.store.Exchange(context.Background(), o.tokens[i], token.Patch{Meta: patch}, dst[:0])
 	must(err)
 	o.tokens[i] = x.Token
 	return x.Meta

@@ -39,19 +39,22 @@ func (g *gate) open()  { g.shut.Store(false); g.mu.Unlock() }
 func TestAnswersWait(t *testing.T) {
 	ctx := context.Background()
 	subject := []byte("bob")
-	exchange := func(s *Store, tok token.Token) { s.Exchange(ctx, tok, []byte(`{"x":1}`), nil) }
+	exchange := func(s *Store, tok token.Token) { s.Exchange(ctx, tok, token.Patch{Meta: []byte(`{"x":1}`)}, nil) }
 	remove := func(s *Store, tok token.Token) { s.Delete(ctx, tok) }
 	changes := map[string]func(*Store, token.Token){
 		"exchange":    exchange,
 		"delete":      remove,
 		"end subject": func(s *Store, _ token.Token) { s.EndSubject(ctx, subject) },
+		"end session": func(s *Store, tok token.Token) { s.EndSession(ctx, subject, tok.ID.Name()) },
 	}
 	asks := map[string]func(*Store, token.Token){
 		"exchange":    exchange,
 		"delete":      remove,
 		"validate":    func(s *Store, tok token.Token) { s.Validate(ctx, tok, nil) },
 		"end subject": func(s *Store, _ token.Token) { s.EndSubject(ctx, subject) },
-		"list":        func(s *Store, _ token.Token) { s.SubjectSessions(ctx, subject, 10) },
+		"end others":  func(s *Store, tok token.Token) { s.EndOthers(ctx, subject, tok) },
+		"end session": func(s *Store, tok token.Token) { s.EndSession(ctx, subject, tok.ID.Name()) },
+		"list":        func(s *Store, _ token.Token) { s.SubjectSessions(ctx, subject, token.Page{Limit: 10}) },
 		"dump": func(s *Store, _ token.Token) {
 			for range s.Sessions(ctx) {
 			}

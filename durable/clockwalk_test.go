@@ -171,7 +171,7 @@ func (w *clockWalk) lives(s *walkSession) bool { return s.inMemory && s.now.expi
 
 func (w *clockWalk) exchange(i int) {
 	s := w.sessions[i]
-	x, err := w.Exchange(w.Context(), s.tok, nil, nil)
+	x, err := w.Exchange(w.Context(), s.tok, token.Patch{}, nil)
 	if got, want := err == nil, w.lives(s); got != want {
 		w.Fatalf("Exchange of session %d = error %v, want success: %v", i, err, want)
 	}

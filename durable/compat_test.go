@@ -110,7 +110,7 @@ func checkCompat(t *testing.T, s *Store, sessions []compatSession) {
 	if got := s.Stats().Sessions; got != live {
 		t.Errorf("there are %d sessions, want %d", got, live)
 	}
-	list, _, err := s.SubjectSessions(t.Context(), []byte(compatSubject), 1000)
+	list, _, err := s.SubjectSessions(t.Context(), []byte(compatSubject), token.Page{Limit: 1000})
 	if err != nil || len(list) != subjects {
 		t.Errorf("the subject has %d sessions, error %v, want %d", len(list), err, subjects)
 	}
@@ -118,7 +118,7 @@ func checkCompat(t *testing.T, s *Store, sessions []compatSession) {
 
 func checkCompatSpent(t *testing.T, s *Store, c *compatSession, spent string) {
 	t.Helper()
-	got, err := s.Exchange(t.Context(), parse(t, spent), nil, nil)
+	got, err := s.Exchange(t.Context(), parse(t, spent), token.Patch{}, nil)
 	if !c.Reused {
 		if !errors.Is(err, token.ErrInvalid) {
 			t.Errorf("Exchange of a spent token = error %v, want %v", err, token.ErrInvalid)

@@ -40,7 +40,7 @@ func newDamaged(t *testing.T, fsync Fsync, clean bool) *damaged {
 		s.journal.tick()
 	}
 	for i, tok := range d.tokens {
-		got, err := s.Exchange(t.Context(), tok, nil, nil)
+		got, err := s.Exchange(t.Context(), tok, token.Patch{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +54,7 @@ func newDamaged(t *testing.T, fsync Fsync, clean bool) *damaged {
 	}
 	if !clean {
 		for i, tok := range d.tokens {
-			got, err := s.Exchange(t.Context(), tok, nil, nil)
+			got, err := s.Exchange(t.Context(), tok, token.Patch{}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

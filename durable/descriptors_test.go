@@ -88,7 +88,7 @@ func (s *Store) wantShortage(t *testing.T, tok token.Token) {
 	}()
 	time.Sleep(tickInterval + 2*hangAfter)
 	synctest.Wait()
-	_, err := s.Exchange(t.Context(), tok, nil, nil)
+	_, err := s.Exchange(t.Context(), tok, token.Patch{}, nil)
 	var refused *token.UnavailableError
 	if !errors.As(err, &refused) || refused.Reason != tooManyFiles {
 		t.Errorf("Exchange = error %v, want one that says %q", err, tooManyFiles)
@@ -223,7 +223,7 @@ func useUpDescriptors(t *testing.T, s *Store, tok token.Token) {
 	var client sync.WaitGroup
 	client.Go(func() {
 		for !done.Load() {
-			got, err := s.Exchange(t.Context(), tok, nil, nil)
+			got, err := s.Exchange(t.Context(), tok, token.Patch{}, nil)
 			if refused := (*token.UnavailableError)(nil); errors.As(err, &refused) {
 				time.Sleep(maxRetry)
 			} else if err != nil {

@@ -195,6 +195,7 @@ func (d *decoder) valid(version byte) bool {
 // takeMeta checks and copies the metadata.
 func (d *decoder) takeMeta() error {
 	d.meta = append(d.meta[:0], d.rest...)
+	d.scanner.Names = noFields
 	compact, err := d.scanner.Scan(d.meta)
 	if err != nil || len(compact) != len(d.rest) || compact[0] != '{' {
 		return errMeta
@@ -202,6 +203,9 @@ func (d *decoder) takeMeta() error {
 	d.state.Meta = compact
 	return nil
 }
+
+// noFields are the members that a scan of metadata is to list.
+var noFields = []string{}
 
 var zeros [max(token.DigestLen, len(shard.Subject{}))]byte
 

@@ -42,7 +42,7 @@ func TestRequestsShareASync(t *testing.T) {
 	var done sync.WaitGroup
 	for _, tok := range tokens {
 		done.Go(func() {
-			if _, err := s.Exchange(t.Context(), tok, nil, nil); err != nil {
+			if _, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); err != nil {
 				t.Errorf("Exchange = error %v", err)
 			}
 		})

@@ -193,7 +193,7 @@ func (l *ledger) create(ctx context.Context) {
 
 func (l *ledger) exchange(ctx context.Context, a *account) {
 	t := l.present(a)
-	got, err := l.store.Exchange(ctx, t, l.patch(), nil)
+	got, err := l.store.Exchange(ctx, t, token.Patch{Meta: l.patch()}, nil)
 	l.record(a, answer{kind: "exchange", credential: t, got: got, meta: members(got.Meta), err: err})
 }
 
@@ -225,7 +225,7 @@ func (l *ledger) endSubject(ctx context.Context) {
 // an end that a session is not in it.
 func (l *ledger) list(ctx context.Context) {
 	subject, began := fmt.Sprint("subject", l.random(2)), l.clock.Add(1)
-	listed, _, err := l.store.SubjectSessions(ctx, []byte(subject), 1000)
+	listed, _, err := l.store.SubjectSessions(ctx, []byte(subject), token.Page{Limit: 1000})
 	if err != nil {
 		return
 	}

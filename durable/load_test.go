@@ -25,7 +25,7 @@ var calls = map[string]func(context.Context, *Store) error{
 		return err
 	},
 	"Exchange": func(ctx context.Context, s *Store) error {
-		_, err := s.Exchange(ctx, token.Token{}, nil, nil)
+		_, err := s.Exchange(ctx, token.Token{}, token.Patch{}, nil)
 		return err
 	},
 	"Validate": func(ctx context.Context, s *Store) error {
@@ -37,8 +37,16 @@ var calls = map[string]func(context.Context, *Store) error{
 		_, err := s.EndSubject(ctx, []byte("bob"))
 		return err
 	},
+	"EndOthers": func(ctx context.Context, s *Store) error {
+		_, err := s.EndOthers(ctx, []byte("bob"), token.Token{})
+		return err
+	},
+	"EndSession": func(ctx context.Context, s *Store) error {
+		_, err := s.EndSession(ctx, []byte("bob"), token.ID{}.Name())
+		return err
+	},
 	"SubjectSessions": func(ctx context.Context, s *Store) error {
-		_, _, err := s.SubjectSessions(ctx, []byte("bob"), 1)
+		_, _, err := s.SubjectSessions(ctx, []byte("bob"), token.Page{Limit: 1})
 		return err
 	},
 	"Sessions": func(ctx context.Context, s *Store) error {

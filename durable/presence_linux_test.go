@@ -65,7 +65,7 @@ func newPresenceTest(t *testing.T, set func(*Config)) *presenceTest {
 func (p *presenceTest) work() {
 	patch := fmt.Appendf(nil, `{"a":"%0*d"}`, 1000, 0)
 	for range 100 {
-		got, err := p.Exchange(p.Context(), p.tok, patch, nil)
+		got, err := p.Exchange(p.Context(), p.tok, token.Patch{Meta: patch}, nil)
 		if err != nil {
 			return
 		}
@@ -117,7 +117,7 @@ func TestReplacedDirectory(t *testing.T) {
 				t.Fatalf("Fatal was not called")
 			}
 			p.wantGone("Ready", p.Ready())
-			_, err := p.Exchange(t.Context(), p.tok, nil, nil)
+			_, err := p.Exchange(t.Context(), p.tok, token.Patch{}, nil)
 			if refused := (*token.UnavailableError)(nil); !errors.As(err, &refused) {
 				t.Errorf("Exchange = error %v, want an UnavailableError", err)
 			}

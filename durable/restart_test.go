@@ -344,7 +344,7 @@ func TestFormat1(t *testing.T) {
 			m.wantLeft(t, tokens["own"], 5*time.Minute)
 			wantInvalid(t, m.Store, tokens["spent"])
 			wantInvalid(t, m.Store, tokens["ended"])
-			list, _, err := m.SubjectSessions(t.Context(), []byte("bob"), 10)
+			list, _, err := m.SubjectSessions(t.Context(), []byte("bob"), token.Page{Limit: 10})
 			if len(list) != 1 || err != nil {
 				t.Fatalf("SubjectSessions = %d sessions, error %v, want 1", len(list), err)
 			}

@@ -19,14 +19,14 @@ func TestSecretLasts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := s.Exchange(t.Context(), first, nil, nil)
+	second, err := s.Exchange(t.Context(), first, token.Patch{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	mustClose(t, s)
 	s = mustOpen(t, cfg)
 	defer mustClose(t, s)
-	got, err := s.Exchange(t.Context(), first, nil, nil)
+	got, err := s.Exchange(t.Context(), first, token.Patch{}, nil)
 	if err != nil || !got.Reused || got.Token != second.Token {
 		t.Errorf("Exchange after a restart = reused %v, error %v, want the current token", got.Reused, err)
 	}

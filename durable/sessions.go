@@ -24,7 +24,7 @@ func (s *Store) Create(ctx context.Context, n token.NewSession) (token.Token, er
 
 // Exchange spends t and returns the session's next token, as [shard.Store.Exchange]
 // does, once that is on disk.
-func (s *Store) Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
+func (s *Store) Exchange(ctx context.Context, t token.Token, patch token.Patch, dst []byte) (token.ExchangeResult, error) {
 	sessions, err := s.changeable()
 	if err != nil {
 		return token.ExchangeResult{Meta: dst}, err
@@ -63,14 +63,34 @@ func (s *Store) EndSubject(ctx context.Context, subject []byte) (ended int, err 
 	return sessions.EndSubject(ctx, subject)
 }
 
-// SubjectSessions lists the newest live sessions of a subject, as
+// EndOthers ends each session of a subject but that of keep, as
+// [shard.Store.EndOthers] does.
+func (s *Store) EndOthers(ctx context.Context, subject []byte, keep token.Token) (ended int, err error) {
+	sessions, err := s.changeable()
+	if err != nil {
+		return 0, err
+	}
+	return sessions.EndOthers(ctx, subject, keep)
+}
+
+// EndSession ends the session of a subject that has a name, as
+// [shard.Store.EndSession] does.
+func (s *Store) EndSession(ctx context.Context, subject []byte, name token.SessionName) (ended int, err error) {
+	sessions, err := s.changeable()
+	if err != nil {
+		return 0, err
+	}
+	return sessions.EndSession(ctx, subject, name)
+}
+
+// SubjectSessions lists the live sessions of a subject page by page, as
 // [shard.Store.SubjectSessions] does.
-func (s *Store) SubjectSessions(ctx context.Context, subject []byte, limit int) (list []token.Session, more bool, err error) {
+func (s *Store) SubjectSessions(ctx context.Context, subject []byte, page token.Page) (list []token.Session, more bool, err error) {
 	sessions, err := s.loaded()
 	if err != nil {
 		return nil, false, err
 	}
-	list, more, err = sessions.SubjectSessions(ctx, subject, limit)
+	list, more, err = sessions.SubjectSessions(ctx, subject, page)
 	return list, more, s.unconfirmed(err)
 }
 

@@ -39,7 +39,7 @@ func mustExchange(t testing.TB, s *Store, tok token.Token, patch string) token.T
 	if patch != "" {
 		p = []byte(patch)
 	}
-	got, err := s.Exchange(t.Context(), tok, p, nil)
+	got, err := s.Exchange(t.Context(), tok, token.Patch{Meta: p}, nil)
 	if err != nil {
 		t.Fatalf("Exchange(patch %s) = error %v", patch, err)
 	}
@@ -48,7 +48,7 @@ func mustExchange(t testing.TB, s *Store, tok token.Token, patch string) token.T
 
 func wantInvalid(t testing.TB, s *Store, tok token.Token) {
 	t.Helper()
-	if _, err := s.Exchange(t.Context(), tok, nil, nil); err != token.ErrInvalid {
+	if _, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); err != token.ErrInvalid {
 		t.Errorf("Exchange(invalid token) = error %v, want %v", err, token.ErrInvalid)
 	}
 }
@@ -96,7 +96,7 @@ func TestReopen(t *testing.T) {
 		if err != nil || string(meta) != `{"a":1,"b":2}` || !again.Equal(expires) {
 			t.Errorf("Validate = %s, %v, error %v, want as before, %v", meta, again, err, expires)
 		}
-		if list, _, err := s.SubjectSessions(t.Context(), []byte("bob"), 10); len(list) != 1 || err != nil {
+		if list, _, err := s.SubjectSessions(t.Context(), []byte("bob"), token.Page{Limit: 10}); len(list) != 1 || err != nil {
 			t.Errorf("SubjectSessions = %d sessions, error %v, want 1", len(list), err)
 		}
 		// Its own lifetime lasts, and the absolute deadline.
@@ -135,7 +135,7 @@ func TestSubjectsKeepTheirOrder(t *testing.T) {
 	s = mustOpen(t, cfg)
 	defer mustClose(t, s)
 	create(n)
-	list, more, err := s.SubjectSessions(t.Context(), []byte("bob"), n+1)
+	list, more, err := s.SubjectSessions(t.Context(), []byte("bob"), token.Page{Limit: n + 1})
 	if len(list) != n+1 || more || err != nil {
 		t.Fatalf("SubjectSessions = %d sessions, more %v, error %v, want %d", len(list), more, err, n+1)
 	}
@@ -307,7 +307,7 @@ func TestClosed(t *testing.T) {
 		if _, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)}); !errors.Is(err, errClosed) {
 			t.Errorf("%v: Create after Close = error %v, want %v", fsync, err, errClosed)
 		}
-		if _, err := s.Exchange(t.Context(), tok, nil, nil); !errors.Is(err, errClosed) {
+		if _, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); !errors.Is(err, errClosed) {
 			t.Errorf("%v: Exchange after Close = error %v, want %v", fsync, err, errClosed)
 		}
 		s = mustOpen(t, cfg)
@@ -330,7 +330,7 @@ func TestCloseUnderLoad(t *testing.T) {
 		tokens[i] = mustCreate(t, s, `{}`)
 		done.Go(func() {
 			for {
-				got, err := s.Exchange(t.Context(), tokens[i], nil, nil)
+				got, err := s.Exchange(t.Context(), tokens[i], token.Patch{}, nil)
 				if err != nil {
 					return
 				}

@@ -165,7 +165,7 @@ func (l *ledger) checkTokens(t testing.TB, s *Store, a *account, h *history, sta
 		if tok == current || l.policy.RevokeOnReuse && !isValid(t, s, tok) {
 			continue // to present it would end the session
 		}
-		got, err := s.Exchange(t.Context(), tok, nil, nil)
+		got, err := s.Exchange(t.Context(), tok, token.Patch{}, nil)
 		if err == nil && (!l.hasGrace() || !got.Reused || got.Token != current) {
 			t.Fatalf("Exchange(spent token) = success, Reused %v, want %v", got.Reused, token.ErrInvalid)
 		}
@@ -173,7 +173,7 @@ func (l *ledger) checkTokens(t testing.TB, s *Store, a *account, h *history, sta
 			t.Fatalf("Exchange(spent token) = error %v", err)
 		}
 	}
-	if got, err := s.Exchange(t.Context(), current, nil, nil); err != nil && !a.mortal || got.Reused {
+	if got, err := s.Exchange(t.Context(), current, token.Patch{}, nil); err != nil && !a.mortal || got.Reused {
 		t.Fatalf("Exchange(current token) = error %v, Reused %v", err, got.Reused)
 	}
 }

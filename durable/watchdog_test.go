@@ -74,7 +74,7 @@ func newHangTest(t *testing.T, fsync Fsync, sessions int) *hangTest {
 func (h *hangTest) exchange(tok token.Token) <-chan error {
 	answer := make(chan error, 1)
 	go func() {
-		_, err := h.Exchange(h.Context(), tok, nil, nil)
+		_, err := h.Exchange(h.Context(), tok, token.Patch{}, nil)
 		answer <- err
 	}()
 	synctest.Wait()
@@ -95,11 +95,15 @@ func (h *hangTest) wantChangesRefused(tok token.Token) {
 	before := h.Stats()
 	_, err := h.Create(h.Context(), token.NewSession{Meta: []byte(`{}`)})
 	h.wantRefused("Create", err)
-	_, err = h.Exchange(h.Context(), tok, nil, nil)
+	_, err = h.Exchange(h.Context(), tok, token.Patch{}, nil)
 	h.wantRefused("Exchange", err)
 	h.wantRefused("Delete", h.Delete(h.Context(), tok))
 	_, err = h.EndSubject(h.Context(), []byte("bob"))
 	h.wantRefused("EndSubject", err)
+	_, err = h.EndOthers(h.Context(), []byte("bob"), tok)
+	h.wantRefused("EndOthers", err)
+	_, err = h.EndSession(h.Context(), []byte("bob"), tok.ID.Name())
+	h.wantRefused("EndSession", err)
 	after := h.Stats()
 	if before.Sessions != after.Sessions || before.Exchanged != after.Exchanged {
 		h.Errorf("calls that were refused have changed something")
@@ -151,7 +155,7 @@ func (h *hangTest) wantListsRefused(changed token.Token) {
 	h.Helper()
 	_, _, err := h.Validate(h.Context(), changed, nil)
 	h.wantRefused("Validate", err)
-	_, _, err = h.SubjectSessions(h.Context(), []byte("bob"), 10)
+	_, _, err = h.SubjectSessions(h.Context(), []byte("bob"), token.Page{Limit: 10})
 	h.wantRefused("SubjectSessions", err)
 	for _, err = range h.Sessions(h.Context()) {
 	}

@@ -73,6 +73,32 @@ func TestExchange(t *testing.T) {
 	c.do("PUT", "/token", tokenBody(first)).wantInvalidToken(t)
 }
 
+// What an exchange unsets goes after the merge, and a patch may be that alone.
+func TestUnset(t *testing.T) {
+	c := serve(t, Config{}).dial(t)
+	tok := c.create(`{"user":"ann","n":1,"é":2}`)
+	tests := []struct{ fields, meta string }{
+		{`"unset":["n"]`, `{"user":"ann","é":2}`},
+		{`"unset":null`, `{"user":"ann","é":2}`},
+		{`"unset":[]`, `{"user":"ann","é":2}`},
+		{`"unset" : [ "N" , "x" ] , "meta" : null`, `{"user":"ann","é":2}`},
+		{`"meta":{"a":1,"b":2,"user":"bob"},"unset":["b","user","\u00E9"]`, `{"a":1}`},
+		{`"\u0075nset":["a"],"Unset":1,"meta":{"c":{"d":1}}`, `{"c":{"d":1}}`},
+		{`"unset":["d","c","c"]`, `{}`},
+	}
+	for _, test := range tests {
+		r := c.do("PUT", "/token", `{`+test.fields+`,"token":"`+tok+`"}`)
+		next, meta, ok := r.exchanged()
+		if !ok || meta != test.meta {
+			t.Fatalf("PUT with %s: %v, want metadata %s", test.fields, r, test.meta)
+		}
+		tok = next
+	}
+	if r := c.do("POST", "/token", `{"meta":{"a":1},"unset":1}`); !isToken(r.body) {
+		t.Errorf("POST with a field that it does not use: %v", r)
+	}
+}
+
 func parse(t *testing.T, text string) token.Token {
 	t.Helper()
 	tok, err := token.Parse([]byte(text))

@@ -26,6 +26,7 @@ var (
 	errDraining         = errors.New("server: draining")
 	errStopping         = errors.New("server: stopping")
 	errCrowded          = errors.New("server: too many connections")
+	errBusy             = errors.New("server: too many large answers")
 	errInternal         = errors.New("server: internal error")
 )
 
@@ -54,6 +55,7 @@ var answers = []answer{
 	failure(errTimeout, 408, "RequestTimeout", "The request did not arrive in time."),
 	refusal(errDraining, "Draining", "The server is about to stop."),
 	refusal(errCrowded, codeUnavailable, "The server has too many connections. Try again."),
+	refusal(errBusy, codeUnavailable, "Too many large answers are under way. Try again."),
 	refusal(errStopping, codeUnavailable, "The server stops. Try again."),
 	failure(errInternal, 500, "InternalServerError", "The server has a defect; its log tells more."),
 }

@@ -24,6 +24,7 @@ func TestInvalidRequest(t *testing.T) {
 		`{"subject":"ann","subject":"ann"}`, `{"subject":"ann","s\u0075bject":"ann"}`, `{"\u0073ubject":"ann","subject":"` + marker + `"}`,
 		`{"subject":null,"subject":"ann"}`, `{"subject":"ann","subject":null}`, `{"subject":"ann","x":1,"subject":1}`,
 	}, noObject...)
+	withoutSubject = append(withoutSubject, `{"subject":null}`)
 	for _, subject := range badSubjects {
 		withoutSubject = append(withoutSubject, `{"subject":`+subject+`}`)
 	}
@@ -37,13 +38,32 @@ func TestInvalidRequest(t *testing.T) {
 		"PUT /token": append([]string{
 			`{"meta":{}}`, `{"token":"TOKEN","meta":[]}`, `{"token":"TOKEN","meta":"` + marker + `"}`, `{"token":"TOKEN","meta":0}`,
 			`{"token":"TOKEN","meta":false}`, `{"token":"TOKEN","meta":{},"meta":{}}`, `{"token":"TOKEN","meta":null,"meta":{}}`,
+			`{"token":"TOKEN","unset":"a"}`, `{"token":"TOKEN","unset":{}}`, `{"token":"TOKEN","unset":1}`, `{"token":"TOKEN","unset":true}`,
+			`{"token":"TOKEN","unset":[1]}`, `{"token":"TOKEN","unset":["a",null]}`, `{"token":"TOKEN","unset":[["a"]]}`,
+			`{"token":"TOKEN","unset":["a",{}]}`, `{"token":"TOKEN","unset":[],"unset":["a"]}`, `{"unset":null,"token":"TOKEN","unset":[]}`,
+			`{"unset":["a"]}`, `{"token":"TOKEN","meta":[],"unset":["a"]}`, `{"token":"` + marker + `","unset":0}`,
 			`{"token":"TOKEN","meta":null,"meta":null}`, `{"meta":{},"token":"TOKEN","met\u0061":{}}`,
 		}, withoutToken...),
 		"DELETE /token":        withoutToken,
 		"POST /token/validate": withoutToken,
 
-		"DELETE /subject":        withoutSubject,
-		"POST /subject/sessions": withoutSubject,
+		"DELETE /subject": append([]string{
+			`{"subject":"ann","session":1}`, `{"subject":"ann","session":["x"]}`, `{"subject":"ann","session":{}}`, `{"subject":"ann","session":true}`,
+			`{"subject":"ann","keep":1}`, `{"subject":"ann","keep":["TOKEN"]}`, `{"subject":"ann","keep":{"token":"TOKEN"}}`, `{"subject":"ann","keep":false}`,
+			`{"subject":"ann","session":"x","keep":"TOKEN"}`, `{"keep":"` + marker + `","subject":"ann","session":""}`,
+			`{"subject":"ann","session":"x","session":"x"}`, `{"subject":"ann","keep":"TOKEN","k\u0065ep":"TOKEN"}`,
+			`{"subject":"ann","session":null,"session":"x"}`, `{"subject":"ann","keep":null,"keep":null}`,
+			`{"session":"x"}`, `{"keep":"TOKEN"}`, `{"subject":"","keep":"TOKEN"}`, `{"subject":1,"session":"x"}`,
+		}, withoutSubject...),
+		"POST /subject/sessions": append([]string{
+			`{"subject":"ann","limit":0}`, `{"subject":"ann","limit":-1}`, `{"subject":"ann","limit":1001}`, `{"subject":"ann","limit":1.0}`,
+			`{"subject":"ann","limit":1e2}`, `{"subject":"ann","limit":"10"}`, `{"subject":"ann","limit":true}`, `{"subject":"ann","limit":[1]}`,
+			`{"subject":"ann","limit":99999999999999999999999999}`, `{"subject":"ann","limit":-0}`, `{"subject":"ann","limit":{}}`,
+			`{"subject":"ann","limit":1,"limit":1}`, `{"subject":"ann","limit":null,"limit":1}`,
+			`{"subject":"ann","after":1}`, `{"subject":"ann","after":["x"]}`, `{"subject":"ann","after":{}}`, `{"subject":"ann","after":false}`,
+			`{"subject":"ann","after":""}`, `{"subject":"ann","after":"` + marker + `"}`, `{"subject":"ann","after":"TOKEN"}`,
+			`{"subject":"ann","after":null,"after":null}`, `{"limit":1}`, `{"after":"x"}`,
+		}, withoutSubject...),
 	}
 	for target, bodies := range tests {
 		method, path, _ := strings.Cut(target, " ")
@@ -58,6 +78,22 @@ func TestInvalidRequest(t *testing.T) {
 		t.Errorf("metadata after all = %s, want it unchanged", meta)
 	}
 	s.wantWorking(t)
+}
+
+// An optional field that is null is as if it were not there.
+func TestNullFields(t *testing.T) {
+	c := serve(t, Config{}).dial(t)
+	r := c.do("POST", "/token", `{"subject":null,"meta":{"a":1},"lifetime":null}`)
+	if !isToken(r.body) {
+		t.Fatalf("POST with fields that are null: %v, want a token", r)
+	}
+	next, meta, ok := c.do("PUT", "/token", `{"unset":null,"token":"`+r.body+`","meta":null}`).exchanged()
+	if !ok || meta != `{"a":1}` {
+		t.Fatalf("PUT with fields that are null: metadata %s, %v", meta, ok)
+	}
+	if r := c.do("POST", "/token/validate", tokenBody(next)); !strings.HasSuffix(r.body, `"expires_in":7200}}`) {
+		t.Errorf("validate: %v, want the lifetime that sessions have", r)
+	}
 }
 
 // Fields that a request does not use may be anything, any number of times.

@@ -16,7 +16,7 @@ import (
 type panicking struct{ *shard.Store }
 
 //go:noinline
-func (p panicking) Exchange(_ context.Context, t token.Token, _, _ []byte) (token.ExchangeResult, error) {
+func (p panicking) Exchange(_ context.Context, t token.Token, _ token.Patch, _ []byte) (token.ExchangeResult, error) {
 	return token.ExchangeResult{}, outOfRange(nil, t)
 }
 

@@ -302,6 +302,10 @@ func TestGraceMergesPatches(t *testing.T) {
 	} {
 		c.do("PUT", "/token", exchangeBody(tok, test.patch)).wantReplay(t, current, test.meta)
 	}
+	unset := `{"token":"` + tok + `","meta":{"x":3,"y":4},"unset":["x"]}`
+	c.do("PUT", "/token", unset).wantReplay(t, current, `{"user":"ann","n":1e999,"y":4}`)
+	c.do("PUT", "/token", `{"unset":["\u0079"],"token":"`+tok+`"}`).wantReplay(t, current, `{"user":"ann","n":1e999}`)
+	c.do("PUT", "/token", exchangeBody(tok, `{"x":2}`)).wantReplay(t, current, `{"user":"ann","n":1e999,"x":2}`)
 	c.do("PUT", "/token", `{"token":"`+escaped(tok)+`"}`).wantReplay(t, current, `{"user":"ann","n":1e999,"x":2}`)
 	if _, meta := c.exchange(current, ""); meta != `{"user":"ann","n":1e999,"x":2}` {
 		t.Errorf("metadata after replays = %s", meta)

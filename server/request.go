@@ -2,6 +2,8 @@ package server
 
 import (
 	"bytes"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -11,33 +13,74 @@ import (
 	"tokenserver/token"
 )
 
-// request is what the body of a request says. Its fields are JSON texts, compact,
-// or nil if they were not given. They borrow the request's body, so that they are
-// valid until the handler returns.
+// request is what the body of a request says. It borrows the request's body, so that
+// it is valid until the handler returns.
 type request struct {
 	scanner metadata.Scanner
-	token   []byte
-	meta    []byte
-	subject []byte
-	life    []byte
+	values  [fieldCount][]byte // JSON texts, compact, or nil if they were not given
 }
 
-// fields says which fields a request uses. It ignores others.
-type fields struct{ token, meta, subject, life bool }
+// field is a field of a request's body.
+type field int
 
-var (
-	fieldsOfCreate   = fields{meta: true, subject: true, life: true}
-	fieldsOfExchange = fields{token: true, meta: true}
-	fieldsOfToken    = fields{token: true}
-	fieldsOfSubject  = fields{subject: true}
+const (
+	fieldToken field = iota
+	fieldMeta
+	fieldUnset
+	fieldSubject
+	fieldLifetime
+	fieldLimit
+	fieldAfter
+	fieldSession
+	fieldKeep
+	fieldCount
 )
 
-// read checks the body of a request and takes the fields used. Each is given
-// once at most. A token is there and a string, and meta an object, or null.
+// fieldRules say what a field is called and which values it may have.
+var fieldRules = [fieldCount]struct {
+	name string
+	ok   func(value []byte) bool
+}{
+	fieldToken:    {"token", isString},
+	fieldMeta:     {"meta", isObject},
+	fieldUnset:    {"unset", metadata.IsStrings},
+	fieldSubject:  {"subject", isSubject},
+	fieldLifetime: {"lifetime", isLifetime},
+	fieldLimit:    {"limit", isLimit},
+	fieldAfter:    {"after", isString},
+	fieldSession:  {"session", isString},
+	fieldKeep:     {"keep", isString},
+}
+
+// fields are those that a request uses. It ignores others.
+type fields struct {
+	required, optional []field
+	names              []string // of all
+}
+
+func newFields(required, optional []field) fields {
+	used := fields{required: required, optional: optional}
+	for _, f := range slices.Concat(required, optional) {
+		used.names = append(used.names, fieldRules[f].name)
+	}
+	return used
+}
+
+var (
+	fieldsOfCreate      = newFields([]field{fieldMeta}, []field{fieldSubject, fieldLifetime})
+	fieldsOfExchange    = newFields([]field{fieldToken}, []field{fieldMeta, fieldUnset})
+	fieldsOfToken       = newFields([]field{fieldToken}, nil)
+	fieldsOfEndSubject  = newFields([]field{fieldSubject}, []field{fieldSession, fieldKeep})
+	fieldsOfListSubject = newFields([]field{fieldSubject}, []field{fieldLimit, fieldAfter})
+)
+
+// read checks the body of a request and takes the fields used. Each is given once at
+// most, and of its kind. An optional one that is null is as if it were not given.
 func (r *request) read(ctx *fasthttp.RequestCtx, used fields) error {
 	if err := checkMediaType(&ctx.Request.Header); err != nil {
 		return err
 	}
+	r.scanner.Names = used.names
 	text, err := r.scanner.Scan(ctx.Request.Body())
 	if err != nil {
 		return err
@@ -45,103 +88,123 @@ func (r *request) read(ctx *fasthttp.RequestCtx, used fields) error {
 	if text[0] != '{' {
 		return errInvalidRequest
 	}
-	r.token, r.meta, r.subject, r.life = nil, nil, nil, nil
-	for _, f := range r.scanner.Fields() {
-		if err := r.take(f, used); err != nil {
-			return err
+	clear(r.values[:])
+	for _, member := range r.scanner.Fields() {
+		if f, ok := used.find(member.Name); ok {
+			if r.values[f] != nil {
+				return errInvalidRequest
+			}
+			r.values[f] = member.Value
 		}
 	}
 	return r.check(used)
 }
 
-// take takes one field if it is used.
-func (r *request) take(f metadata.Field, used fields) error {
-	var into *[]byte
-	switch name := string(f.Name); {
-	case name == "token" && used.token:
-		into = &r.token
-	case name == "meta" && used.meta:
-		into = &r.meta
-	case name == "subject" && used.subject:
-		into = &r.subject
-	case name == "lifetime" && used.life:
-		into = &r.life
-	default:
-		return nil
+// find returns the field used with a name.
+func (used fields) find(name string) (field, bool) {
+	for _, list := range [...][]field{used.required, used.optional} {
+		for _, f := range list {
+			if name == fieldRules[f].name {
+				return f, true
+			}
+		}
 	}
-	if *into != nil {
-		return errInvalidRequest
+	return 0, false
+}
+
+// check checks the kinds of the fields used.
+func (r *request) check(used fields) error {
+	for _, f := range used.required {
+		if r.values[f] == nil || !fieldRules[f].ok(r.values[f]) {
+			return errInvalidRequest
+		}
 	}
-	*into = f.Value
+	for _, f := range used.optional {
+		if string(r.values[f]) == "null" {
+			r.values[f] = nil
+		}
+		if r.values[f] != nil && !fieldRules[f].ok(r.values[f]) {
+			return errInvalidRequest
+		}
+	}
 	return nil
 }
 
-// check checks the kinds of token and meta. A null meta is as none.
-func (r *request) check(used fields) error {
-	if used.token && (r.token == nil || r.token[0] != '"') {
-		return errInvalidRequest
+func isString(value []byte) bool { return value[0] == '"' }
+
+func isObject(value []byte) bool { return value[0] == '{' }
+
+func isSubject(value []byte) bool {
+	if !isString(value) {
+		return false
 	}
-	if r.meta != nil && r.meta[0] == 'n' {
-		r.meta = nil
-	}
-	if r.meta != nil && r.meta[0] != '{' {
-		return errInvalidRequest
-	}
-	return nil
+	n := len(metadata.Unquote(value))
+	return 1 <= n && n <= token.MaxSubject
+}
+
+func isLifetime(value []byte) bool {
+	_, ok := parseLifetime(value)
+	return ok
+}
+
+func isLimit(value []byte) bool {
+	n, err := strconv.Atoi(string(value))
+	return err == nil && 1 <= n && n <= maxPage
 }
 
 // parseToken returns the token that was given. Its error is token.ErrInvalid.
 func (r *request) parseToken() (token.Token, error) {
-	return token.Parse(metadata.Unquote(r.token))
+	return token.Parse(metadata.Unquote(r.values[fieldToken]))
 }
 
-// parseNew returns the session that is to be created.
-func (r *request) parseNew() (n token.NewSession, err error) {
-	if r.meta == nil {
-		return n, errInvalidRequest
+// patch returns what an exchange is to change.
+func (r *request) patch() token.Patch {
+	return token.Patch{Meta: r.values[fieldMeta], Unset: r.values[fieldUnset]}
+}
+
+// newSession returns the session that is to be created.
+func (r *request) newSession() token.NewSession {
+	n := token.NewSession{Meta: r.values[fieldMeta]}
+	if r.values[fieldSubject] != nil {
+		n.Subject = r.subject()
 	}
-	n.Meta = r.meta
-	if r.subject != nil {
-		if n.Subject, err = r.parseSubject(); err != nil {
-			return n, err
+	if r.values[fieldLifetime] != nil {
+		n.Lifetime, _ = parseLifetime(r.values[fieldLifetime])
+	}
+	return n
+}
+
+// subject returns the subject that was given.
+func (r *request) subject() []byte { return metadata.Unquote(r.values[fieldSubject]) }
+
+// page returns which sessions are to be listed.
+func (r *request) page() (page token.Page, err error) {
+	page.Limit = maxPage
+	if r.values[fieldLimit] != nil {
+		page.Limit, _ = strconv.Atoi(string(r.values[fieldLimit]))
+	}
+	if r.values[fieldAfter] != nil {
+		if page.After, err = token.ParseSessionName(metadata.Unquote(r.values[fieldAfter])); err != nil {
+			return page, errInvalidRequest
 		}
 	}
-	if r.life != nil {
-		n.Lifetime, err = r.parseLifetime()
-	}
-	return n, err
-}
-
-// parseSubject returns the subject that was given.
-func (r *request) parseSubject() ([]byte, error) {
-	if r.subject == nil || r.subject[0] != '"' {
-		return nil, errInvalidRequest
-	}
-	subject := metadata.Unquote(r.subject)
-	if len(subject) == 0 || len(subject) > token.MaxSubject {
-		return nil, errInvalidRequest
-	}
-	return subject, nil
+	return page, nil
 }
 
 // maxLifetimeText is how long the text of a lifetime may be, in bytes after unescaping.
 const maxLifetimeText = 64
 
-// parseLifetime returns the lifetime that was given, a duration as on the
-// command line.
-func (r *request) parseLifetime() (time.Duration, error) {
-	if r.life[0] != '"' {
-		return 0, errInvalidRequest
+// parseLifetime reads a lifetime, a duration as on the command line.
+func parseLifetime(value []byte) (d time.Duration, ok bool) {
+	if !isString(value) {
+		return 0, false
 	}
-	text := metadata.Unquote(r.life)
+	text := metadata.Unquote(value)
 	if len(text) > maxLifetimeText {
-		return 0, errInvalidRequest
+		return 0, false
 	}
 	d, err := duration.Parse(string(text))
-	if err != nil || d < token.MinIdleLifetime || token.MaxIdleLifetime < d {
-		return 0, errInvalidRequest
-	}
-	return d, nil
+	return d, err == nil && token.MinIdleLifetime <= d && d <= token.MaxIdleLifetime
 }
 
 // checkMediaType checks that a body is said to be plain JSON. Of a coding the

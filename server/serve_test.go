@@ -95,7 +95,7 @@ func (f *fakeStore) Create(ctx context.Context, n token.NewSession) (token.Token
 	return f.Store.Create(ctx, n)
 }
 
-func (f *fakeStore) Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
+func (f *fakeStore) Exchange(ctx context.Context, t token.Token, patch token.Patch, dst []byte) (token.ExchangeResult, error) {
 	if err := f.before("exchange"); err != nil {
 		return token.ExchangeResult{}, err
 	}
@@ -123,11 +123,25 @@ func (f *fakeStore) EndSubject(ctx context.Context, subject []byte) (int, error)
 	return f.Store.EndSubject(ctx, subject)
 }
 
-func (f *fakeStore) SubjectSessions(ctx context.Context, subject []byte, limit int) ([]token.Session, bool, error) {
+func (f *fakeStore) EndOthers(ctx context.Context, subject []byte, keep token.Token) (int, error) {
+	if err := f.before("end others"); err != nil {
+		return 0, err
+	}
+	return f.Store.EndOthers(ctx, subject, keep)
+}
+
+func (f *fakeStore) EndSession(ctx context.Context, subject []byte, name token.SessionName) (int, error) {
+	if err := f.before("end session"); err != nil {
+		return 0, err
+	}
+	return f.Store.EndSession(ctx, subject, name)
+}
+
+func (f *fakeStore) SubjectSessions(ctx context.Context, subject []byte, page token.Page) ([]token.Session, bool, error) {
 	if err := f.before("subject sessions"); err != nil {
 		return nil, false, err
 	}
-	return f.Store.SubjectSessions(ctx, subject, limit)
+	return f.Store.SubjectSessions(ctx, subject, page)
 }
 
 func (f *fakeStore) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {

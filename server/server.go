@@ -32,6 +32,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"tokenserver/token"
 )
 
 // Config describes a Server. All but Store may be left out.
@@ -41,6 +43,9 @@ type Config struct {
 	// MaxBody is the greatest size of a request's body in bytes. 0 means
 	// DefaultMaxBody.
 	MaxBody int
+	// MaxMeta is the greatest size of a session's metadata in bytes, as the Store
+	// has it. 0 means [token.DefaultMetaLimit].
+	MaxMeta int
 	// Dump allows HEAD /dump.
 	Dump bool
 	// Ready says why the store can't be relied on, for /readyz. nil means that it
@@ -85,6 +90,9 @@ func (cfg Config) withDefaults() Config {
 	if cfg.MaxBody <= 0 {
 		cfg.MaxBody = DefaultMaxBody
 	}
+	if cfg.MaxMeta == 0 {
+		cfg.MaxMeta = token.DefaultMetaLimit
+	}
 	if cfg.Ready == nil {
 		cfg.Ready = func() error { return nil }
 	}
@@ -113,7 +121,10 @@ type Server struct {
 	route   fasthttp.RequestHandler
 	allow   map[string]string // methods of each path, as the header has them
 
-	requests  sync.Pool // of *request
+	requests    sync.Pool // of *request
+	answers     answerBudget
+	largestList int64 // bytes
+
 	stats     counters
 	unready   func() error
 	shed      atomic.Uint64 // connections closed because there were too many
@@ -133,7 +144,9 @@ func New(cfg Config) *Server {
 		log:      cfg.Logger,
 		unready:  cfg.Ready,
 		requests: sync.Pool{New: func() any { return new(request) }},
+		answers:  newAnswerBudget(),
 	}
+	s.largestList = largestList(cfg.MaxMeta)
 	s.reaper = newReaper(cfg)
 	s.dump.init()
 	s.addRoutes(cfg.Dump)

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -23,14 +25,31 @@ func (c *client) wantSessions(subject string, want ...string) {
 }
 
 // listed returns the metadata of the sessions in an answer that lists all of them.
-func listed(t testing.TB, r reply) []string {
+func listed(t testing.TB, r reply) (metas []string) {
+	t.Helper()
+	sessions, more := page(t, r)
+	for _, session := range sessions {
+		metas = append(metas, string(session.Meta))
+	}
+	if more {
+		t.Errorf("sessions of a subject: %v, want no more of them", r)
+	}
+	return metas
+}
+
+type listedSession struct {
+	Session          string
+	Created, Expires time.Time
+	Meta             json.RawMessage
+}
+
+// page returns the sessions in an answer, and whether there are more.
+func page(t testing.TB, r reply) (sessions []listedSession, more bool) {
 	t.Helper()
 	var answer struct {
 		Ok struct {
-			Sessions []struct {
-				Created, Expires time.Time
-				Meta             json.RawMessage
-			}
+			Sessions []listedSession
+			More     bool
 		}
 	}
 	decoder := json.NewDecoder(strings.NewReader(r.body))
@@ -38,11 +57,23 @@ func listed(t testing.TB, r reply) []string {
 	if err := decoder.Decode(&answer); err != nil || r.status != 200 || r.contentType() != "application/json" || answer.Ok.Sessions == nil {
 		t.Errorf("sessions of a subject: %v, %v", r, err)
 	}
-	var metas []string
 	for _, session := range answer.Ok.Sessions {
-		metas = append(metas, string(session.Meta))
+		if len(session.Session) != token.EncodedNameLen {
+			t.Errorf("a session has the name %q", session.Session)
+		}
 	}
-	return metas
+	return answer.Ok.Sessions, answer.Ok.More
+}
+
+// nameOf computes a session's name from a token, as a client may.
+func nameOf(t testing.TB, tok string) string {
+	t.Helper()
+	id, err := base64.RawURLEncoding.DecodeString(tok)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(id[:8])
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
 const noSessions = `{"Ok":{"sessions":[]}}`
@@ -54,7 +85,7 @@ func TestSubjectSessions(t *testing.T) {
 		create := func(fields string) string { return d.do(t, "POST", "/token", `{"subject":"ann",`+fields+`}`).body }
 		first := create(`"meta":{ "n" : 1.0, "s":"\u00e9\/" }`)
 		time.Sleep(90 * time.Second)
-		create(`"meta":{},"lifetime":"4 days"`)
+		second := create(`"meta":{},"lifetime":"4 days"`)
 		time.Sleep(time.Second - 1)
 		create(`"meta":{"n":[]},"lifetime":"30min"`)
 		d.do(t, "POST", "/token", `{"meta":{},"subject":"bob"}`)
@@ -62,8 +93,8 @@ func TestSubjectSessions(t *testing.T) {
 		d.do(t, "PUT", "/token", exchangeBody(first, `{"n":2}`))
 
 		want := `{"Ok":{"sessions":[` +
-			`{"created":"2000-01-01T00:01:30Z","expires":"2000-01-05T00:01:30Z","meta":{}},` +
-			`{"created":"2000-01-01T00:00:00Z","expires":"2000-01-01T03:00:00Z","meta":{"n":2,"s":"\u00e9\/"}}]}}`
+			`{"session":"` + nameOf(t, second) + `","created":"2000-01-01T00:01:30Z","expires":"2000-01-05T00:01:30Z","meta":{}},` +
+			`{"session":"` + nameOf(t, first) + `","created":"2000-01-01T00:00:00Z","expires":"2000-01-01T03:00:00Z","meta":{"n":2,"s":"\u00e9\/"}}]}}`
 		if r := d.do(t, "POST", "/subject/sessions", subjectBody("ann")); r.body != want || r.status != 200 {
 			t.Errorf("sessions of a subject: %v, want\n%s", r, want)
 		}
@@ -84,28 +115,28 @@ func TestSubjectSessions(t *testing.T) {
 // subjectStore is a Store that lists what a test wants.
 type subjectStore struct {
 	Store
-	list func(subject string, limit int) ([]token.Session, bool, error)
+	list func(subject string, page token.Page) ([]token.Session, bool, error)
 }
 
-func (s *subjectStore) SubjectSessions(_ context.Context, subject []byte, limit int) ([]token.Session, bool, error) {
-	return s.list(string(subject), limit)
+func (s *subjectStore) SubjectSessions(_ context.Context, subject []byte, page token.Page) ([]token.Session, bool, error) {
+	return s.list(string(subject), page)
 }
 
 // Times are in UTC, whatever the store says, and no part of them but seconds.
 func TestSubjectSessionsFormat(t *testing.T) {
 	zone := time.FixedZone("", -(3*3600 + 1800))
 	created := time.Date(2026, 11, 24, 23, 59, 59, 999_999_999, zone)
-	store := &subjectStore{list: func(subject string, limit int) ([]token.Session, bool, error) {
-		if subject != "ann/é" || limit != 1000 {
-			t.Errorf("SubjectSessions(%q, %d), want ann/é and 1000", subject, limit)
+	store := &subjectStore{list: func(subject string, page token.Page) ([]token.Session, bool, error) {
+		if want := (token.Page{Limit: 1000}); subject != "ann/é" || page != want {
+			t.Errorf("SubjectSessions(%q, %v), want ann/é and %v", subject, page, want)
 		}
 		return []token.Session{
-			{Created: created, Expires: created.Add(time.Hour), Meta: []byte(`{"a":"\"}"}`)},
-			{Created: created.Add(-time.Hour), Expires: created.Add(time.Second), Meta: []byte(`{}`)},
+			{Name: token.ID{}.Name(), Created: created, Expires: created.Add(time.Hour), Meta: []byte(`{"a":"\"}"}`)},
+			{Name: token.ID{1}.Name(), Created: created.Add(-time.Hour), Expires: created.Add(time.Second), Meta: []byte(`{}`)},
 		}, true, nil
 	}}
-	want := `{"Ok":{"sessions":[{"created":"2026-11-25T03:29:59Z","expires":"2026-11-25T04:29:59Z","meta":{"a":"\"}"}},` +
-		`{"created":"2026-11-25T02:29:59Z","expires":"2026-11-25T03:30:00Z","meta":{}}],"more":true}}`
+	want := `{"Ok":{"sessions":[{"session":"r1Vw9aGBC3r3jK9L","created":"2026-11-25T03:29:59Z","expires":"2026-11-25T04:29:59Z","meta":{"a":"\"}"}},` +
+		`{"session":"` + token.ID{1}.Name().String() + `","created":"2026-11-25T02:29:59Z","expires":"2026-11-25T03:30:00Z","meta":{}}],"more":true}}`
 	r := serve(t, Config{Store: store}).do(t, "POST", "/subject/sessions", subjectBody(`ann\/\u00e9`))
 	if r.body != want {
 		t.Errorf("sessions of a subject: %s, want\n%s", r.body, want)
@@ -132,10 +163,12 @@ func TestSubjectSessionsLimit(t *testing.T) {
 	tokens = append(tokens, c.createFor("ann", `{"n":1000}`))
 
 	r := c.do("POST", "/subject/sessions", subjectBody("ann"))
-	all, more := strings.CutSuffix(r.body, `],"more":true}}`)
-	r.body = all + "]}}"
-	if got := listed(t, r); !more || !slices.Equal(got, newest(1000, 1000)) {
-		t.Errorf("of 1001 sessions are listed %d, with more: %v", len(got), more)
+	if !strings.HasSuffix(r.body, `],"more":true}}`) {
+		t.Errorf("of 1001 sessions are listed %.100s, want more", r.body)
+	}
+	r.body = strings.Replace(r.body, `,"more":true`, "", 1)
+	if got := listed(t, r); !slices.Equal(got, newest(1000, 1000)) {
+		t.Errorf("of 1001 sessions are listed %d, want the newest 1000", len(got))
 	}
 	for _, tok := range tokens {
 		id := parse(t, tok).ID
@@ -154,24 +187,84 @@ func TestSubjectSessionsLimit(t *testing.T) {
 	}
 }
 
-// A list has 16 MiB of metadata at most, so that nobody makes the server build
-// one of gigabytes.
+// A page has 1 MiB of metadata at most, so that nobody makes the server build one of
+// gigabytes, but never no session.
 func TestSubjectSessionsBytes(t *testing.T) {
-	const mebibyte, most = 1 << 20, 16
-	c := serve(t, Config{Store: newStore(t, shard.Config{MaxMeta: mebibyte}), MaxBody: 2 * mebibyte}).dial(t)
-	const frame = len(`{"n":10,"s":""}`)
-	fill := strings.Repeat("x", mebibyte-frame)
-	for i := range most + 2 {
-		c.createFor("ann", fmt.Sprintf(`{"n":%d,"s":"%s"}`, 10+i, fill))
+	const mebibyte = 1 << 20
+	c := serve(t, Config{Store: newStore(t, shard.Config{MaxMeta: 2 * mebibyte}), MaxBody: 3 * mebibyte}).dial(t)
+	sized := func(n, size int) string {
+		frame := len(fmt.Sprintf(`{"n":%d,"s":""}`, n))
+		return fmt.Sprintf(`{"n":%d,"s":"%s"}`, n, strings.Repeat("x", size-frame))
 	}
-	r := c.do("POST", "/subject/sessions", subjectBody("ann"))
-	all, more := strings.CutSuffix(r.body, `],"more":true}}`)
-	r.body = all + "]}}"
-	if got := listed(t, r); len(got) != most || !more || !strings.HasPrefix(got[0], `{"n":27,`) {
-		t.Errorf("%d sessions are listed, more: %v, want the newest %d", len(got), more, most)
+	for n, size := range []int{mebibyte / 4, mebibyte / 4, mebibyte / 4, mebibyte / 4, mebibyte / 4, mebibyte + 1, 2 * mebibyte, 100} {
+		c.createFor("ann", sized(n, size))
 	}
-	if over := len(r.body) - most*mebibyte; over > 100*(1+most) {
-		t.Errorf("the list has %d bytes beside metadata, want at most 100 a session", over)
+	var got []int
+	after := ""
+	for more := true; more; {
+		r := c.do("POST", "/subject/sessions", `{"subject":"ann"`+after+`}`)
+		var sessions []listedSession
+		sessions, more = page(t, r)
+		size := 0
+		for _, session := range sessions {
+			size += len(session.Meta)
+		}
+		if over := len(r.body) - size; over > 128*(1+len(sessions)) {
+			t.Errorf("a page has %d bytes beside metadata, want at most 128 a session", over)
+		}
+		got = append(got, len(sessions))
+		after = `,"after":"` + sessions[len(sessions)-1].Session + `"`
 	}
-	c.wantEnded("ann", most+2)
+	if want := []int{1, 1, 1, 4, 1}; !slices.Equal(got, want) {
+		t.Errorf("pages have %d sessions, want %d", got, want)
+	}
+	c.wantEnded("ann", 8)
+}
+
+// Each session is on one page, in one order, whatever begins meanwhile.
+func TestSubjectSessionsPages(t *testing.T) {
+	c := serve(t, Config{}).dial(t)
+	var tokens []string
+	for i := range 25 {
+		tokens = append(tokens, c.createFor("ann", fmt.Sprintf(`{"n":%d}`, i)))
+	}
+	bob := c.createFor("bob", `{}`)
+	for _, limit := range []int{1, 7, 24, 25, 26, 1000} {
+		var got []string
+		for after, more := "null", true; more; {
+			var sessions []listedSession
+			sessions, more = page(t, c.do("POST", "/subject/sessions", fmt.Sprintf(`{"subject":"ann","limit":%d,"after":%s}`, limit, after)))
+			if len(sessions) > limit {
+				t.Fatalf("a page of %d sessions, want at most %d", len(sessions), limit)
+			}
+			for _, session := range sessions {
+				got = append(got, session.Session)
+			}
+			after = `"` + got[len(got)-1] + `"`
+		}
+		for i, tok := range tokens {
+			if n := len(tokens); len(got) != n || got[n-1-i] != nameOf(t, tok) {
+				t.Fatalf("pages of %d list %d sessions, want %d, the newest first", limit, len(got), n)
+			}
+		}
+	}
+
+	// Where the one before has ended, one starts again.
+	first, _ := page(t, c.do("POST", "/subject/sessions", `{"subject":"ann","limit":3}`))
+	next := `{"subject":"ann","limit":2,"after":"` + first[2].Session + `"}`
+	tokens[22], _ = c.exchange(tokens[22], "")
+	if sessions, more := page(t, c.do("POST", "/subject/sessions", next)); len(sessions) != 2 || !more || sessions[0].Session != nameOf(t, tokens[21]) {
+		t.Errorf("the page after an exchange has %d sessions, want the next 2", len(sessions))
+	}
+	c.do("DELETE", "/token", tokenBody(tokens[22]))
+	r := c.do("POST", "/subject/sessions", next)
+	r.wantError(t, 422, "InvalidRequest")
+	for _, after := range []string{nameOf(t, bob), nameOf(t, somewhere), "", "x", "AAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAA=", bob, marker} {
+		r := c.do("POST", "/subject/sessions", `{"subject":"ann","after":"`+after+`"}`)
+		r.wantError(t, 422, "InvalidRequest")
+	}
+	last := `{"subject":"ann","after":"` + nameOf(t, tokens[0]) + `"}`
+	if r := c.do("POST", "/subject/sessions", last); r.body != noSessions {
+		t.Errorf("the page after the last session: %v, want none", r)
+	}
 }

@@ -2,27 +2,29 @@ package server
 
 import (
 	"context"
-	"slices"
+	"errors"
 	"strconv"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
+	"tokenserver/internal/metadata"
 	"tokenserver/token"
 )
 
-// subjectLimit is how many sessions of a subject are listed.
-const subjectLimit = 1000
+// maxPage is how many sessions of a subject are listed at most, and if nobody says how
+// many.
+const maxPage = 1000
 
-// handleEndSubject ends all sessions of a subject: it logs a user out everywhere.
+// handleEndSubject ends sessions of a subject: it logs a user out everywhere, on one
+// device, or on all others.
 func (s *Server) handleEndSubject(ctx *fasthttp.RequestCtx) error {
 	r := s.requests.Get().(*request)
 	defer s.requests.Put(r)
-	subject, err := r.readSubject(ctx)
-	if err != nil {
+	if err := r.read(ctx, fieldsOfEndSubject); err != nil {
 		return err
 	}
-	ended, err := s.store.EndSubject(context.Background(), subject)
+	ended, err := s.endSubject(r)
 	if err != nil {
 		return err
 	}
@@ -33,19 +35,61 @@ func (s *Server) handleEndSubject(ctx *fasthttp.RequestCtx) error {
 	return nil
 }
 
+func (s *Server) endSubject(r *request) (ended int, err error) {
+	ctx := context.Background()
+	switch session, keep := r.values[fieldSession], r.values[fieldKeep]; {
+	case session != nil && keep != nil:
+		return 0, errInvalidRequest
+	case session != nil:
+		name, err := token.ParseSessionName(metadata.Unquote(session))
+		if err != nil {
+			return 0, nil // no session has such a name
+		}
+		return s.store.EndSession(ctx, r.subject(), name)
+	case keep != nil:
+		t, err := token.Parse(metadata.Unquote(keep))
+		if err != nil {
+			return 0, err
+		}
+		return s.store.EndOthers(ctx, r.subject(), t)
+	}
+	return s.store.EndSubject(ctx, r.subject())
+}
+
 // handleListSubject lists the sessions of a subject: where a user is logged in.
 func (s *Server) handleListSubject(ctx *fasthttp.RequestCtx) error {
 	r := s.requests.Get().(*request)
 	defer s.requests.Put(r)
-	subject, err := r.readSubject(ctx)
+	if err := r.read(ctx, fieldsOfListSubject); err != nil {
+		return err
+	}
+	page, err := r.page()
 	if err != nil {
 		return err
 	}
-	sessions, more, err := s.store.SubjectSessions(context.Background(), subject, subjectLimit)
+	memory, err := s.answers.take(s.largestList)
 	if err != nil {
 		return err
 	}
-	buf := append(slices.Grow(body(ctx), listedSize(sessions)), `{"Ok":{"sessions":[`...)
+	defer memory.releaseUnlessSent()
+	list, err := s.listSubject(r, page)
+	if err != nil {
+		return err
+	}
+	setLargeBody(ctx, list, memory)
+	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
+	return nil
+}
+
+func (s *Server) listSubject(r *request, page token.Page) ([]byte, error) {
+	sessions, more, err := s.store.SubjectSessions(context.Background(), r.subject(), page)
+	if errors.Is(err, token.ErrUnknownSession) {
+		return nil, errInvalidRequest
+	}
+	if err != nil {
+		return nil, err
+	}
+	buf := append(make([]byte, 0, listedSize(sessions)), `{"Ok":{"sessions":[`...)
 	for i, session := range sessions {
 		if i > 0 {
 			buf = append(buf, ',')
@@ -56,16 +100,24 @@ func (s *Server) handleListSubject(ctx *fasthttp.RequestCtx) error {
 	if more {
 		buf = append(buf, `,"more":true`...)
 	}
-	setBody(ctx, append(buf, `}}`...))
-	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
-	return nil
+	return append(buf, `}}`...), nil
 }
+
+// largestList returns how much memory a list takes while it is made: its metadata
+// twice, in the sessions and in the answer. One session that alone has more than a
+// page is listed too.
+func largestList(maxMeta int) int64 {
+	return 2 * int64(max(token.MaxListing, maxMeta)+listFrame*(1+maxPage))
+}
+
+// listFrame is what is around the metadata of a session in a list, in bytes, and less
+// than what is around all.
+const listFrame = 128
 
 // listedSize is enough for a list of sessions, so that one of many megabytes is
 // not moved while it grows.
 func listedSize(sessions []token.Session) int {
-	const frame = 100 // what is around the metadata of a session, and less than what is around all
-	size := frame * (1 + len(sessions))
+	size := listFrame * (1 + len(sessions))
 	for _, session := range sessions {
 		size += len(session.Meta)
 	}
@@ -73,19 +125,12 @@ func listedSize(sessions []token.Session) int {
 }
 
 func appendSession(buf []byte, session token.Session) []byte {
-	buf = append(buf, `{"created":"`...)
+	buf = session.Name.Append(append(buf, `{"session":"`...))
+	buf = append(buf, `","created":"`...)
 	buf = session.Created.UTC().AppendFormat(buf, time.RFC3339)
 	buf = append(buf, `","expires":"`...)
 	buf = session.Expires.UTC().AppendFormat(buf, time.RFC3339)
 	buf = append(buf, `","meta":`...)
 	buf = append(buf, session.Meta...)
 	return append(buf, '}')
-}
-
-// readSubject reads a request that has a subject and nothing else.
-func (r *request) readSubject(ctx *fasthttp.RequestCtx) ([]byte, error) {
-	if err := r.read(ctx, fieldsOfSubject); err != nil {
-		return nil, err
-	}
-	return r.parseSubject()
 }

@@ -57,7 +57,6 @@ var goodSubjects = map[string]string{
 
 // badSubjects are wrong values of a subject.
 var badSubjects = map[string]string{
-	"null":                          `null`,
 	"number":                        `42`,
 	"zero":                          `0`,
 	"true":                          `true`,

@@ -29,11 +29,7 @@ func (s *Server) handleCreate(ctx *fasthttp.RequestCtx) error {
 	if err := r.read(ctx, fieldsOfCreate); err != nil {
 		return err
 	}
-	n, err := r.parseNew()
-	if err != nil {
-		return err
-	}
-	t, err := s.store.Create(context.Background(), n)
+	t, err := s.store.Create(context.Background(), r.newSession())
 	if err != nil {
 		return err
 	}
@@ -66,7 +62,7 @@ func (s *Server) handleExchange(ctx *fasthttp.RequestCtx) error {
 		return err
 	}
 	buf := append(body(ctx), exchangedStart...)
-	x, err := s.store.Exchange(context.Background(), t, r.meta, buf)
+	x, err := s.store.Exchange(context.Background(), t, r.patch(), buf)
 	if err != nil {
 		setBody(ctx, buf)
 		return err

@@ -152,7 +152,7 @@ func (l *load) call() {
 		if l.rng.IntN(2) == 0 {
 			patch = l.meta()
 		}
-		x, err := l.s.Exchange(ctx, l.tokens[i], patch, nil)
+		x, err := l.s.Exchange(ctx, l.tokens[i], token.Patch{Meta: patch}, nil)
 		if l.allowed(err, token.ErrFull, token.ErrInvalid) && l.rng.IntN(5) > 0 { // else it is presented again
 			l.tokens[i] = x.Token
 		}
@@ -167,7 +167,7 @@ func (l *load) call() {
 	case n < 97:
 		_, err := l.s.EndSubject(ctx, l.subject())
 		l.allowed(err)
-		_, _, err = l.s.SubjectSessions(ctx, l.subject(), 1+l.rng.IntN(20))
+		_, _, err = l.s.SubjectSessions(ctx, l.subject(), token.Page{Limit: 1 + l.rng.IntN(20)})
 		l.allowed(err)
 	case n < 98:
 		for _, err := range l.s.Sessions(ctx) {
@@ -222,7 +222,7 @@ func TestOutOfPages(t *testing.T) {
 	if _, err := s.Create(t.Context(), token.NewSession{Meta: big}); !errors.Is(err, token.ErrFull) {
 		t.Errorf("Create = error %v, want %v", err, token.ErrFull)
 	}
-	if _, err := s.Exchange(t.Context(), tok, big, nil); !errors.Is(err, token.ErrFull) {
+	if _, err := s.Exchange(t.Context(), tok, token.Patch{Meta: big}, nil); !errors.Is(err, token.ErrFull) {
 		t.Errorf("Exchange = error %v, want %v", err, token.ErrFull)
 	}
 	if got := s.budget.bytes.taken.Load(); got != taken || s.budget.sessions.taken.Load() != 1 {

@@ -39,7 +39,7 @@ func TestSleepEndsSessions(t *testing.T) {
 			machine.Suspend(test.sleep)
 			time.Sleep(clock.LookInterval)
 			synctest.Wait()
-			if _, err := s.Exchange(t.Context(), tok, nil, nil); !errors.Is(err, test.want) {
+			if _, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); !errors.Is(err, test.want) {
 				t.Errorf("%s: Exchange after a sleep of %v = error %v, want %v", test.name, test.sleep, err, test.want)
 			}
 		})
@@ -55,7 +55,7 @@ func TestSleepEndsGrace(t *testing.T) {
 		machine.Suspend(time.Minute)
 		time.Sleep(clock.LookInterval)
 		synctest.Wait()
-		if _, err := s.Exchange(t.Context(), spent, nil, nil); !errors.Is(err, token.ErrInvalid) {
+		if _, err := s.Exchange(t.Context(), spent, token.Patch{}, nil); !errors.Is(err, token.ErrInvalid) {
 			t.Errorf("Exchange of a spent token after a minute's sleep = error %v, want %v", err, token.ErrInvalid)
 		}
 	})
@@ -82,7 +82,7 @@ func TestTimesAfterACorrection(t *testing.T) {
 				t.Errorf("Sessions: expires %v, want %v", session.Expires, wantExpires)
 			}
 		}
-		list, _, err := s.SubjectSessions(t.Context(), []byte("ada"), 1)
+		list, _, err := s.SubjectSessions(t.Context(), []byte("ada"), token.Page{Limit: 1})
 		if len(list) != 1 || !list[0].Created.Equal(wantCreated) || !list[0].Expires.Equal(wantExpires) {
 			t.Errorf("SubjectSessions = %+v, error %v, want created %v, expires %v", list, err, wantCreated, wantExpires)
 		}

@@ -20,10 +20,10 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	x, err := store.Exchange(ctx, t, []byte(`{"cart":[17]}`), nil)
+	x, err := store.Exchange(ctx, t, token.Patch{Meta: []byte(`{"cart":[17]}`)}, nil)
 	fmt.Println(string(x.Meta), err)
 
-	_, err = store.Exchange(ctx, t, nil, nil) // t is spent
+	_, err = store.Exchange(ctx, t, token.Patch{}, nil) // t is spent
 	fmt.Println(errors.Is(err, token.ErrInvalid))
 	// Output:
 	// {"user":"grace","cart":[17]} <nil>
@@ -37,8 +37,8 @@ func ExampleStore_Exchange_grace() {
 	ctx := context.Background()
 
 	t, _ := store.Create(ctx, token.NewSession{Meta: []byte(`{}`)})
-	first, _ := store.Exchange(ctx, t, nil, nil)
-	again, err := store.Exchange(ctx, t, nil, nil)
+	first, _ := store.Exchange(ctx, t, token.Patch{}, nil)
+	again, err := store.Exchange(ctx, t, token.Patch{}, nil)
 	fmt.Println(again.Reused, again.Token == first.Token, err)
 	// Output: true true <nil>
 }

@@ -189,8 +189,8 @@ func TestJournalSeesChanges(t *testing.T) {
 		step("eight exchanges", strings.TrimSpace(strings.Repeat("save ", token.GraceDepth)), b)
 		s.Validate(t.Context(), b, nil)
 		s.Validate(t.Context(), a, nil)
-		s.Exchange(t.Context(), b, []byte(`{"c":"`+strings.Repeat("x", 100)+`"}`), nil)
-		s.Exchange(t.Context(), token.Generate(), nil, nil)
+		s.Exchange(t.Context(), b, token.Patch{Meta: []byte(`{"c":"` + strings.Repeat("x", 100) + `"}`)}, nil)
+		s.Exchange(t.Context(), token.Generate(), token.Patch{}, nil)
 		s.Delete(t.Context(), token.Generate())
 		step("nothing changed", "", b)
 		s.Delete(t.Context(), a) // no ancestor that can be told
@@ -268,7 +268,7 @@ func TestJournalSeesOrder(t *testing.T) {
 			mine := tokens
 			for n := range calls {
 				i := n % len(mine)
-				x, err := s.Exchange(t.Context(), mine[i], fmt.Appendf(nil, `{"c%d":%d}`, caller, n), nil)
+				x, err := s.Exchange(t.Context(), mine[i], token.Patch{Meta: fmt.Appendf(nil, `{"c%d":%d}`, caller, n)}, nil)
 				if err == nil {
 					mine[i] = x.Token
 				} else if !errors.Is(err, token.ErrInvalid) {

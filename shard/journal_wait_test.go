@@ -37,7 +37,12 @@ func (w *waiting) exchange(tok token.Token, patch string) error {
 	if patch != "" {
 		p = []byte(patch)
 	}
-	_, err := w.s.Exchange(w.t.Context(), tok, p, nil)
+	_, err := w.s.Exchange(w.t.Context(), tok, token.Patch{Meta: p}, nil)
+	return err
+}
+
+func (w *waiting) unset(tok token.Token) error {
+	_, err := w.s.Exchange(w.t.Context(), tok, token.Patch{Unset: []byte(`["a"]`)}, nil)
 	return err
 }
 
@@ -53,8 +58,23 @@ func (w *waiting) end(name string) error {
 	return err
 }
 
+func (w *waiting) endOthers(name string, keep token.Token) error {
+	_, err := w.s.EndOthers(w.t.Context(), []byte(name), keep)
+	return err
+}
+
+func (w *waiting) endSession(name string, tok token.Token) error {
+	_, err := w.s.EndSession(w.t.Context(), []byte(name), tok.ID.Name())
+	return err
+}
+
 func (w *waiting) listSubject(name string) error {
-	_, _, err := w.s.SubjectSessions(w.t.Context(), []byte(name), 10)
+	_, _, err := w.s.SubjectSessions(w.t.Context(), []byte(name), token.Page{Limit: 10})
+	return err
+}
+
+func (w *waiting) listAfter(name string, tok token.Token) error {
+	_, _, err := w.s.SubjectSessions(w.t.Context(), []byte(name), token.Page{Limit: 10, After: tok.ID.Name()})
 	return err
 }
 
@@ -76,6 +96,8 @@ var heldChanges = map[string]func(*waiting) error{
 	"revoke":         func(w *waiting) error { return w.exchange(token.Token{ID: w.tok.ID}, "") },
 	"revoke, delete": func(w *waiting) error { return w.delete(token.Token{ID: w.tok.ID}) },
 	"end subject":    func(w *waiting) error { return w.end("ada") },
+	"end session":    func(w *waiting) error { return w.endSession("ada", w.tok) },
+	"unset, spent":   func(w *waiting) error { return w.unset(w.spent) },
 }
 
 // restingTest has an answer that rests on a change under way.
@@ -100,6 +122,12 @@ var restingTests = []restingTest{
 	{"exchange", "delete", false, func(w *waiting) error { return w.delete(w.next) }, nil},
 	{"exchange", "revocation", false, func(w *waiting) error { return w.exchange(token.Token{ID: w.tok.ID}, "") }, token.ErrInvalid},
 	{"exchange", "end of subject", false, func(w *waiting) error { return w.end("ada") }, nil},
+	{"exchange", "end of others", false, func(w *waiting) error { return w.endOthers("ada", w.next) }, nil},
+	{"exchange", "end of others, spent", true, func(w *waiting) error { return w.endOthers("ada", w.tok) }, token.ErrInvalid},
+	{"exchange", "end of others, in grace", false, func(w *waiting) error { return w.endOthers("ada", w.tok) }, nil},
+	{"exchange", "end of session", false, func(w *waiting) error { return w.endSession("ada", w.tok) }, nil},
+	{"exchange", "list of subject, after", false, func(w *waiting) error { return w.listAfter("ada", w.tok) }, nil},
+	{"unset, spent", "look", false, func(w *waiting) error { return w.validate(w.tok) }, nil},
 	{"exchange", "list of subject", false, func(w *waiting) error { return w.listSubject("ada") }, nil},
 	{"exchange", "list", false, (*waiting).list, nil},
 	{"replayed patch", "look", false, func(w *waiting) error { return w.validate(w.tok) }, nil},
@@ -119,6 +147,14 @@ var restingTests = []restingTest{
 	{"end subject", "exchange", false, func(w *waiting) error { return w.exchange(w.tok, "") }, token.ErrInvalid},
 	{"end subject", "look", false, func(w *waiting) error { return w.validate(w.tok) }, token.ErrInvalid},
 	{"end subject", "second end", false, func(w *waiting) error { return w.end("ada") }, nil},
+	{"end subject", "end of others", false, func(w *waiting) error { return w.endOthers("ada", w.tok) }, token.ErrInvalid},
+	{"end subject", "end of session", false, func(w *waiting) error { return w.endSession("ada", w.tok) }, nil},
+	{"end subject", "list of subject, after", false, func(w *waiting) error { return w.listAfter("ada", w.tok) }, token.ErrUnknownSession},
+	{"delete", "end of session", false, func(w *waiting) error { return w.endSession("ada", w.tok) }, nil},
+	{"delete", "list of subject, after", false, func(w *waiting) error { return w.listAfter("ada", w.tok) }, token.ErrUnknownSession},
+	{"end session", "look", false, func(w *waiting) error { return w.validate(w.tok) }, token.ErrInvalid},
+	{"end session", "list of subject", false, func(w *waiting) error { return w.listSubject("ada") }, nil},
+	{"end session", "end of session", false, func(w *waiting) error { return w.endSession("ada", w.tok) }, nil},
 	{"end subject", "list of subject", false, func(w *waiting) error { return w.listSubject("ada") }, nil},
 }
 

@@ -198,14 +198,16 @@ func TestExchangeAllocatesNothing(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	tests := []struct {
-		name, patch string
-		cfg         Config
-		new         token.NewSession
+		name, patch, unset string
+		cfg                Config
+		new                token.NewSession
 	}{
 		{name: "no patch"},
 		{name: "small patch", patch: `{"n":2}`},
 		{name: "new members", patch: `{"m":"abc","n":3}`},
 		{name: "twenty members", patch: manyMembers(20)},
+		{name: "unset", unset: `["user","m"]`},
+		{name: "patch and unset", patch: `{"n":2,"m":3}`, unset: `["user","m"]`},
 		{name: "own lifetime", patch: `{"n":2}`, new: token.NewSession{Lifetime: time.Hour}},
 		{name: "absolute deadline", patch: `{"n":2}`, cfg: Config{MaxLifetime: time.Hour}},
 		{name: "subject", patch: `{"n":2}`, new: token.NewSession{Subject: []byte("ada")}},
@@ -217,9 +219,12 @@ func TestExchangeAllocatesNothing(t *testing.T) {
 			test.new.Meta = []byte(`{"user":"somebody","n":1}`)
 			s := open(t, test.cfg)
 			tok, dst := mustCreateNew(t, s, test.new), make([]byte, 0, 4096)
-			var patch []byte
+			var patch token.Patch
 			if test.patch != "" {
-				patch = []byte(test.patch)
+				patch.Meta = []byte(test.patch)
+			}
+			if test.unset != "" {
+				patch.Unset = []byte(test.unset)
 			}
 			allocs := testing.AllocsPerRun(1000, func() {
 				x, err := s.Exchange(t.Context(), tok, patch, dst)

@@ -177,12 +177,12 @@ func TestPlainSessionsHaveNoPolicyState(t *testing.T) {
 		for range sessions {
 			tok := mustCreateNew(t, s, token.NewSession{Meta: []byte(`{"a":1}`), Subject: []byte{}})
 			next := mustExchange(t, s, mustExchange(t, s, tok, nil), []byte(`{"a":2}`))
-			s.Exchange(t.Context(), tok, nil, nil)
+			s.Exchange(t.Context(), tok, token.Patch{}, nil)
 			s.Delete(t.Context(), tok)
 			s.Validate(t.Context(), next, nil)
 		}
 		s.EndSubject(t.Context(), []byte("ada"))
-		s.SubjectSessions(t.Context(), []byte("ada"), 10)
+		s.SubjectSessions(t.Context(), []byte("ada"), token.Page{Limit: 10})
 		for i := range s.shards {
 			sh := &s.shards[i]
 			if sh.policies.n != 0 || len(sh.policies.chunks.chunks) != 0 || sh.subjects != nil || sh.pending.writes != nil {

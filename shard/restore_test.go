@@ -91,7 +91,7 @@ func (r *restarting) Create(ctx context.Context, n token.NewSession) (token.Toke
 	return s.Create(ctx, n)
 }
 
-func (r *restarting) Exchange(ctx context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
+func (r *restarting) Exchange(ctx context.Context, t token.Token, patch token.Patch, dst []byte) (token.ExchangeResult, error) {
 	s, leave := r.enter()
 	defer leave()
 	return s.Exchange(ctx, t, patch, dst)
@@ -115,10 +115,22 @@ func (r *restarting) EndSubject(ctx context.Context, name []byte) (int, error) {
 	return s.EndSubject(ctx, name)
 }
 
-func (r *restarting) SubjectSessions(ctx context.Context, name []byte, limit int) ([]token.Session, bool, error) {
+func (r *restarting) EndOthers(ctx context.Context, name []byte, keep token.Token) (int, error) {
 	s, leave := r.enter()
 	defer leave()
-	return s.SubjectSessions(ctx, name, limit)
+	return s.EndOthers(ctx, name, keep)
+}
+
+func (r *restarting) EndSession(ctx context.Context, name []byte, session token.SessionName) (int, error) {
+	s, leave := r.enter()
+	defer leave()
+	return s.EndSession(ctx, name, session)
+}
+
+func (r *restarting) SubjectSessions(ctx context.Context, name []byte, page token.Page) ([]token.Session, bool, error) {
+	s, leave := r.enter()
+	defer leave()
+	return s.SubjectSessions(ctx, name, page)
 }
 
 // Sessions lists the store as it is now, also across restarts.
@@ -169,7 +181,7 @@ func TestRestoreSorts(t *testing.T) {
 			time.Sleep(time.Nanosecond)
 		}
 		s = restored(t, Config{Shards: 1}, j) // the order is that of a map
-		list, more, err := s.SubjectSessions(t.Context(), []byte("ada"), n)
+		list, more, err := s.SubjectSessions(t.Context(), []byte("ada"), token.Page{Limit: n})
 		if len(list) != n || more || err != nil {
 			t.Fatalf("SubjectSessions = %d sessions, more: %v, error %v, want %d, false", len(list), more, err, n)
 		}
@@ -225,7 +237,7 @@ func TestShrinkBeyondLimit(t *testing.T) {
 	large := []byte(`{"a":"` + strings.Repeat("x", 1000) + `"}`)
 	a, b := mustCreate(t, from, string(large)), mustCreate(t, from, string(large))
 	s := restored(t, Config{Shards: 1, MaxBytes: sessionCost(len(large), false)}, j)
-	if _, err := s.Exchange(t.Context(), a, []byte(`{"b":"`+strings.Repeat("x", 1000)+`"}`), nil); !errors.Is(err, token.ErrFull) {
+	if _, err := s.Exchange(t.Context(), a, token.Patch{Meta: []byte(`{"b":"` + strings.Repeat("x", 1000) + `"}`)}, nil); !errors.Is(err, token.ErrFull) {
 		t.Errorf("Exchange that grows = error %v, want %v", err, token.ErrFull)
 	}
 	a = mustExchange(t, s, a, []byte(`{"a":1}`))
@@ -241,11 +253,11 @@ func TestRestoreWithAnotherSecret(t *testing.T) {
 	tok := mustExchange(t, s, spent, nil)
 	other := token.NewSecret([]byte("the key of nobody else's tokens, 32+"))
 	s = restored(t, Config{Shards: 4, Grace: time.Minute, Secret: other}, j)
-	if _, err := s.Exchange(t.Context(), spent, nil, nil); !errors.Is(err, token.ErrInvalid) {
+	if _, err := s.Exchange(t.Context(), spent, token.Patch{}, nil); !errors.Is(err, token.ErrInvalid) {
 		t.Errorf("Exchange(spent token) = error %v, want %v", err, token.ErrInvalid)
 	}
 	next := mustExchange(t, s, tok, nil)
-	if x, err := s.Exchange(t.Context(), tok, nil, nil); x.Token != next || !x.Reused || err != nil {
+	if x, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); x.Token != next || !x.Reused || err != nil {
 		t.Errorf("Exchange(token spent since) = the current one: %v, error %v, want true", x.Token == next, err)
 	}
 }
@@ -279,12 +291,12 @@ func TestRestoreWithOtherPolicies(t *testing.T) {
 				t.Errorf("%s: the session has a policy state: %v, want %v", test.name, got, test.wantPolicy)
 			}
 			next := mustExchange(t, s, tok, nil)
-			if x, err := s.Exchange(t.Context(), tok, nil, nil); (err == nil) != test.wantWindow || x.Reused != test.wantWindow {
+			if x, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); (err == nil) != test.wantWindow || x.Reused != test.wantWindow {
 				t.Errorf("%s: Exchange(spent token) = reused: %v, error %v, want %v", test.name, x.Reused, err, test.wantWindow)
 			}
 			for time.Since(created) < 24*time.Hour {
 				time.Sleep(30 * time.Minute)
-				x, err := s.Exchange(t.Context(), next, nil, nil)
+				x, err := s.Exchange(t.Context(), next, token.Patch{}, nil)
 				if err != nil {
 					break
 				}
@@ -390,7 +402,7 @@ func TestRestoreOld(t *testing.T) {
 		tok := mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
 		time.Sleep(3 * time.Hour)
 		s = restored(t, Config{Shards: 1, Lifetime: 4 * time.Hour, MaxLifetime: 2 * time.Hour, PurgeInterval: never}, j)
-		if _, err := s.Exchange(t.Context(), tok, nil, nil); !errors.Is(err, token.ErrInvalid) {
+		if _, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); !errors.Is(err, token.ErrInvalid) {
 			t.Errorf("Exchange = error %v, want %v", err, token.ErrInvalid)
 		}
 		if got := s.Purge(); got != 1 {

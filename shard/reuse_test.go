@@ -59,7 +59,9 @@ func TestPolicyCounters(t *testing.T) {
 		call func(s *Store, chain []token.Token)
 		want stats.Counters // beside Created and Exchanged
 	}
-	exchange := func(s *Store, tok token.Token, patch string) { s.Exchange(t.Context(), tok, []byte(patch), nil) }
+	exchange := func(s *Store, tok token.Token, patch string) {
+		s.Exchange(t.Context(), tok, token.Patch{Meta: []byte(patch)}, nil)
+	}
 	last := token.GraceDepth + 1 // the current one in a chain
 	reuses := []reuse{
 		{"replay", func(s *Store, chain []token.Token) { exchange(s, chain[1], `{}`) }, stats.Counters{Replayed: 1}},
@@ -139,7 +141,7 @@ func TestSpentWhileMakingRoom(t *testing.T) {
 	done := make(chan result, 1)
 	s.purge.makingRoom.Lock()
 	go func() {
-		x, err := s.Exchange(t.Context(), tok, grown, nil)
+		x, err := s.Exchange(t.Context(), tok, token.Patch{Meta: grown}, nil)
 		done <- result{x, err}
 	}()
 	for giveUp := time.Now().Add(10 * time.Second); goroutinesIn("shard.(*Store).makeRoom(") == 0; runtime.Gosched() {
@@ -162,7 +164,7 @@ func TestNoGraceNeedsNoSuccessors(t *testing.T) {
 	s := open(t, Config{Shards: 1, PurgeInterval: never})
 	tok := mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
 	allocs := testing.AllocsPerRun(100, func() {
-		if _, err := s.Exchange(t.Context(), tok.Next(), nil, nil); !errors.Is(err, token.ErrInvalid) {
+		if _, err := s.Exchange(t.Context(), tok.Next(), token.Patch{}, nil); !errors.Is(err, token.ErrInvalid) {
 			t.Fatalf("Exchange = error %v, want %v", err, token.ErrInvalid)
 		}
 		s.Delete(t.Context(), tok.Next())

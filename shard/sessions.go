@@ -2,6 +2,7 @@ package shard
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"iter"
 	"time"
@@ -91,13 +92,20 @@ func (l *listing) yield(s *Store, yield func(token.Session, error) bool) bool {
 	return true
 }
 
-// SubjectSessions returns the newest live sessions of a subject, the newest
-// first, and whether there are more: limit sessions at most, and
-// [token.MaxListing] of metadata, but for a first session that alone has more. Its error is that of
-// the Journal.
-func (s *Store) SubjectSessions(_ context.Context, name []byte, limit int) (list []token.Session, more bool, err error) {
-	l := subjectListing{subject: NewSubject(name), now: s.rules.clock.Read(), limit: limit}
-	sh := s.shardOf(l.subject)
+// SubjectSessions returns a page of the live sessions of a subject, the newest first,
+// and whether there are more: page.Limit sessions at most, and [token.MaxListing] of
+// metadata, but for a first session that alone has more. Its errors are
+// [token.ErrUnknownSession] if page.After does not live, and those of the Journal.
+func (s *Store) SubjectSessions(_ context.Context, name []byte, page token.Page) (list []token.Session, more bool, err error) {
+	l := subjectListing{walk: subjectWalk{subject: NewSubject(name)}, now: s.rules.clock.Read(), limit: page.Limit}
+	if page.After != (token.SessionName{}) {
+		after, found, underWay := s.find(l.walk.subject, page.After, l.now.Timestamp)
+		if !found {
+			return nil, false, cmp.Or(waitAll(underWay), token.ErrUnknownSession)
+		}
+		l.walk.trail, l.goesOn = []token.ID{after}, true
+	}
+	sh := s.shardOf(l.walk.subject)
 	var p pacer
 	defer p.close()
 	for goesOn := true; goesOn; {
@@ -108,24 +116,32 @@ func (s *Store) SubjectSessions(_ context.Context, name []byte, limit int) (list
 	if err := waitAll(l.underWay); err != nil {
 		return nil, false, err
 	}
+	if l.isLost() {
+		return nil, false, token.ErrUnknownSession
+	}
+	for i := range l.sessions {
+		l.sessions[i].Name = l.ids[i].Name()
+	}
 	return l.sessions, l.more, nil
 }
 
-// subjectListing is a listing of a subject's sessions that is under way.
-//
-// It remembers its place by the sessions that it has listed. The last one that
-// is still there is followed by the next to be looked at: what was between them
-// has ended. If none is there, that is the newest one.
+// subjectListing is a listing of a subject's sessions that is under way. The trail of
+// its walk has the sessions that it has listed.
 type subjectListing struct {
-	subject  Subject
+	walk     subjectWalk
+	goesOn   bool // after another page, whose last session the trail begins with
 	now      clock.Moment
 	limit    int
 	sessions []token.Session
+	ids      []token.ID // theirs
 	size     int        // bytes of their metadata
-	trail    []token.ID // theirs, without those that were found to have ended
 	more     bool
 	underWay []Write // changes that the listing rests on
 }
+
+// isLost says that all sessions of the trail have ended, so that the place of a page
+// that goes on after another one is not known.
+func (l *subjectListing) isLost() bool { return l.goesOn && len(l.walk.trail) == 0 }
 
 // listSubject goes on with a listing under one hold of the lock. It returns
 // false if the listing is complete. It then rests on the changes that are still
@@ -148,17 +164,9 @@ func (sh *shard) listSubject(l *subjectListing) bool {
 // one of the trail has ended. It returns false if the listing is complete. It
 // requires the write lock.
 func (sh *shard) listNextLocked(l *subjectListing) bool {
-	i := sh.subjects[l.subject]
-	if n := len(l.trail); n > 0 {
-		last := sh.ofSubjectLocked(l.trail[n-1], l.subject)
-		if last == 0 {
-			l.trail = l.trail[:n-1]
-			return true
-		}
-		newest := i
-		if i = sh.policies.at(last).next; i == newest {
-			return false
-		}
+	i, ok := l.walk.nextLocked(sh)
+	if !ok {
+		return !l.isLost()
 	}
 	if i == 0 {
 		return false
@@ -169,20 +177,6 @@ func (sh *shard) listNextLocked(l *subjectListing) bool {
 		return true
 	}
 	return sh.listLocked(l, r, i)
-}
-
-// ofSubjectLocked returns the policy state of a session, or 0 if it is not there or not
-// the subject's. It requires the read lock.
-func (sh *shard) ofSubjectLocked(id token.ID, subject Subject) policyIndex {
-	i, ok := sh.sessions[id]
-	if !ok {
-		return 0
-	}
-	_, e := sh.contentLocked(sh.records.at(i))
-	if e == 0 || sh.policies.at(e).subject != subject {
-		return 0
-	}
-	return e
 }
 
 // listLocked lists a session, or returns false if there is no room for it. It
@@ -200,6 +194,7 @@ func (sh *shard) listLocked(l *subjectListing, r *record, i policyIndex) bool {
 		Meta:    bytes.Clone(meta),
 	})
 	l.size += len(meta)
-	l.trail = append(l.trail, r.id)
+	l.ids = append(l.ids, r.id)
+	l.walk.trail = append(l.walk.trail, r.id)
 	return true
 }

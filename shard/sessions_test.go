@@ -191,7 +191,7 @@ func TestSubjectListingBatches(t *testing.T) {
 				}
 				createFor(t, s, "ada", test.expired)
 				time.Sleep(time.Hour)
-				l := subjectListing{subject: NewSubject([]byte("ada")), now: s.rules.clock.Read(), limit: 1000}
+				l := subjectListing{walk: subjectWalk{subject: NewSubject([]byte("ada"))}, now: s.rules.clock.Read(), limit: 1000}
 				holds, goesOn := 0, true
 				for ; goesOn; holds++ {
 					before, purged := len(l.sessions), s.Stats().Purged
@@ -247,6 +247,11 @@ func TestSubjectListingKeepsItsPlace(t *testing.T) {
 			end(t, s, all, last, n)
 			createFor(t, s, "bob", subjectBatch)
 		}, numbered(last-1, 1)},
+		{"another is ended by its name", func(t *testing.T, s *Store, all tokens) {
+			if n, err := s.EndSession(t.Context(), []byte("ada"), all[last].ID.Name()); n != 1 || err != nil {
+				t.Errorf("EndSession = %d, error %v, want 1", n, err)
+			}
+		}, numbered(last-1, 1)},
 		{"an exchange", func(t *testing.T, s *Store, all tokens) {
 			mustExchange(t, s, all[last], []byte(`{"n":0}`))
 			mustExchange(t, s, all[last-1], []byte(`{"m":1}`))
@@ -257,7 +262,7 @@ func TestSubjectListingKeepsItsPlace(t *testing.T) {
 			s := open(t, Config{Shards: 1, PurgeInterval: never})
 			all := createNumbered(t, s, 1, n)
 			createFor(t, s, "bob", 1)
-			l := subjectListing{subject: NewSubject([]byte("ada")), now: s.rules.clock.Read(), limit: 1000}
+			l := subjectListing{walk: subjectWalk{subject: NewSubject([]byte("ada"))}, now: s.rules.clock.Read(), limit: 1000}
 			s.shards[0].listSubject(&l)
 			test.change(t, s, all)
 			for s.shards[0].listSubject(&l) {
@@ -292,7 +297,7 @@ func TestSubjectListingAmongOthers(t *testing.T) {
 				create()
 			}
 			time.Sleep(time.Hour)
-			l := subjectListing{subject: NewSubject([]byte("ada")), now: s.rules.clock.Read(), limit: 10_000}
+			l := subjectListing{walk: subjectWalk{subject: NewSubject([]byte("ada"))}, now: s.rules.clock.Read(), limit: 10_000}
 			existed, lived := n, maps.Clone(all)
 			for s.shards[0].listSubject(&l) {
 				if rng.IntN(4) == 0 {
@@ -333,7 +338,7 @@ func TestSubjectListingRestsOnChanges(t *testing.T) {
 	j := newJournal(t)
 	w := newWaiting(t, j, time.Minute)
 	createFor(t, w.s, "ada", subjectBatch)
-	l := subjectListing{subject: NewSubject([]byte("ada")), now: w.s.rules.clock.Read(), limit: 1000}
+	l := subjectListing{walk: subjectWalk{subject: NewSubject([]byte("ada"))}, now: w.s.rules.clock.Read(), limit: 1000}
 	sh := &w.s.shards[0]
 	if !sh.listSubject(&l) {
 		t.Fatal("the listing is complete after one hold, want two")

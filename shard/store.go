@@ -236,20 +236,19 @@ func (s *Store) takeSession(cost int64, now timestamp) bool {
 }
 
 // Exchange spends t and returns the session's next token, with the metadata,
-// into which patch is merged if it is not nil, appended to dst: of concurrent
-// calls exactly one wins. Its errors are [token.ErrInvalid], and, with t still
+// into which patch is merged, appended to dst: of concurrent calls exactly one wins. Its errors are [token.ErrInvalid], and, with t still
 // valid, [token.ErrMetaTooLarge] and [token.ErrFull].
 //
 // In a store with a grace, a token that was spent less than the grace ago, and
 // no more than [token.GraceDepth] exchanges, gets the session's current token: nothing is
 // spent or renewed, but a patch is merged all the same.
-func (s *Store) Exchange(_ context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
+func (s *Store) Exchange(_ context.Context, t token.Token, patch token.Patch, dst []byte) (token.ExchangeResult, error) {
 	var x exchangeArgs
 	x.id, x.now = t.ID, s.now()
 	next := s.next(t)
 	x.digest, x.new = token.Digests(t, next)
-	if patch != nil {
-		x.patch = s.split(patch)
+	if !patch.IsZero() {
+		x.patch = s.splitPatch(patch)
 		defer s.members.Put(x.patch)
 	}
 	meta, age, w, err := s.exchangeIn(s.shard(t.ID), t, &x, dst)
@@ -337,8 +336,12 @@ func (s *Store) Holds(id token.ID) bool {
 func (s *Store) shard(id token.ID) *shard { return &s.shards[hashOf(id)>>s.shift] }
 
 func (s *Store) split(object []byte) *metadata.Object {
+	return s.splitPatch(token.Patch{Meta: object})
+}
+
+func (s *Store) splitPatch(p token.Patch) *metadata.Object {
 	m := s.members.Get().(*metadata.Object)
-	m.Split(object)
+	m.SplitPatch(p.Meta, p.Unset)
 	return m
 }
 

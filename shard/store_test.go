@@ -126,14 +126,14 @@ func TestCounters(t *testing.T) {
 			tokens[i] = mustExchange(t, s, tokens[i], []byte(`{"a":2}`))
 		}
 		for _, invalid := range []token.Token{spent, token.Generate(), {}} {
-			if _, err := s.Exchange(t.Context(), invalid, nil, nil); !errors.Is(err, token.ErrInvalid) {
+			if _, err := s.Exchange(t.Context(), invalid, token.Patch{}, nil); !errors.Is(err, token.ErrInvalid) {
 				t.Errorf("Exchange = error %v, want %v", err, token.ErrInvalid)
 			}
 			s.Delete(t.Context(), invalid)
 			s.Validate(t.Context(), invalid, nil)
 		}
 		large := []byte(`{"b":"` + strings.Repeat("x", 100) + `"}`)
-		if _, err := s.Exchange(t.Context(), tokens[0], large, nil); !errors.Is(err, token.ErrMetaTooLarge) {
+		if _, err := s.Exchange(t.Context(), tokens[0], token.Patch{Meta: large}, nil); !errors.Is(err, token.ErrMetaTooLarge) {
 			t.Errorf("Exchange = error %v, want %v", err, token.ErrMetaTooLarge)
 		}
 		s.Create(t.Context(), token.NewSession{Meta: large})
@@ -192,7 +192,7 @@ func TestReserved(t *testing.T) {
 
 func TestLockWait(t *testing.T) {
 	calls := map[string]func(*Store, token.Token){
-		"Exchange": func(s *Store, tok token.Token) { s.Exchange(t.Context(), tok, nil, nil) },
+		"Exchange": func(s *Store, tok token.Token) { s.Exchange(t.Context(), tok, token.Patch{}, nil) },
 		"Validate": func(s *Store, tok token.Token) { s.Validate(t.Context(), tok, nil) },
 	}
 	for name, call := range calls {

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"slices"
 	"time"
+
+	"tokenserver/token"
 )
 
 // Subject names whose a session is: the first 16 bytes of a SHA-256, so that
@@ -111,14 +113,77 @@ const subjectBatch = 32
 // how many lived. An exchange of one of them that comes in between is no way
 // out: its session ends all the same.
 func (s *Store) EndSubject(_ context.Context, name []byte) (ended int, err error) {
+	return s.endSubject(NewSubject(name), nil, s.now())
+}
+
+// EndOthers is EndSubject but for the session that keep is a token of, which may be
+// exchanged meanwhile. Its error is [token.ErrInvalid] if Validate would refuse keep,
+// or if its session is not the subject's; then nothing has ended.
+func (s *Store) EndOthers(_ context.Context, name []byte, keep token.Token) (ended int, err error) {
+	subject := NewSubject(name)
+	c := credential{id: keep.ID, digest: keep.Digest(), now: s.now()}
+	sh := s.shardOf(subject)
+	w, err := sh.checkKept(&c, subject)
+	if err == errUnproven {
+		c.successors = s.successorsOf(keep)
+		w, err = sh.checkKept(&c, subject)
+	}
+	if err := cmp.Or(wait(w), err); err != nil {
+		return 0, err
+	}
+	return s.endSubject(subject, &c.id, c.now)
+}
+
+// checkKept checks that c is a token of a live session of a subject. It ends no
+// session, whatever c is.
+func (sh *shard) checkKept(c *credential, subject Subject) (Write, error) {
+	sh.rlock()
+	defer sh.mu.RUnlock()
+	w := sh.pending.writes[c.id]
+	r := sh.liveLocked(c.id, c.now)
+	if r == nil || sh.ofSubjectLocked(c.id, subject) == 0 {
+		return w, token.ErrInvalid
+	}
+	if r.digest == c.digest {
+		return w, nil
+	}
+	_, err := sh.graceAgeLocked(r, c)
+	return w, err
+}
+
+// EndSession ends the session of a subject that has a name, and returns how many
+// lived: 1, or 0 if the subject has no such session.
+func (s *Store) EndSession(_ context.Context, name []byte, session token.SessionName) (ended int, err error) {
 	subject, now := NewSubject(name), s.now()
+	id, found, underWay := s.find(subject, session, now)
+	if !found {
+		return 0, waitAll(underWay)
+	}
+	ended, w := s.shardOf(subject).endSession(id, now)
+	return ended, wait(w)
+}
+
+// endSession ends a session, if it lives.
+func (sh *shard) endSession(id token.ID, now timestamp) (ended int, w Write) {
+	sh.lock()
+	defer sh.mu.Unlock()
+	r := sh.liveLocked(id, now)
+	if r == nil {
+		return 0, sh.pending.writes[id]
+	}
+	sh.counters.Ended++
+	return 1, sh.endLocked(r)
+}
+
+// endSubject ends each session of a subject that existed at now, but for keep.
+func (s *Store) endSubject(subject Subject, keep *token.ID, now timestamp) (ended int, err error) {
 	sh := s.shardOf(subject)
 	var p pacer
 	defer p.close()
 	for more := true; more; {
 		var batch endedSessions
 		start := time.Now()
-		batch, more = sh.endSubject(subject, now)
+		batch, more = sh.endSubject(subject, keep, now)
 		p.worked(time.Since(start))
 		ended += batch.live
 		if err := waitAll(batch.writes); err != nil {
@@ -134,21 +199,16 @@ type endedSessions struct {
 }
 
 // endSubject ends the oldest sessions of a subject, unless they are newer than
-// now. It returns whether there are more.
-func (sh *shard) endSubject(subject Subject, now timestamp) (batch endedSessions, more bool) {
+// now, but for keep, if it is not nil. It returns whether there are more.
+func (sh *shard) endSubject(subject Subject, keep *token.ID, now timestamp) (batch endedSessions, more bool) {
 	sh.lock()
 	defer sh.mu.Unlock()
 	batch.writes = sh.pending.all()
 	for range subjectBatch {
-		newest, ok := sh.subjects[subject]
-		if !ok {
+		r := sh.oldestLocked(subject, keep, now)
+		if r == nil {
 			return batch, false
 		}
-		e := sh.policies.at(sh.policies.at(newest).prev)
-		if e.created > now {
-			return batch, false
-		}
-		r := sh.records.at(e.record)
 		if sh.heap.at(r.heapIndex).deadline > now {
 			batch.live++
 			sh.counters.Ended++
@@ -160,4 +220,25 @@ func (sh *shard) endSubject(subject Subject, now timestamp) (batch endedSessions
 		}
 	}
 	return batch, true
+}
+
+// oldestLocked returns the oldest session of a subject but for keep, or nil if there is
+// none that existed at now. It requires the read lock.
+func (sh *shard) oldestLocked(subject Subject, keep *token.ID, now timestamp) *record {
+	newest, ok := sh.subjects[subject]
+	if !ok {
+		return nil
+	}
+	oldest := sh.policies.at(newest).prev
+	if keep != nil && sh.records.at(sh.policies.at(oldest).record).id == *keep {
+		if oldest == newest {
+			return nil
+		}
+		oldest = sh.policies.at(oldest).prev
+	}
+	e := sh.policies.at(oldest)
+	if e.created > now {
+		return nil
+	}
+	return sh.records.at(e.record)
 }

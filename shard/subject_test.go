@@ -64,7 +64,7 @@ func TestSubjectStats(t *testing.T) {
 		want("the only session deleted", 52, 56, 0)
 		s.Delete(t.Context(), bob[0])
 		want("one of two deleted", 52, 55, 0)
-		s.Exchange(t.Context(), bob[1].Next(), nil, nil)
+		s.Exchange(t.Context(), bob[1].Next(), token.Patch{}, nil)
 		want("the other one revoked", 51, 54, 0)
 		end("ada", 3)
 		want("ended", 50, 51, 3)
@@ -92,7 +92,7 @@ func TestEndSubjectInBatches(t *testing.T) {
 		sh, left := &s.shards[0], n
 		for more := true; more; {
 			var batch endedSessions
-			batch, more = sh.endSubject(NewSubject([]byte("ada")), s.now())
+			batch, more = sh.endSubject(NewSubject([]byte("ada")), nil, s.now())
 			if want := min(left, subjectBatch); batch.live != want || more != (left >= subjectBatch) || len(batch.writes) != 0 {
 				t.Errorf("%d left: a batch of %d, more: %v, want %d, %v", left, batch.live, more, want, left >= subjectBatch)
 			}
@@ -155,7 +155,7 @@ func TestEndSubjectUnderLoad(t *testing.T) {
 		done.Go(func() {
 			for i := caller; !ended.Load(); i += 2 {
 				other = mustExchange(t, s, other, nil)
-				if x, err := s.Exchange(t.Context(), mine[i%sessions], nil, nil); err == nil {
+				if x, err := s.Exchange(t.Context(), mine[i%sessions], token.Patch{}, nil); err == nil {
 					mine[i%sessions] = x.Token
 				}
 			}
@@ -181,7 +181,7 @@ func TestEndSubjectSparesNewer(t *testing.T) {
 		atCall := s.now()
 		time.Sleep(time.Nanosecond)
 		newer := createFor(t, s, "ada", 2)
-		batch, more := s.shards[0].endSubject(NewSubject([]byte("ada")), atCall)
+		batch, more := s.shards[0].endSubject(NewSubject([]byte("ada")), nil, atCall)
 		if batch.live != 3 || more {
 			t.Errorf("endSubject = %d, more: %v, want 3, false", batch.live, more)
 		}

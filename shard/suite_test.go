@@ -92,7 +92,7 @@ func mustCreateNew(t testing.TB, s *Store, n token.NewSession) token.Token {
 // mustExchange exchanges a token.
 func mustExchange(t testing.TB, s *Store, tok token.Token, patch []byte) token.Token {
 	t.Helper()
-	x, err := s.Exchange(t.Context(), tok, patch, nil)
+	x, err := s.Exchange(t.Context(), tok, token.Patch{Meta: patch}, nil)
 	if err != nil {
 		t.Fatalf("Exchange(patch %.100q) = error %v", patch, err)
 	}

@@ -30,9 +30,9 @@ const (
 	MaxAbsoluteLifetime = 365 * 24 * time.Hour
 )
 
-// MaxListing is how many bytes of metadata the listing of a subject's sessions has,
-// unless the first one alone has more.
-const MaxListing = 16 << 20
+// MaxListing is how many bytes of metadata a page of a subject's sessions has, unless
+// the first one alone has more.
+const MaxListing = 1 << 20
 
 // MaxSubject is the greatest length of a subject's name in bytes; the least is 1.
 const MaxSubject = 256

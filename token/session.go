@@ -15,6 +15,19 @@ type NewSession struct {
 	Lifetime time.Duration
 }
 
+// Patch is what an exchange changes of the metadata. Its zero value changes nothing.
+// Its slices are the caller's: a store keeps copies.
+type Patch struct {
+	// Meta is a compact JSON object that is merged into the metadata, or nil.
+	Meta []byte
+	// Unset is a compact JSON array of strings, or nil: the names of members that go
+	// after the merge. Those that are not there are ignored.
+	Unset []byte
+}
+
+// IsZero says whether p changes nothing.
+func (p Patch) IsZero() bool { return p.Meta == nil && p.Unset == nil }
+
 // ExchangeResult is the outcome of an exchange.
 type ExchangeResult struct {
 	Token Token  // the session's new token
@@ -24,9 +37,18 @@ type ExchangeResult struct {
 	Reused bool
 }
 
+// Page says which of a subject's sessions a listing has.
+type Page struct {
+	// Limit is how many sessions it has at most.
+	Limit int
+	// After names the last session of the page before. Zero means the first page.
+	After SessionName
+}
+
 // Session is what a listing tells of a session; neither its id nor its tokens.
 type Session struct {
-	Created time.Time // only in the listing of a subject
+	Name    SessionName // only in the listing of a subject
+	Created time.Time   // only in the listing of a subject
 	Expires time.Time
 	// Meta borrows the listing's memory in a listing of all sessions, and is valid
 	// until it goes on. In the listing of a subject it is the caller's.

@@ -44,6 +44,8 @@ var (
 	ErrInvalid = errors.New("token: invalid token")
 	// ErrFull says that a session, or the growth of one, does not fit into the store's limits.
 	ErrFull = errors.New("token: store is full")
+	// ErrUnknownSession says that a name is that of no live session of a subject.
+	ErrUnknownSession = errors.New("token: unknown session")
 	// ErrMetaTooLarge says that metadata, once merged, is over the limit.
 	ErrMetaTooLarge = errors.New("token: metadata too large")
 )

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"tokenserver/internal/flags"
@@ -26,6 +28,45 @@ func parseAdminAddress(text string) (string, error) {
 	}
 	host, port, err := flags.ParseAddress(text)
 	return flags.JoinAddress(host, port), err
+}
+
+func newAddresses(target *[]string) flags.Value {
+	return &flags.Repeated[string]{Target: target, Each: flags.Listen(new(string))}
+}
+
+// listenAddresses returns the addresses to listen on, each with a port.
+func (c *Config) listenAddresses() []string {
+	addresses := make([]string, len(c.Addresses))
+	for i, address := range c.Addresses {
+		if _, _, err := flags.ParseAddress(address); err != nil {
+			address = net.JoinHostPort(address, strconv.Itoa(c.Port))
+		}
+		addresses[i] = address
+	}
+	return addresses
+}
+
+// listenOn listens on host:port, and on nothing else: left to itself, package net
+// takes 0.0.0.0 for every address of IPv6 too. Only :: and an empty host are both.
+func listenOn(address string) (net.Listener, error) {
+	network := "tcp"
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		network = networkOf(host)
+	}
+	return net.Listen(network, address)
+}
+
+func networkOf(host string) string {
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		return "tcp"
+	case ip.Unmap().Is4():
+		return "tcp4"
+	case ip.IsUnspecified():
+		return "tcp"
+	}
+	return "tcp6"
 }
 
 // isLoopback reports whether a listener on host can be reached from this machine alone.

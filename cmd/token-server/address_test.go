@@ -1,6 +1,10 @@
 package main
 
-import "testing"
+import (
+	"net"
+	"strings"
+	"testing"
+)
 
 func TestIsLoopback(t *testing.T) {
 	tests := []struct {
@@ -49,5 +53,89 @@ func TestParseAdminAddress(t *testing.T) {
 		if got, err := parseAdminAddress(text); err == nil {
 			t.Errorf("parseAdminAddress(%q) = %q, want an error", text, got)
 		}
+	}
+}
+
+func TestListenAddresses(t *testing.T) {
+	c := Config{Port: 3666, Addresses: []string{"127.0.0.1", "::1", "127.0.0.1:80", "[::1]:0", "localhost", "localhost:1", "fe80::1%eth0"}}
+	want := "127.0.0.1:3666 [::1]:3666 127.0.0.1:80 [::1]:0 localhost:3666 localhost:1 [fe80::1%eth0]:3666"
+	if got := strings.Join(c.listenAddresses(), " "); got != want {
+		t.Errorf("listenAddresses() = %q, want %q", got, want)
+	}
+}
+
+// TestListenOn: an address is listened on, and no other.
+func TestListenOn(t *testing.T) {
+	const v4, v6 = "127.0.0.1", "::1"
+	if ln, err := net.Listen("tcp6", "[::1]:0"); err != nil {
+		t.Skipf("no IPv6 on this machine: %v", err)
+	} else {
+		ln.Close()
+	}
+	tests := []struct {
+		host           string
+		wantV4, wantV6 bool
+	}{
+		{"0.0.0.0", true, false},
+		{"::ffff:0.0.0.0", true, false},
+		{"127.0.0.1", true, false},
+		{"::", true, true},
+		{"", true, true}, // as --admin-address has it
+		{"::1", false, true},
+	}
+	for _, tt := range tests {
+		ln, err := listenOn(net.JoinHostPort(tt.host, "0"))
+		if err != nil {
+			t.Errorf("listenOn(%q) = %v", tt.host, err)
+			continue
+		}
+		_, port, _ := net.SplitHostPort(ln.Addr().String())
+		if gotV4, gotV6 := reaches(v4, port), reaches(v6, port); gotV4 != tt.wantV4 || gotV6 != tt.wantV6 {
+			t.Errorf("on %q: reached by IPv4 %v, by IPv6 %v, want %v, %v", tt.host, gotV4, gotV6, tt.wantV4, tt.wantV6)
+		}
+		ln.Close()
+	}
+}
+
+func reaches(host, port string) bool {
+	c, err := net.Dial("tcp", net.JoinHostPort(host, port))
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
+// TestSeveralAddresses: each answers, has its line in the log, and is closed at the stop.
+func TestSeveralAddresses(t *testing.T) {
+	m, log := run(t, "--address=127.0.0.1", "--address=127.0.0.2:0", "--address=localhost")
+	if got := strings.Count(log.String(), "msg=listening"); got != 3 {
+		t.Errorf("%d lines with msg=listening, want 3:\n%s", got, log)
+	}
+	for _, ln := range m.listeners {
+		url := "http://" + ln.Addr().String()
+		if status, _ := do(t, "GET", url+"/healthz", ""); status != 200 {
+			t.Errorf("GET %s/healthz = %d, want 200", url, status)
+		}
+		if !strings.Contains(log.String(), "msg=listening address="+ln.Addr().String()+"\n") {
+			t.Errorf("log has no line for %s:\n%s", ln.Addr(), log)
+		}
+	}
+}
+
+// TestOneAddressIsTaken: nothing is listened on then.
+func TestOneAddressIsTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	m, _ := newMain(t, "--address=127.0.0.2", "--address="+taken.Addr().String())
+	if err := m.Run(); err == nil || !strings.Contains(err.Error(), taken.Addr().String()) {
+		t.Fatalf("Run() = %v, want an error that names %s", err, taken.Addr())
+	}
+	if c, err := net.Dial("tcp", m.listeners[0].Addr().String()); err == nil {
+		c.Close()
+		t.Errorf("%s is still listened on", m.listeners[0].Addr())
 	}
 }

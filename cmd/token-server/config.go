@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"tokenserver/durable"
@@ -20,9 +22,9 @@ const (
 
 // Config is what flags and environment choose.
 type Config struct {
-	Address      string // host name or IP address to bind
-	Port         int    // 0 picks a free one
-	AdminAddress string // host:port, or adminOff
+	Addresses    []string // to listen on: a host, or host:port
+	Port         int      // of an address that has none; 0 picks a free one
+	AdminAddress string   // host:port, or adminOff
 
 	Dump          bool
 	TokenLifetime time.Duration
@@ -57,7 +59,7 @@ const (
 
 func defaultConfig() Config {
 	return Config{
-		Address:       "127.0.0.1",
+		Addresses:     []string{"127.0.0.1"},
 		Port:          3666,
 		AdminAddress:  defaultAdminAddress,
 		TokenLifetime: token.DefaultIdleLifetime,
@@ -79,10 +81,10 @@ func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set
 	s := flags.New("token-server", variable)
 	s.Command(version, "version", "", "print version and commit")
 	s.VarP(flags.Switch(&c.Dump), "dump", "d", "allow HEAD /dump, which writes all sessions into the log")
-	s.VarP(flags.Number(&c.Port, 0, 65535), "port", "p", "port to listen on, of which 0 picks a free one")
+	s.VarP(flags.Number(&c.Port, 0, 65535), "port", "p", "port of an address without one, of which 0 picks a free one")
 	s.VarP(flags.Duration(&c.PurgeInterval, shard.MinPurgeInterval, shard.MaxPurgeInterval), "purge-interval", "P", "time between two purges of expired sessions")
 	s.VarP(flags.Duration(&c.TokenLifetime, token.MinIdleLifetime, token.MaxIdleLifetime), "token-lifetime", "t", "how long a session lives after its last exchange")
-	s.Var(flags.Host(&c.Address), "address", "address to listen on, which anybody who reaches it may use")
+	s.Var(newAddresses(&c.Addresses), "address", "address to listen on, which anybody who reaches it may use")
 	s.Var(flags.PowerOfTwo(&c.Shards, shard.MinShards, shard.MaxShards), "shards", "independent parts of the store")
 	s.Var(flags.Size(&c.MaxBody, server.MinMaxBody, server.MaxMaxBody), "max-body", "greatest size of a request's body")
 	s.Var(flags.Size(&c.MaxMeta, token.MinMetaLimit, token.MaxMetaLimit), "max-meta", "greatest size of a session's metadata")
@@ -106,6 +108,17 @@ func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set
 func (c *Config) check() error {
 	if c.OnReuse == onReuseRevoke && c.Grace == 0 {
 		return fmt.Errorf("--on-reuse %q: needs a --grace, or two requests at once with one token would end their session", c.OnReuse)
+	}
+	return c.checkAddresses()
+}
+
+// checkAddresses finds an address that is given twice.
+func (c *Config) checkAddresses() error {
+	addresses := c.listenAddresses()
+	for i, address := range addresses {
+		if slices.Contains(addresses[:i], address) && !strings.HasSuffix(address, ":0") {
+			return fmt.Errorf("--address %q: given twice", address)
+		}
 	}
 	return nil
 }

@@ -109,10 +109,10 @@ func TestStopWhileLoading(t *testing.T) {
 	if err := m.Run(); err != nil {
 		t.Fatal(err)
 	}
-	c := dial(t, m.listener.Addr().String())
+	c := dial(t, m.listeners[0].Addr().String())
 	c.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 	c.readAnswer()
-	half := dial(t, m.listener.Addr().String()) // waited for by nobody
+	half := dial(t, m.listeners[0].Addr().String()) // waited for by nobody
 	half.send("PUT /token HTTP/1.1\r\nHost: x\r\n")
 	cancel()
 	start := time.Now()

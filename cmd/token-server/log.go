@@ -17,17 +17,27 @@ func newLogger(w io.Writer, c Config) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// warn tells of what the operator may not have meant.
-func (m *Main) warn() {
+// warnOfVariables tells which environment variables were not taken, before anything
+// fails because of that.
+func (m *Main) warnOfVariables() {
 	for _, name := range m.ignored {
 		m.logger.Warn("environment variable ignored: its value is a service link, no port", "name", name)
 	}
+	for _, v := range m.misspelt {
+		m.logger.Warn("environment variable ignored: it stands for no flag", "name", v.Name, "nearest", v.Nearest)
+	}
+}
+
+// warn tells of what the operator may not have meant.
+func (m *Main) warn() {
 	for _, text := range m.Config.unused() {
 		m.logger.Warn(text)
 	}
-	if !isLoopback(m.Config.Address) {
-		m.logger.Warn("address is not loopback and callers are not authenticated: anybody who reaches it may use the server",
-			"address", m.listener.Addr().String())
+	for i, address := range m.Config.listenAddresses() {
+		if host, _, _ := net.SplitHostPort(address); !isLoopback(host) {
+			m.logger.Warn("address is not loopback and callers are not authenticated: anybody who reaches it may use the server",
+				"address", m.listeners[i].Addr().String())
+		}
 	}
 	if m.adminListener == nil {
 		return

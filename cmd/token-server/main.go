@@ -37,20 +37,21 @@ func main() {
 // Main is the whole program: ParseFlags fills Config, Run starts everything,
 // Wait waits for an end, and Close stops everything.
 type Main struct {
-	Config Config
-	Stdout io.Writer
-	Stderr io.Writer
-	Getenv func(string) string
-	Exit   func(code int) // when nothing can be promised any more, or somebody won't wait
+	Config  Config
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Environ []string       // the environment: name=value
+	Exit    func(code int) // when nothing can be promised any more, or somebody won't wait
 
-	hangups chan struct{} // a SIGHUP came
-	secret  *token.Secret // from Config.SecretFile; nil for none
-	ignored []string      // environment variables that were not taken for a flag
-	logOut  *logWriter    // to Stderr
-	logger  *slog.Logger
+	hangups  chan struct{}           // a SIGHUP came
+	secret   *token.Secret           // from Config.SecretFile; nil for none
+	ignored  []string                // environment variables that were not taken for a flag
+	misspelt []flags.UnknownVariable // environment variables that are no flag
+	logOut   *logWriter              // to Stderr
+	logger   *slog.Logger
 
-	listener      net.Listener
-	adminListener net.Listener // nil if there is none
+	listeners     []net.Listener // in the order of Config.Addresses
+	adminListener net.Listener   // nil if there is none
 	store         server.Store
 	load          load // of store
 	server        *server.Server
@@ -58,14 +59,15 @@ type Main struct {
 
 	storeFailure sync.Once // which is told of once
 
-	served      chan struct{} // closed when the server has stopped
+	served      chan struct{} // closed when the server has stopped on one of the listeners
 	serveErr    error         // why, before served is closed
+	serving     sync.WaitGroup
 	adminServed sync.WaitGroup
 }
 
 // NewMain returns a program with the streams and the environment of the process.
 func NewMain() *Main {
-	m := &Main{Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Exit: os.Exit}
+	m := &Main{Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(), Exit: os.Exit}
 	m.hangups = make(chan struct{}, 1)
 	return m
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"tokenserver/internal/flags"
@@ -42,16 +44,39 @@ func (m *Main) ParseFlags(args []string) error {
 	if err := m.Config.check(); err != nil {
 		return err
 	}
+	m.misspelt = slices.DeleteFunc(set.UnknownVariables(m.Environ), func(v flags.UnknownVariable) bool {
+		return notForFlags.MatchString(v.Name)
+	})
 	return m.readSecret()
+}
+
+// getenv returns the value of an environment variable, or "" for none.
+func (m *Main) getenv(name string) string {
+	for _, each := range m.Environ {
+		if n, value, _ := strings.Cut(each, "="); n == name {
+			return value
+		}
+	}
+	return ""
 }
 
 // variable returns the value of an environment variable. What Kubernetes sets
 // beside a service of the name token-server is not meant for --port.
 func (m *Main) variable(name string) string {
-	text := m.Getenv(name)
-	if name == "TOKEN_SERVER_PORT" && strings.HasPrefix(text, "tcp://") {
+	text := m.getenv(name)
+	if name == "TOKEN_SERVER_PORT" && serviceLink.MatchString(text) {
 		m.ignored = append(m.ignored, name)
 		return ""
 	}
 	return text
 }
+
+var (
+	// serviceLink matches what Kubernetes says of a service: tcp://10.0.0.7:3666.
+	serviceLink = regexp.MustCompile(`^[a-z]+://`)
+	// notForFlags matches variables that may well be there and stand for no flag:
+	// those that Kubernetes sets beside services whose names begin with
+	// token-server, and a password that no flag should have.
+	notForFlags = regexp.MustCompile(`^TOKEN_SERVER_(.+_)?(SERVICE_(HOST|PORT)|PORT_[0-9]+_[A-Z]+)` +
+		`|^TOKEN_SERVER_(SERVICE|PORT)_|^TOKEN_SERVER_VALKEY_PASSWORD$`)
+)

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,9 +19,17 @@ import (
 // parse runs ParseFlags with args and the variables of env.
 func parse(args []string, env map[string]string) (m *Main, stdout string, err error) {
 	var out bytes.Buffer
-	m = &Main{Stdout: &out, Getenv: func(name string) string { return env[name] }}
+	m = &Main{Stdout: &out, Environ: environ(env)}
 	err = m.ParseFlags(args)
 	return m, out.String(), err
+}
+
+// environ returns env as os.Environ does.
+func environ(env map[string]string) (list []string) {
+	for name, value := range env {
+		list = append(list, name+"="+value)
+	}
+	return list
 }
 
 var flagNames = []string{
@@ -92,7 +102,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil || stdout != "" {
 		t.Fatalf("ParseFlags() = %v, printed %q, want nil and nothing", err, stdout)
 	}
-	if m.Config != defaultConfig() {
+	if !reflect.DeepEqual(m.Config, defaultConfig()) {
 		t.Errorf("Config = %+v, want %+v", m.Config, defaultConfig())
 	}
 }
@@ -108,7 +118,7 @@ var sample = []struct{ name, value string }{
 }
 
 var sampleConfig = Config{
-	Dump: true, Port: 8080, PurgeInterval: 30 * time.Second, TokenLifetime: 90 * time.Minute, Address: "::1",
+	Dump: true, Port: 8080, PurgeInterval: 30 * time.Second, TokenLifetime: 90 * time.Minute, Addresses: []string{"::1"},
 	Shards: 4, MaxBody: flags.MiB, MaxMeta: 2048, MaxTokens: 1000, MaxMemory: flags.GiB,
 	MaxConnections: 500, DrainDelay: 2500 * time.Millisecond, Grace: 5 * time.Second, OnReuse: "revoke", MaxLifetime: 7 * 24 * time.Hour,
 	DataDir: "/var/lib/tokens", Fsync: "everysec",
@@ -137,7 +147,7 @@ func TestEveryFlagAndVariable(t *testing.T) {
 		{"the last flag wins", append([]string{"-p1", "-t2h", "-P=5s"}, args...), nil},
 	}
 	for _, tt := range tests {
-		if m, _, err := parse(tt.args, tt.env); err != nil || m.Config != sampleConfig {
+		if m, _, err := parse(tt.args, tt.env); err != nil || !reflect.DeepEqual(m.Config, sampleConfig) {
 			t.Errorf("%s: ParseFlags() = %v, Config = %+v, want %+v", tt.name, err, m.Config, sampleConfig)
 		}
 	}
@@ -147,7 +157,7 @@ func TestShorthands(t *testing.T) {
 	m, _, err := parse([]string{"-dp", "0", "-P", "5s", "-t45min"}, nil)
 	want := defaultConfig()
 	want.Dump, want.Port, want.PurgeInterval, want.TokenLifetime = true, 0, 5*time.Second, 45*time.Minute
-	if err != nil || m.Config != want {
+	if err != nil || !reflect.DeepEqual(m.Config, want) {
 		t.Errorf("ParseFlags() = %v, Config = %+v, want %+v", err, m.Config, want)
 	}
 }
@@ -156,19 +166,22 @@ func TestShorthands(t *testing.T) {
 func TestCommandsComeFromNoVariable(t *testing.T) {
 	for _, value := range []string{"true", "false", "1.2.3"} {
 		env := map[string]string{"TOKEN_SERVER_HELP": value, "TOKEN_SERVER_VERSION": value}
-		if m, stdout, err := parse(nil, env); err != nil || stdout != "" || m.Config != defaultConfig() {
+		if m, stdout, err := parse(nil, env); err != nil || stdout != "" || !reflect.DeepEqual(m.Config, defaultConfig()) {
 			t.Errorf("ParseFlags() with %v = %v, printed %q, Config = %+v, want the defaults", env, err, stdout, m.Config)
 		}
 	}
 }
 
 func TestServiceLinkIsIgnored(t *testing.T) {
-	env := map[string]string{"TOKEN_SERVER_PORT": "tcp://10.0.0.7:3666"}
-	m, _, err := parse(nil, env)
-	if err != nil || m.Config.Port != 3666 || strings.Join(m.ignored, " ") != "TOKEN_SERVER_PORT" {
-		t.Errorf("ParseFlags() = %v, Port = %d, ignored = %q, want port 3666 and a warning", err, m.Config.Port, m.ignored)
+	env := map[string]string{}
+	for _, protocol := range []string{"udp", "sctp", "tcp"} {
+		env["TOKEN_SERVER_PORT"] = protocol + "://10.0.0.7:3666"
+		m, _, err := parse(nil, env)
+		if err != nil || m.Config.Port != 3666 || strings.Join(m.ignored, " ") != "TOKEN_SERVER_PORT" {
+			t.Errorf("ParseFlags() with %v = %v, Port = %d, ignored = %q, want port 3666 and a warning", env, err, m.Config.Port, m.ignored)
+		}
 	}
-	m, _, err = parse([]string{"-p", "80"}, env)
+	m, _, err := parse([]string{"-p", "80"}, env)
 	if err != nil || m.Config.Port != 80 || m.ignored != nil {
 		t.Errorf("ParseFlags(-p 80) = %v, Port = %d, ignored = %q, want port 80 and no warning", err, m.Config.Port, m.ignored)
 	}
@@ -189,7 +202,7 @@ var valueTests = []struct {
 	{"port", []string{"0", "65535"}, []string{"-1", "65536", "x", "1.5", "0x10", "+1", "99999999999999999999", " 1"}, "must be a whole number, 0 … 65535"},
 	{"purge-interval", []string{"1s", "90min"}, []string{"999ms", "90min 1ns", "0", "60", "-1s"}, "must be a duration with a unit, 1s … 90min"},
 	{"token-lifetime", []string{"30min", "96h", "4days"}, []string{"1799s", "96h 1ns", "0", "7200", "-2h", "200000d"}, "must be a duration with a unit, 30min … 96h"},
-	{"address", []string{"::", "a.example"}, []string{"127.0.0.1:80", "a b"}, "must be an IP address or a host name, without a port"},
+	{"address", []string{"::", "a.example", "127.0.0.1:0", "[::1]:65535"}, []string{"127.0.0.1:65536", ":80", "a b"}, "must be an IP address or a host name, or one with a port of 0 … 65535"},
 	{"shards", []string{"1", "2", "65536"}, []string{"0", "3", "131072", "-2", "x"}, "must be a power of two, 1 … 65536"},
 	{"max-body", []string{"1KiB", "1024", "16MiB"}, []string{"0", "1023", "16777217", "-1KiB", "1KB", "17179869184GiB"}, "must be a size, 1KiB … 16MiB"},
 	{"max-meta", []string{"1KiB", "1024B", "16MiB"}, []string{"0", "1023B", "16777217", "64k"}, "must be a size, 1KiB … 16MiB"},
@@ -264,12 +277,13 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"-p"}, nil, `--port has no value`},
 		{[]string{"-p", "a\nb"}, nil, `--port "a\nb": must be`},
 		{[]string{"--address="}, nil, `--address "": must be`},
+		{[]string{"--address=::1", "--address=[::1]:3666"}, nil, `--address "[::1]:3666": given twice`},
 		{[]string{"--help=maybe"}, nil, `--help "maybe": must be true or false`},
 		{[]string{"--version"}, map[string]string{"TOKEN_SERVER_PORT": "x"}, `TOKEN_SERVER_PORT "x": must be`},
 	}
 	for _, tt := range tests {
 		var stdout, stderr bytes.Buffer
-		m := &Main{Stdout: &stdout, Stderr: &stderr, Getenv: func(name string) string { return tt.env[name] }}
+		m := &Main{Stdout: &stdout, Stderr: &stderr, Environ: environ(tt.env)}
 		if got := m.Execute(context.Background(), tt.args); got != exitUsage {
 			t.Errorf("Execute(%q) with %v = %d, want %d", tt.args, tt.env, got, exitUsage)
 		}
@@ -278,5 +292,58 @@ func TestUsageErrors(t *testing.T) {
 			t.Errorf("Execute(%q) with %v wrote %q and %q, want one line with %q on stderr",
 				tt.args, tt.env, stderr.String(), stdout.String(), tt.want)
 		}
+	}
+}
+
+func TestMisspeltVariables(t *testing.T) {
+	tests := []struct{ name, value, nearest string }{
+		{"TOKEN_SERVER_MAX_MEMROY", "1GiB", "TOKEN_SERVER_MAX_MEMORY"},
+		{"TOKEN_SERVER_DATADIR", "/d", "TOKEN_SERVER_DATA_DIR"},
+		{"TOKEN_SERVER_LIFETIME", "2h", "TOKEN_SERVER_MAX_LIFETIME"},
+		{"TOKEN_SERVER_PORTS", "1", "TOKEN_SERVER_PORT"},
+		{"TOKEN_SERVER_admin_address", "off", "TOKEN_SERVER_ADMIN_ADDRESS"},
+		{"TOKEN_SERVER_ADMIN_PORT", "3667", "TOKEN_SERVER_PORT"},
+		{"TOKEN_SERVER_", "x", "TOKEN_SERVER_DUMP"},
+		// Not meant for us, or known.
+		{"TOKEN_SERVER_MAX_MEMROY", "", ""}, // as if unset
+		{"TOKEN_SERVER_HELP", "1", ""},
+		{"TOKEN_SERVER_VERSION", "1.2", ""},
+		{"TOKEN_SERVER_VALKEY_PASSWORD", "secret", ""},
+		{"TOKEN_SERVER_SERVICE_HOST", "10.0.0.7", ""},
+		{"TOKEN_SERVER_SERVICE_PORT_HTTP", "3666", ""},
+		{"TOKEN_SERVER_PORT_3666_TCP_ADDR", "10.0.0.7", ""},
+		{"TOKEN_SERVER_PORT_3666_TCP", "tcp://10.0.0.7:3666", ""},
+		{"TOKEN_SERVER_ADMIN_SERVICE_HOST", "10.0.0.7", ""},
+		{"TOKEN_SERVER_ADMIN_PORT_3667_TCP_PROTO", "tcp", ""},
+		{"TOKEN_SERVERS", "x", ""},
+		{"SERVER_PORT", "x", ""},
+	}
+	for _, tt := range tests {
+		m, _, err := parse(nil, map[string]string{tt.name: tt.value})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []flags.UnknownVariable
+		if tt.nearest != "" {
+			want = []flags.UnknownVariable{{Name: tt.name, Nearest: tt.nearest}}
+		}
+		if !slices.Equal(m.misspelt, want) {
+			t.Errorf("with %s=%s misspelt = %v, want %v", tt.name, tt.value, m.misspelt, want)
+		}
+	}
+}
+
+func TestMisspeltVariableIsWarnedOf(t *testing.T) {
+	log := new(buffer)
+	m := &Main{Stdout: io.Discard, Stderr: log, Environ: []string{"TOKEN_SERVER_SECRETFILE=/etc/secret", "TOKEN_SERVER_PORT=0"}}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	keepMemoryLimit(t)
+	if got := m.Execute(ctx, []string{"--admin-address=off"}); got != exitOK {
+		t.Fatalf("Execute() = %d, want %d; log:\n%s", got, exitOK, log)
+	}
+	want := "name=TOKEN_SERVER_SECRETFILE nearest=TOKEN_SERVER_SECRET_FILE"
+	if strings.Count(log.String(), want) != 1 || strings.Contains(log.String(), "/etc/secret") {
+		t.Errorf("log has not %q once, or has the value:\n%s", want, log)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"sync"
 	"time"
 
@@ -32,6 +31,7 @@ var errStopped = errors.New("server stopped by itself")
 func (m *Main) Run() error {
 	m.logOut = newLogWriter(m.Stderr)
 	m.logger = newLogger(m.logOut, m.Config)
+	m.warnOfVariables()
 	m.Config.MaxMemory = m.memoryLimit()
 	descriptors, err := m.limitDescriptors()
 	if err != nil {
@@ -48,6 +48,7 @@ func (m *Main) Run() error {
 	m.server = server.New(server.Config{
 		Store:          m.store,
 		MaxBody:        m.Config.MaxBody,
+		MaxMeta:        m.Config.MaxMeta,
 		MaxConnections: m.Config.MaxConnections,
 		Dump:           m.Config.Dump,
 		Ready:          readiness(m.store),
@@ -59,17 +60,35 @@ func (m *Main) Run() error {
 	return nil
 }
 
-// listen binds both addresses. What can be known of the store before it is loaded
+// listen binds all addresses. What can be known of the store before it is loaded
 // has been checked: from now on requests are answered.
-func (m *Main) listen() (err error) {
-	address := net.JoinHostPort(m.Config.Address, strconv.Itoa(m.Config.Port))
-	if m.listener, err = net.Listen("tcp", address); err != nil {
-		return fmt.Errorf("cannot listen (--address, --port): %w", err)
+func (m *Main) listen() error {
+	for _, address := range m.Config.listenAddresses() {
+		ln, err := listenOn(address)
+		if err != nil {
+			m.closeListeners()
+			return fmt.Errorf("cannot listen (--address, --port): %w", err)
+		}
+		m.listeners = append(m.listeners, ln)
 	}
+	if err := m.listenAdmin(); err != nil {
+		m.closeListeners()
+		return err
+	}
+	return nil
+}
+
+func (m *Main) closeListeners() {
+	for _, ln := range m.listeners {
+		ln.Close()
+	}
+}
+
+func (m *Main) listenAdmin() (err error) {
 	if m.Config.AdminAddress == adminOff {
 		return nil
 	}
-	if m.adminListener, err = net.Listen("tcp", m.Config.AdminAddress); err == nil {
+	if m.adminListener, err = listenOn(m.Config.AdminAddress); err == nil {
 		return nil
 	}
 	if m.Config.AdminAddress == defaultAdminAddress {
@@ -77,18 +96,25 @@ func (m *Main) listen() (err error) {
 		m.logger.Warn("no admin listener: choose another --admin-address, or off", "error", err)
 		return nil
 	}
-	m.listener.Close()
 	return fmt.Errorf("cannot listen (--admin-address): %w", err)
 }
 
+// serve answers on all listeners. The first one that ends, ends the others at the
+// stop that follows.
 func (m *Main) serve() {
-	m.logger.Info("listening", "address", m.listener.Addr().String())
 	m.served = make(chan struct{})
-	go func() {
-		defer m.recoverPanic()
-		defer close(m.served)
-		m.serveErr = m.server.Serve(m.listener)
-	}()
+	var first sync.Once
+	for _, ln := range m.listeners {
+		m.logger.Info("listening", "address", ln.Addr().String())
+		m.serving.Go(func() {
+			defer m.recoverPanic()
+			err := m.server.Serve(ln)
+			first.Do(func() {
+				m.serveErr = err
+				close(m.served)
+			})
+		})
+	}
 }
 
 func (m *Main) serveAdmin(maxConnections int) {
@@ -169,7 +195,7 @@ func (m *Main) cutOff() {
 	var ended sync.WaitGroup
 	ended.Go(func() {
 		m.server.ShutdownNow(ctx) // what it says of ctx is no failure
-		<-m.served
+		m.serving.Wait()
 	})
 	if m.admin != nil {
 		ended.Go(func() {
@@ -185,7 +211,7 @@ func (m *Main) shutdown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	err := m.server.Shutdown(ctx)
-	<-m.served
+	m.serving.Wait()
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("requests were cut off at the stop: %w", err)
 	}

@@ -54,7 +54,7 @@ func newMain(t *testing.T, args ...string) (*Main, *buffer) {
 	t.Helper()
 	keepMemoryLimit(t)
 	log := new(buffer)
-	m := &Main{Stdout: io.Discard, Stderr: log, Getenv: func(string) string { return "" }}
+	m := &Main{Stdout: io.Discard, Stderr: log}
 	if err := m.ParseFlags(append([]string{"--port=0", "--admin-address=127.0.0.1:0"}, args...)); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func run(t *testing.T, args ...string) (*Main, *buffer) {
 	return m, log
 }
 
-func (m *Main) url(path string) string { return "http://" + m.listener.Addr().String() + path }
+func (m *Main) url(path string) string { return "http://" + m.listeners[0].Addr().String() + path }
 
 func (m *Main) adminURL(path string) string {
 	return "http://" + m.adminListener.Addr().String() + path
@@ -190,7 +190,7 @@ func TestStartUpLog(t *testing.T) {
 		`level=INFO msg=starting `, ` shards=8 `, ` token_lifetime=90min `, ` purge_interval=5s `,
 		` max_body=64KiB `, ` max_meta=64KiB `, ` max_tokens=99 `, ` max_memory=1MiB `,
 		`level=INFO msg="memory mode: all sessions are forgotten when this process ends"`,
-		` msg=listening address=` + m.listener.Addr().String() + "\n",
+		` msg=listening address=` + m.listeners[0].Addr().String() + "\n",
 		` msg="admin listening" address=` + m.adminListener.Addr().String() + "\n",
 		" msg=ready\n",
 	} {
@@ -336,7 +336,7 @@ func TestExecuteFailsInOneLine(t *testing.T) {
 	defer taken.Close()
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
 	log := new(buffer)
-	m := &Main{Stdout: io.Discard, Stderr: log, Getenv: func(string) string { return "" }}
+	m := &Main{Stdout: io.Discard, Stderr: log}
 	if got := m.Execute(context.Background(), []string{"--admin-address=off", "--port=" + port}); got != exitFailed {
 		t.Errorf("Execute() on a taken port = %d, want %d", got, exitFailed)
 	}

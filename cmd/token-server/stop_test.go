@@ -15,7 +15,7 @@ func TestExecuteEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	log := new(buffer)
-	m := &Main{Stdout: io.Discard, Stderr: log, Getenv: func(string) string { return "" }}
+	m := &Main{Stdout: io.Discard, Stderr: log}
 	if got := m.Execute(ctx, []string{"--port=0", "--admin-address=127.0.0.1:0"}); got != exitOK {
 		t.Errorf("Execute(canceled) = %d, want %d; log:\n%s", got, exitOK, log)
 	}
@@ -29,7 +29,7 @@ func TestWaitTellsThatTheServerFailed(t *testing.T) {
 	if err := m.Run(); err != nil {
 		t.Fatal(err)
 	}
-	m.listener.Close()
+	m.listeners[0].Close()
 	if err := m.Wait(context.Background()); err == nil {
 		t.Error("Wait() = nil, want the failure of the server")
 	}
@@ -59,7 +59,7 @@ func TestCloseDrains(t *testing.T) {
 	if took := time.Since(start); took < m.Config.DrainDelay {
 		t.Errorf("Close() took %v, want %v at least", took, m.Config.DrainDelay)
 	}
-	if c, err := net.Dial("tcp", m.listener.Addr().String()); err == nil {
+	if c, err := net.Dial("tcp", m.listeners[0].Addr().String()); err == nil {
 		c.Close()
 		t.Error("a connection was accepted after Close")
 	}
@@ -71,7 +71,7 @@ func TestCloseEndsIdleConnections(t *testing.T) {
 	if err := m.Run(); err != nil {
 		t.Fatal(err)
 	}
-	c := dial(t, m.listener.Addr().String())
+	c := dial(t, m.listeners[0].Addr().String())
 	c.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 	if status := c.readAnswer(); status != 200 {
 		t.Errorf("GET /healthz = %d, want 200", status)

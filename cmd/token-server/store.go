@@ -73,7 +73,7 @@ func (m *Main) openStore(maxFiles int) error {
 	}
 	m.store = s
 	if cfg.Fsync == durable.Always {
-		addProcessor(m.Getenv)
+		addProcessor(m.getenv)
 	}
 	return nil
 }

@@ -15,15 +15,28 @@ var (
 	hostName = regexp.MustCompile(`^(?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*\.?$`)
 )
 
-// Host is a host name or an IP address; see ParseHost.
-func Host(target *string) *Typed[string] {
+// Listen is an address to listen on: a host, or a host and a port of 0 … 65535.
+// See ParseListen.
+func Listen(target *string) *Typed[string] {
 	return &Typed[string]{
 		Target: target,
-		Kind:   "host",
-		Parse:  ParseHost,
+		Kind:   "host[:port]",
+		Parse:  ParseListen,
 		Format: plain,
-		Range:  "an IP address or a host name, without a port",
+		Range:  "an IP address or a host name, or one with a port of 0 … 65535",
 	}
+}
+
+// ParseListen reads a host, or host:port. An IPv6 address with a port is in brackets.
+func ParseListen(text string) (string, error) {
+	if host, err := ParseHost(text); err == nil {
+		return host, nil
+	}
+	host, port, err := ParseAddress(text)
+	if err != nil || host == "" {
+		return "", errAddress
+	}
+	return JoinAddress(host, port), nil
 }
 
 // Address is a host and a port to connect to.

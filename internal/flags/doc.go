@@ -19,14 +19,15 @@
 //	--port "70000": must be a whole number, 0 … 65535
 //
 // A program with a kind of value of its own fills a Typed, or changes one that
-// this package made.
+// this package made. A Repeated makes a list of any kind.
 //
 // # Caveats
 //
 // A Set takes flags and nothing else: an argument that is no flag is an error.
 //
 // An empty environment variable counts as unset. Variables are not looked at
-// when help is asked for.
+// when help is asked for. One that is misspelt changes nothing:
+// [Set.UnknownVariables] finds it.
 //
 // Numbers have no sign, and a switch is true or false: of many spellings, only
 // one is taken. A value is not trimmed, but a duration may have blanks around

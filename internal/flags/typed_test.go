@@ -101,10 +101,11 @@ func TestValues(t *testing.T) {
 			"level", "debug, info, warn or error", "debug, info, warn or error",
 		},
 		{
-			"Host", func(x *targets) Value { return Host(&x.text) },
-			map[string]targets{"[::1]": {text: "::1"}, "a.example": {text: "a.example"}},
-			[]string{"", "127.0.0.1:80", "a b"},
-			"host", "an IP address or a host name, without a port", "an IP address or a host name, without a port",
+			"Listen", func(x *targets) Value { return Listen(&x.text) },
+			map[string]targets{"[::1]": {text: "::1"}, "a.example": {text: "a.example"}, "::1:80": {text: "::1:80"},
+				"127.0.0.1:0": {text: "127.0.0.1:0"}, "[::1]:65535": {text: "[::1]:65535"}, "localhost:80": {text: "localhost:80"}},
+			[]string{"", ":80", "127.0.0.1:65536", "127.0.0.1:", "[::1]:x", "a b", "localhost:http", "http://localhost"},
+			"host[:port]", "an IP address or a host name, or one with a port of 0 … 65535", "an IP address or a host name, or one with a port of 0 … 65535",
 		},
 		{
 			"Address", func(x *targets) Value { return Address(&x.text) },

@@ -185,7 +185,17 @@ func (m model) String() string {
 	return "{" + strings.Join(members, ",") + "}"
 }
 
-// FuzzMerge merges object after object into one metadata.
+// without returns m without the members that an array names.
+func (m model) without(t testing.TB, array []byte) model {
+	var names []string
+	if err := json.Unmarshal(array, &names); err != nil {
+		t.Fatalf("names in %q: %v", array, err)
+	}
+	return slices.DeleteFunc(m, func(known modelMember) bool { return slices.Contains(names, known.key) })
+}
+
+// FuzzMerge merges object after object into one metadata. An array of strings unsets
+// members, together with the merge of the object before it if that comes next to it.
 func FuzzMerge(f *testing.F) {
 	for _, test := range mergeTests {
 		f.Add([]byte(test.base + separator + test.patch))
@@ -193,22 +203,49 @@ func FuzzMerge(f *testing.F) {
 	}
 	f.Add([]byte(numbered(0, 40, "a") + separator + numbered(20, 40, "b") + separator + `{}` + separator + numbered(30, 3, "c")))
 	f.Add([]byte(`{"0":1,"\u0030":2,"1":3,"2":4,"3":5,"4":6,"5":7,"6":8,"7":9,"8":0,"9":1}` + separator + `{"\u0039":1,"7":2}`))
+	for _, test := range unsetTests {
+		f.Add([]byte(test.base + separator + test.patch + separator + test.unset + separator + test.unset))
+		f.Add([]byte(numbered(0, 9, "many") + separator + test.base + separator + test.patch + separator + test.unset))
+	}
+	f.Add([]byte(numbered(0, 40, "a") + separator + `["1","39","40"]` + separator + `[1]` + separator + `["2",null]`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var s Scanner
 		var o Object
 		meta, want := []byte("{}"), model(nil)
+		var before, patch []byte // the metadata before the last object, and that
 		for text := range bytes.SplitSeq(data, []byte(separator)) {
 			object, err := s.Scan(bytes.Clone(text))
-			if err != nil || object[0] != '{' {
+			switch {
+			case err != nil:
 				continue
+			case object[0] == '{':
+				checkSplit(t, &o, object)
+				before, patch = meta, object
+				meta, want = o.AppendMerged(nil, meta), want.with(t, string(text))
+			case isNames(object):
+				o.SplitPatch(patch, object)
+				if patch == nil {
+					before = meta
+				}
+				meta, want = o.AppendMerged(nil, before), want.without(t, object)
+				patch = nil
 			}
-			checkSplit(t, &o, object)
-			meta, want = o.AppendMerged(nil, meta), want.with(t, string(text))
 			if got, want := string(meta), want.String(); got != want {
 				t.Fatalf("the merge of %q is %q, want %q", data, got, want)
 			}
 		}
 	})
+}
+
+// isNames says by encoding/json whether a text is an array of strings, and checks that
+// IsStrings does too.
+func isNames(text []byte) bool {
+	var list []*string
+	want := json.Unmarshal(text, &list) == nil && list != nil && !slices.Contains(list, nil)
+	if got := IsStrings(text); got != want {
+		panic("IsStrings is wrong about " + string(text))
+	}
+	return want
 }
 
 // checkSplit splits object and checks the object that o then is.

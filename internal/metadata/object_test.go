@@ -1,9 +1,11 @@
 package metadata
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,6 +87,61 @@ func TestMerge(t *testing.T) {
 			if got := merge(t, o, test.base, test.patch); got != test.want {
 				t.Errorf("%s: %s merged over %s = %s, want %s", test.name, test.patch, test.base, got, test.want)
 			}
+		}
+	}
+}
+
+var unsetTests = []struct{ name, base, patch, unset, want string }{
+	{"the only one", `{"a":1}`, `{}`, `["a"]`, `{}`},
+	{"first, middle, last", `{"a":1,"b":2,"c":3,"d":4,"e":5}`, `{}`, `["e","c","a"]`, `{"b":2,"d":4}`},
+	{"none", `{"a":1}`, `{"b":2}`, `[]`, `{"a":1,"b":2}`},
+	{"unknown", `{"a":1}`, `{"b":2}`, `["c","A","a ",""]`, `{"a":1,"b":2}`},
+	{"twice", `{"a":1,"b":2}`, `{}`, `["a","a","\u0061"]`, `{"b":2}`},
+	{"after the merge", `{"a":1,"b":2}`, `{"a":3,"c":4,"d":5}`, `["c","a"]`, `{"b":2,"d":5}`},
+	{"all that the patch has", `{}`, `{"a":1,"b":2}`, `["b","a"]`, `{}`},
+	{"escapes", `{"\u0061":1,"b":2,"😀":3,"\"":4}`, `{"\/":5}`, `["a","\u0062","\ud83d\ude00","\u0022","/"]`, `{}`},
+	{"shallow", `{"a":{"b":1},"c":["b"]}`, `{}`, `["b"]`, `{"a":{"b":1},"c":["b"]}`},
+	{"punctuation", `{"],":1,"\"":2,"[":3,"\\":4}`, `{}`, `["],","\"","}[","\\"]`, `{"[":3}`},
+}
+
+func TestUnset(t *testing.T) {
+	var o Object
+	many := strings.TrimSuffix(numbered(0, 50, "many"), "}")
+	for _, test := range unsetTests {
+		base, patch, unset := compact(t, test.base), compact(t, test.patch), compact(t, test.unset)
+		o.SplitPatch(patch, unset)
+		if got := string(o.AppendMerged(nil, base)); got != test.want {
+			t.Errorf("%s: %s merged over %s without %s = %s, want %s", test.name, patch, base, unset, got, test.want)
+		}
+		if got := o.Append(nil); o.Len() != len(got) {
+			t.Errorf("%s: Len = %d, want that of %s", test.name, o.Len(), got)
+		}
+		if test.patch == "{}" {
+			o.SplitPatch(nil, unset)
+			if got := string(o.AppendMerged(nil, base)); got != test.want {
+				t.Errorf("%s: %s without %s = %s, want %s", test.name, base, unset, got, test.want)
+			}
+		}
+		o.SplitPatch([]byte(many+"}"), unset)
+		want := model(nil).with(t, string(base)).with(t, many+"}").without(t, unset).String()
+		if got := string(o.AppendMerged(nil, base)); got != want {
+			t.Errorf("%s: many merged over %s without %s = %s, want %s", test.name, base, unset, got, want)
+		}
+	}
+}
+
+func TestIsStrings(t *testing.T) {
+	tests := []struct {
+		text string
+		want bool
+	}{
+		{`[]`, true}, {`["a"]`, true}, {`["a","]","\"","\\"]`, true}, {`[""]`, true},
+		{`[1]`, false}, {`["a",1]`, false}, {`[null]`, false}, {`["a",null,"b"]`, false}, {`[["a"]]`, false}, {`["a",{}]`, false},
+		{`{}`, false}, {`"[]"`, false}, {`1`, false}, {`null`, false}, {`true`, false}, {`{"a":["b"]}`, false},
+	}
+	for _, test := range tests {
+		if got := IsStrings([]byte(test.text)); got != test.want {
+			t.Errorf("IsStrings(%s) = %v, want %v", test.text, got, test.want)
 		}
 	}
 }
@@ -232,21 +289,80 @@ func escaped(name string) string {
 	return b.String()
 }
 
-// Members that share a hash are still told apart by their names.
-func TestMembersWithOneHash(t *testing.T) {
-	o := Object{index: make([]uint32, 64)}
-	for i := range 20 {
-		next := member{key: []byte{byte(i)}, hash: 63}
-		o.list = append(o.list, next)
-		*o.slot(&next) = uint32(len(o.list))
+// An object takes so many times the size of its text at most, and no more on the way.
+func TestMemoryOfObjects(t *testing.T) {
+	const text, all, memory = 1 << 20, 8, 6
+	tests := []struct{ name, object, unset string }{
+		{"one tiny member again and again", repeated(text, func(int) string { return `"":0` }), ""},
+		{"tiny members", repeated(text, func(i int) string { return `"` + strconv.FormatInt(int64(i), 36) + `":0` }), ""},
+		{"tiny members with escapes", repeated(text, func(i int) string { return `"\n` + strconv.FormatInt(int64(i), 36) + `":0` }), ""},
+		{"tiny names that go", "{}", strings.ReplaceAll(repeated(text, func(i int) string { return `"` + strconv.FormatInt(int64(i), 36) + `"` }), "{", "[")},
 	}
-	for i := range 20 {
-		if got := int(*o.slot(&member{key: []byte{byte(i)}, hash: 63})) - 1; got != i {
-			t.Errorf("member %d is found at %d", i, got)
+	for _, tt := range tests {
+		unset := []byte(strings.ReplaceAll(tt.unset, "}", "]"))
+		if len(unset) == 0 {
+			unset = nil
+		}
+		size := len(tt.object) + len(unset)
+		var o Object
+		allocated := allocatedBy(func() {
+			o.SplitPatch([]byte(tt.object), unset)
+			o.AppendMerged(nil, []byte("{}"))
+		}) - 2*size // the copy of the text, and the outcome at most
+		held := 16*cap(o.list) + 4*cap(o.index) + cap(o.keys) + cap(o.merged)
+		if held > memory*size {
+			t.Errorf("%s: an object of %d bytes holds %d, %.1f times as many, want at most %d", tt.name, size, held, float64(held)/float64(size), memory)
+		}
+		if strings.Contains(tt.name, "escapes") {
+			continue // to unescape a name allocates, and is forgotten at once
+		}
+		if allocated > all*size {
+			t.Errorf("%s: an object of %d bytes allocates %d, %.1f times as many, want at most %d", tt.name, size, allocated, float64(allocated)/float64(size), all)
 		}
 	}
-	if got := *o.slot(&member{key: []byte{20}, hash: 63}); got != 0 {
-		t.Errorf("an unknown member is found at %d", got-1)
+}
+
+// allocatedBy returns how many bytes f allocates.
+func allocatedBy(f func()) int {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int(after.TotalAlloc - before.TotalAlloc)
+}
+
+// repeated returns an object of so many bytes, whose members member makes.
+func repeated(size int, member func(i int) string) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i := 0; b.Len() < size; i++ {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(member(i))
+	}
+	return b.String() + "}"
+}
+
+// After Reset an object refers to nothing that it was split from, and has kept little.
+func TestReset(t *testing.T) {
+	var o Object
+	few := []byte(`{"\u0061":1,"b":2}`)
+	o.SplitPatch(few, []byte(`["c"]`))
+	o.Reset()
+	if o.object != nil || o.unset != nil || bytes.ContainsRune(o.keys[:cap(o.keys)], 'a') || cap(o.list) == 0 {
+		t.Errorf("after Reset: object %q, unset %q, keys %q, room for %d members; want no text and the room", o.object, o.unset, o.keys[:cap(o.keys)], cap(o.list))
+	}
+	o.Split([]byte(numbered(0, keptMembers+1, "x")))
+	o.AppendMerged(nil, []byte("{}"))
+	o.Reset()
+	if cap(o.list)+cap(o.index)+cap(o.merged) != 0 {
+		t.Errorf("after Reset of many members: room for %d, want none", cap(o.list))
+	}
+	o.Split([]byte(`{"` + strings.Repeat(`\n`, keptKeys) + `":1}`))
+	o.Reset()
+	if cap(o.keys) != 0 {
+		t.Errorf("after Reset of a long name: %d bytes, want none", cap(o.keys))
 	}
 }
 

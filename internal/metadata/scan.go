@@ -27,10 +27,10 @@ var ErrMalformed = errors.New("metadata: malformed JSON")
 // MaxDepth is how deep a JSON text may nest. Its outermost array or object is level 1.
 const MaxDepth = 64
 
-// Field is a member of the outermost object of a scanned text. Its slices borrow
-// that text and are valid as long as it stays as it is.
+// Field is a member of the outermost object of a scanned text. Its value borrows
+// that text and is valid as long as it stays as it is.
 type Field struct {
-	Name  []byte // without quotes and escapes
+	Name  string // without quotes and escapes
 	Value []byte // compact, otherwise as it was given
 }
 
@@ -43,15 +43,20 @@ type Field struct {
 // caller and which Scan overwrites. The zero value is ready. A Scanner is reused
 // to save allocations, never by two goroutines at once.
 type Scanner struct {
+	// Names are those of the fields that are wanted. Others are checked and passed
+	// over. Nil means that all are.
+	Names []string
+
 	text   []byte // text[:w] is the compacted part, text[r:] the part to be read
 	r, w   int
 	fields []Field
+	first  int // of fields: the first one of the present object
 }
 
 // Scan checks text and compacts it in place. It returns the compacted text,
 // which is a part of text, or ErrMalformed, after which text is garbage.
 func (s *Scanner) Scan(text []byte) ([]byte, error) {
-	*s = Scanner{text: text, fields: s.fields[:0]}
+	*s = Scanner{Names: s.Names, text: text, fields: s.fields[:0]}
 	ok := s.value(1)
 	if s.space(); !ok || s.r != len(s.text) {
 		s.fields = s.fields[:0]
@@ -61,9 +66,17 @@ func (s *Scanner) Scan(text []byte) ([]byte, error) {
 }
 
 // Fields returns the members of the outermost object in their order, and none
-// if the text is no object. The slice is valid until the next Scan, and what it
-// refers to as long as the scanned text is.
+// if the text is no object. Of Names, there is one more than there are names at
+// most: then one of them was given twice. The slice is valid until the next Scan,
+// and what it refers to as long as the scanned text is.
 func (s *Scanner) Fields() []Field { return s.fields }
+
+// Reset lets go of the text last scanned.
+func (s *Scanner) Reset() {
+	s.text = nil
+	clear(s.fields[:cap(s.fields)])
+	s.fields = s.fields[:0]
+}
 
 // value reads white space and a value whose level, if it is an array or an
 // object, is depth.
@@ -87,66 +100,105 @@ func (s *Scanner) value(depth int) bool {
 }
 
 func (s *Scanner) object(depth int) bool {
-	s.keep(s.r + 1)
-	if s.next() == '}' {
-		s.keep(s.r + 1)
-		return true
-	}
-	for {
-		if !s.member(depth) {
-			return false
-		}
-		switch s.next() {
-		case ',':
-			s.keep(s.r + 1)
-		case '}':
-			s.keep(s.r + 1)
-			return true
-		default:
-			return false
-		}
-	}
+	return s.members(func(name []byte) bool { return s.member(name, depth) })
 }
 
-func (s *Scanner) member(depth int) bool {
-	name := s.w
-	if s.next() != '"' || !s.string() || s.next() != ':' {
-		return false
+// members reads an object, with read for the value of each member.
+func (s *Scanner) members(read func(name []byte) bool) bool {
+	for more, ok := s.open('}'), true; more; {
+		name, named := s.name()
+		if !named || !read(name) {
+			return false
+		}
+		if more, ok = s.more('}'); !ok {
+			return false
+		}
 	}
-	s.keep(s.r + 1)
+	return true
+}
+
+// member reads the value of a member, and takes it if it is a field.
+func (s *Scanner) member(name []byte, depth int) bool {
 	value := s.w
 	if !s.value(depth + 1) {
 		return false
 	}
 	if depth == 1 {
-		s.fields = append(s.fields, Field{
-			Name:  Unquote(s.text[name : value-1]),
-			Value: s.text[value:s.w:s.w],
-		})
+		s.field(name, s.text[value:s.w:s.w])
 	}
 	return true
 }
 
-func (s *Scanner) array(depth int) bool {
+// name reads the name of a member, and the colon behind it. It returns it in its quotes.
+func (s *Scanner) name() (quoted []byte, ok bool) {
+	start := s.w
+	if s.next() != '"' || !s.string() {
+		return nil, false
+	}
+	quoted = s.text[start:s.w]
+	if s.next() != ':' {
+		return nil, false
+	}
 	s.keep(s.r + 1)
-	if s.next() == ']' {
+	return quoted, true
+}
+
+// field takes a member of the outermost object, if it is wanted.
+func (s *Scanner) field(quoted, value []byte) {
+	if s.Names == nil {
+		s.fields = append(s.fields, Field{Name: string(Unquote(quoted)), Value: value})
+		return
+	}
+	if len(s.fields)-s.first > len(s.Names) {
+		return
+	}
+	for _, name := range s.Names {
+		if isQuoted(quoted, name) {
+			s.fields = append(s.fields, Field{Name: name, Value: value})
+			return
+		}
+	}
+}
+
+func (s *Scanner) array(depth int) bool {
+	return s.elements(func() bool { return s.value(depth + 1) })
+}
+
+// elements reads an array, with read for each element.
+func (s *Scanner) elements(read func() bool) bool {
+	for more, ok := s.open(']'), true; more; {
+		if !read() {
+			return false
+		}
+		if more, ok = s.more(']'); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// open reads the bracket that an array or an object begins with, and says whether
+// anything is in it. If not, it reads the closing one too.
+func (s *Scanner) open(closing byte) (more bool) {
+	s.keep(s.r + 1)
+	if s.next() == closing {
 		s.keep(s.r + 1)
-		return true
+		return false
 	}
-	for {
-		if !s.value(depth + 1) {
-			return false
-		}
-		switch s.next() {
-		case ',':
-			s.keep(s.r + 1)
-		case ']':
-			s.keep(s.r + 1)
-			return true
-		default:
-			return false
-		}
+	return true
+}
+
+// more reads what follows an element or a member, and says whether another one does.
+func (s *Scanner) more(closing byte) (more, ok bool) {
+	switch s.next() {
+	case ',':
+		s.keep(s.r + 1)
+		return true, true
+	case closing:
+		s.keep(s.r + 1)
+		return false, true
 	}
+	return false, false
 }
 
 // string reads a string that begins at r.

@@ -253,7 +253,7 @@ func TestScanCompactsInPlace(t *testing.T) {
 }
 
 func TestScanAllocatesNothing(t *testing.T) {
-	var s Scanner
+	s := Scanner{Names: []string{"token", "meta"}}
 	given := []byte(` {"token": "abc", "meta": {"user": "Zoë", "n": [1, 2.5, -3e7], "\u0061": "\ud83d\ude00"}} `)
 	text := make([]byte, len(given))
 	got := testing.AllocsPerRun(100, func() {
@@ -273,7 +273,7 @@ type field struct{ name, value string }
 func fieldsOf(s *Scanner) []field {
 	var got []field
 	for _, f := range s.Fields() {
-		got = append(got, field{string(f.Name), string(f.Value)})
+		got = append(got, field{f.Name, string(f.Value)})
 	}
 	return got
 }
@@ -354,6 +354,59 @@ func TestScannerIsReused(t *testing.T) {
 			if got := fieldsOf(&s); !slices.Equal(got, test.want) {
 				t.Fatalf("Fields of %q after Scan(%q) = %q, want %q", test.text, bad, got, test.want)
 			}
+		}
+	}
+}
+
+func TestNamedFields(t *testing.T) {
+	names := []string{"token", "meta"}
+	tests := []struct{ text, want string }{
+		{`{"token":1,"other":2,"meta":3}`, "token=1 meta=3"},
+		{`{"\u0074oken":1,"m\u0065ta":2}`, "token=1 meta=2"},
+		{`{"\u0074\u006f\u006b\u0065\u006e":1}`, "token=1"},
+		{`{"Token":1,"toke":2,"token ":3,"tok\u0000n":4,"\n":5,"":6,"\u0074\u006f\u006b\u0065\u006e\u006e":7}`, ""},
+		{`{"token":1,"token":2}`, "token=1 token=2"},
+		{`{"token":1,"token":2,"meta":3,"token":4,"meta":5}`, "token=1 token=2 meta=3"}, // enough to see it
+		{`{"other":{"token":1}}`, ""},
+		{`[{"token":1}]`, ""},
+	}
+	s := Scanner{Names: names}
+	for _, tt := range tests {
+		if _, err := s.Scan([]byte(tt.text)); err != nil {
+			t.Fatalf("Scan(%q): %v", tt.text, err)
+		}
+		var got []string
+		for _, f := range s.Fields() {
+			got = append(got, f.Name+"="+string(f.Value))
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("fields of %s = %q, want %q", tt.text, got, tt.want)
+		}
+	}
+}
+
+// What is not wanted takes no memory, however much there is of it, but that a name
+// with escapes is unescaped and forgotten.
+func TestScannerTakesNoMemory(t *testing.T) {
+	const size = 1 << 20
+	tests := []struct {
+		name, member string
+		most         int
+	}{
+		{"tiny members", `"":0`, 1 << 10},
+		{"a name twice", `"a":0`, 1 << 10},
+		{"escapes", `"\n":0`, 4 * size},
+		{"a name in escapes", `"\u0061":0`, 4 * size},
+	}
+	for _, tt := range tests {
+		text := []byte(repeated(size, func(int) string { return tt.member }))
+		s := Scanner{Names: []string{"a"}}
+		if got := allocatedBy(func() { s.Scan(text) }); got > tt.most {
+			t.Errorf("%s: a scan of %d bytes allocates %d, want at most %d", tt.name, size, got, tt.most)
+		}
+		s.Reset()
+		if s.text != nil || len(s.Fields()) != 0 {
+			t.Errorf("%s: after Reset the scanner has %d bytes and %d fields, want none", tt.name, len(s.text), len(s.Fields()))
 		}
 	}
 }

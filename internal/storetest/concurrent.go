@@ -51,7 +51,7 @@ func (t *tester) contest(old token.Token) (winners []token.Token) {
 	var results [contestants]token.ExchangeResult
 	var errs [contestants]error
 	atOnce(contestants, func(i int) {
-		patch := patchBytes([]string{"", `{"a":1}`}[i%2])
+		patch := patchOf([]string{"", `{"a":1}`}[i%2])
 		results[i], errs[i] = t.store.Exchange(t.Context(), old, patch, nil)
 	})
 	for i, err := range errs {

@@ -138,6 +138,12 @@ func testMetaTooLarge(t *tester) {
 	tok = t.exchange(tok, patch, `{"a":1,`+patch[1:])
 	tok = t.exchange(tok, `{"b":2}`, `{"a":1,"b":2}`)
 	t.live(tok, `{"a":1,"b":2}`)
+
+	// What goes does not count.
+	t.exchangeError(tok, text("c", limit)+`["a","d"]`, token.ErrMetaTooLarge)
+	tok = t.exchange(tok, text("c", limit)+`["a","b"]`, text("c", limit))
+	tok = t.exchange(tok, text("d", 64*limit)+`["d"]`, text("c", limit))
+	t.live(tok, text("c", limit))
 }
 
 func testBuffersAreCopied(t *tester) {
@@ -149,12 +155,13 @@ func testBuffersAreCopied(t *tester) {
 	spoil(meta)
 	t.live(tok, `{"a":"mine"}`)
 
-	patch, dst := []byte(`{"b":"mine too"}`), make([]byte, 0, 1024)
+	patch, dst := patchOf(`{"b":"mine too","c":1}["c"]`), make([]byte, 0, 1024)
 	x, err := t.store.Exchange(t.Context(), tok, patch, dst)
 	if err != nil {
 		t.Fatalf("Exchange = error %v", err)
 	}
-	spoil(patch)
+	spoil(patch.Meta)
+	spoil(patch.Unset)
 	spoil(x.Meta)
 	t.live(x.Token, `{"a":"mine","b":"mine too"}`)
 
@@ -178,7 +185,7 @@ func testAppendsToBuffer(t *tester) {
 		dst := append(make([]byte, 0, len("prefix")+room), "prefix"...)
 		tok := t.create(`{"a":1}`)
 		for _, patch := range []string{"", `{"a":1}`} {
-			x, err := t.store.Exchange(t.Context(), tok, patchBytes(patch), dst)
+			x, err := t.store.Exchange(t.Context(), tok, patchOf(patch), dst)
 			if got, want := string(x.Meta), `prefix{"a":1}`; err != nil || got != want {
 				t.Fatalf("Exchange(patch %q, dst with room for %d) = %q, error %v, want %q", patch, room, got, err, want)
 			}
@@ -195,11 +202,11 @@ func testRefusalKeepsBuffer(t *tester) {
 	tok, dst := t.create(`{"a":1}`), append(make([]byte, 0, 4096), "prefix"...)
 	refused := map[string]func() error{
 		"Exchange too large": func() error {
-			_, err := t.store.Exchange(t.Context(), tok, []byte(text("b", 2000)), dst)
+			_, err := t.store.Exchange(t.Context(), tok, patchOf(text("b", 2000)), dst)
 			return err
 		},
 		"Exchange unknown": func() error {
-			_, err := t.store.Exchange(t.Context(), token.Generate(), nil, dst)
+			_, err := t.store.Exchange(t.Context(), token.Generate(), token.Patch{}, dst)
 			return err
 		},
 		"Validate unknown": func() error {

@@ -132,7 +132,9 @@ func testReplayMergesPatch(t *tester) {
 	c := t.exchange(b, `{"c":null}`, `{"n":2,"b":1,"c":null}`)
 	t.replay(a, c, `{"n":3}`, `{"n":3,"b":1,"c":null}`)
 	t.replay(b, c, `{"b":3}`, `{"n":3,"b":3,"c":null}`)
-	t.exchange(c, "", `{"n":3,"b":3,"c":null}`)
+	t.replay(a, c, `["b"]`, `{"n":3,"c":null}`)
+	t.replay(b, c, `{"b":4,"d":1}["c","d"]`, `{"n":3,"b":4}`)
+	t.exchange(c, "", `{"n":3,"b":4}`)
 }
 
 // testGraceDepth exchanges a token until its ancestors can't be told.
@@ -260,20 +262,20 @@ func testReplayBuffers(t *tester) {
 	for _, room := range []int{0, 5, 4000} {
 		dst := append(make([]byte, 0, len("prefix")+room), "prefix"...)
 		for _, patch := range []string{"", `{"a":1}`} {
-			p := patchBytes(patch)
+			p := patchOf(patch)
 			x, err := t.store.Exchange(t.Context(), a, p, dst)
 			if got, want := string(x.Meta), `prefix{"a":1}`; err != nil || got != want {
 				t.Fatalf("Exchange(spent token, patch %q, dst with room for %d) = %q, error %v, want %q",
 					patch, room, got, err, want)
 			}
-			spoil(p)
+			spoil(p.Meta)
 			spoil(x.Meta[len("prefix"):])
 		}
 		meta, _, err := t.store.Validate(t.Context(), a, dst)
 		if got, want := string(meta), `prefix{"a":1}`; err != nil || got != want {
 			t.Fatalf("Validate(spent token, dst with room for %d) = %q, error %v, want %q", room, got, err, want)
 		}
-		if _, err := t.store.Exchange(t.Context(), a, []byte(text("b", 2000)), dst); err == nil || string(dst) != "prefix" {
+		if _, err := t.store.Exchange(t.Context(), a, patchOf(text("b", 2000)), dst); err == nil || string(dst) != "prefix" {
 			t.Fatalf("Exchange(spent token, too large) = error %v, dst %q, want an error and dst as it was", err, dst)
 		}
 	}
@@ -283,7 +285,7 @@ func testReplayBuffers(t *tester) {
 // tenAtOnce exchanges a token ten times at once, each time with another patch.
 func (t *tester) tenAtOnce(old token.Token) (results [10]token.ExchangeResult, errs [10]error) {
 	atOnce(len(results), func(i int) {
-		results[i], errs[i] = t.store.Exchange(t.Context(), old, fmt.Appendf(nil, `{"p%d":%d}`, i, i), nil)
+		results[i], errs[i] = t.store.Exchange(t.Context(), old, patchOf(fmt.Sprintf(`{"p%d":%d}`, i, i)), nil)
 	})
 	return results, errs
 }

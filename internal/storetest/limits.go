@@ -97,6 +97,7 @@ func testMaxBytes(t *tester) {
 	if after := t.live(tokens[0], meta); !after.Equal(before) {
 		t.Errorf("refused exchanges moved the deadline from %v to %v", before, after)
 	}
+	tokens[0] = t.exchange(tokens[0], text("b", 2*metaBytes)+`["b"]`, meta) // what goes does not count
 	for i := range tokens {
 		tokens[i] = t.exchange(tokens[i], "", meta)
 		tokens[i] = t.exchange(tokens[i], meta, meta)
@@ -147,6 +148,7 @@ func testMaxBytesReplayed(t *tester) {
 	}
 	t.replay(spent, current, "", meta)
 	t.replay(spent, current, meta, meta)
+	t.replay(spent, current, text("b", 2*metaBytes)+`["b"]`, meta)
 	for _, tok := range tokens[1:5] {
 		t.delete(tok)
 	}

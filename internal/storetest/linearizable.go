@@ -33,7 +33,9 @@ const (
 	opValidate
 	opDelete
 	opEndSubject
-	opList // of the subject's sessions
+	opEndOthers  // of the token's session it is known whether it was valid
+	opEndSession // by its name
+	opList       // of the subject's sessions
 )
 
 // call is one call of a history, as far as it concerns one session: those on a
@@ -42,6 +44,7 @@ type call struct {
 	session int
 	op      operation
 	token   token.Token
+	kept    bool // of opEndOthers: the token is this session's
 	patch   string
 }
 
@@ -80,7 +83,7 @@ func (r historyRules) model() porcupine.Model {
 
 // describe tells tokens apart by a part of their nonces: they print as placeholders.
 func describe(c call, a answer) string {
-	op := [...]string{"create", "exchange", "validate", "delete", "end subject", "list subject"}[c.op]
+	op := [...]string{"create", "exchange", "validate", "delete", "end subject", "end others", "end session", "list subject"}[c.op]
 	return fmt.Sprintf("session %d: %s %x, patch %q = valid %v, token %x, reused %v, %s",
 		c.session, op, c.token.Nonce[:4], c.patch, a.valid, a.token.Nonce[:4], a.reused, a.meta)
 }
@@ -106,6 +109,12 @@ func (r historyRules) step(s state, c call, a answer) (bool, state) {
 	case opEndSubject:
 		s.ended = true
 		return true, s
+	case opEndOthers:
+		s.ended = s.ended || a.valid && !c.kept
+		return !c.kept || a.valid == valid, s
+	case opEndSession:
+		s.ended = true
+		return a.valid == live, s
 	case opDelete:
 		s.ended = s.ended || valid || r.revoke
 		return true, s
@@ -116,7 +125,7 @@ func (r historyRules) step(s state, c call, a answer) (bool, state) {
 		s.ended = s.ended || r.revoke
 		return !a.valid, s
 	}
-	s.meta = parseObject(s.meta).merge(parsePatch(c.patch)).String()
+	s.meta = parseObject(s.meta).apply(patchOf(c.patch)).String()
 	if c.token == s.current {
 		copy(s.spent[1:], s.spent[:])
 		s.spent[0], s.current = c.token, a.token
@@ -217,14 +226,22 @@ func (r *recorder) call(caller int, rng *rand.Rand) {
 	switch n := rng.IntN(100); {
 	case n < 35:
 		c.op = opExchange
-	case n < 70:
+	case n < 62:
 		c.op, c.patch = opExchange, fmt.Sprintf(`{"c%d":%d}`, rng.IntN(3), rng.IntN(1000))
+	case n < 70:
+		c.op, c.patch = opExchange, fmt.Sprintf(`{"c%d":%d}["c%d"]`, rng.IntN(3), rng.IntN(1000), rng.IntN(3))
 	case n < 78 && r.subject != "":
-		r.recordSubject(caller, opList, r.list)
+		r.recordSubject(caller, call{op: opList}, r.list)
 		return
-	case n < 80 && r.subject != "":
-		r.recordSubject(caller, opEndSubject, r.endSubject)
+	case n < 79 && r.subject != "":
+		r.recordSubject(caller, call{op: opEndSubject}, r.endSubject)
 		return
+	case n < 81 && r.subject != "":
+		c.op = opEndOthers
+		r.recordSubject(caller, c, func() []answer { return r.endOthers(c.token) })
+		return
+	case n < 82 && r.subject != "":
+		c.op = opEndSession
 	case n < 98:
 		c.op = opValidate
 	default:
@@ -236,22 +253,38 @@ func (r *recorder) call(caller int, rng *rand.Rand) {
 	})
 }
 
-func (r *recorder) recordSubject(caller int, op operation, do func() []answer) {
+// recordSubject records a call that concerns each session.
+func (r *recorder) recordSubject(caller int, c call, do func() []answer) {
 	calls := make([]call, historySessions)
 	for i := range calls {
-		calls[i] = call{session: i, op: op}
+		calls[i] = c
+		calls[i].session, calls[i].kept = i, i == c.session
 	}
 	r.record(caller, calls, do)
 }
 
-// list lists the subject's sessions, which tell themselves apart by their metadata.
+// list lists the subject's sessions, which tell themselves apart by their metadata, in
+// pages of one. Where the last one listed has ended meanwhile, it starts again.
 func (r *recorder) list() []answer {
-	list, more, err := r.store.SubjectSessions(r.Context(), []byte(r.subject), 2*historySessions)
-	if more || err != nil {
-		r.Errorf("SubjectSessions = more: %v, error %v, want false", more, err)
+	var all []token.Session
+	for page, more := (token.Page{Limit: 1}), true; more; {
+		var list []token.Session
+		var err error
+		list, more, err = r.store.SubjectSessions(r.Context(), []byte(r.subject), page)
+		switch {
+		case errors.Is(err, token.ErrUnknownSession) && len(all) > 0:
+			all, page.After, more = nil, token.SessionName{}, true
+		case err != nil:
+			r.Errorf("SubjectSessions = error %v", err)
+		case more:
+			page.After = list[0].Name
+			fallthrough
+		default:
+			all = append(all, list...)
+		}
 	}
 	answers := make([]answer, historySessions)
-	for _, s := range list {
+	for _, s := range all {
 		for i := range answers {
 			if strings.HasPrefix(string(s.Meta), fmt.Sprintf(`{"s":%d`, i)) {
 				answers[i] = answer{valid: true, meta: string(s.Meta)}
@@ -267,6 +300,19 @@ func (r *recorder) endSubject() []answer {
 		r.Errorf("EndSubject = %d, error %v, want at most %d", n, err, historySessions)
 	}
 	return make([]answer, historySessions)
+}
+
+// endOthers keeps the session of a token, which the answer is valid for if that is.
+func (r *recorder) endOthers(keep token.Token) []answer {
+	n, err := r.store.EndOthers(r.Context(), []byte(r.subject), keep)
+	if n < 0 || n > historySessions-1 || err != nil && (n > 0 || !errors.Is(err, token.ErrInvalid)) {
+		r.Errorf("EndOthers = %d, error %v, want at most %d", n, err, historySessions-1)
+	}
+	answers := make([]answer, historySessions)
+	for i := range answers {
+		answers[i].valid = err == nil
+	}
+	return answers
 }
 
 func (r *recorder) knownToken(session int, rng *rand.Rand) token.Token {
@@ -286,11 +332,17 @@ func (r *recorder) do(c call) answer {
 			r.Errorf("Delete = error %v", err)
 		}
 		return answer{}
+	case opEndSession:
+		n, err := r.store.EndSession(r.Context(), []byte(r.subject), c.token.ID.Name())
+		if err != nil {
+			r.Errorf("EndSession = error %v", err)
+		}
+		return answer{valid: n > 0}
 	case opValidate:
 		meta, _, err := r.store.Validate(r.Context(), c.token, nil)
 		return r.answer(token.ExchangeResult{Meta: meta}, err)
 	}
-	x, err := r.store.Exchange(r.Context(), c.token, patchBytes(c.patch), nil)
+	x, err := r.store.Exchange(r.Context(), c.token, patchOf(c.patch), nil)
 	return r.answer(x, err)
 }
 

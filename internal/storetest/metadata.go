@@ -12,6 +12,7 @@ func metadataTests() []test {
 		{name: "Values", run: testValues},
 		{name: "Sizes", run: testSizes},
 		{name: "ManyMembers", run: testManyMembers},
+		{name: "ManyUnset", run: testManyUnset},
 	}
 	for _, m := range merges {
 		tests = append(tests, test{name: m.name, run: func(t *tester) {
@@ -40,6 +41,15 @@ var merges = []struct{ name, base, patch, want string }{
 	{"TwiceInPatch", `{"a":1}`, `{"b":2,"a":3,"\u0062":4,"a":5}`, `{"a":5,"b":4}`},
 	{"NestedTwiceStays", `{"a":{"x":1,"x":2}}`, `{"b":{"y":1,"y":2}}`, `{"a":{"x":1,"x":2},"b":{"y":1,"y":2}}`},
 	{"Surrogates", `{"\ud83d\ude00":1}`, `{"😀":2,"\uD83D\uDE00":3}`, `{"\ud83d\ude00":3}`},
+	{"Unset", `{"a":1,"b":2,"c":3}`, `["b"]`, `{"a":1,"c":3}`},
+	{"UnsetEnds", `{"a":1,"b":2,"c":3}`, `["c","a"]`, `{"b":2}`},
+	{"UnsetAll", `{"a":1,"b":2}`, `["b","a","b"]`, `{}`},
+	{"UnsetNothing", `{"a":1}`, `[]`, `{"a":1}`},
+	{"UnsetUnknown", `{"a":1}`, `["b","A",""]`, `{"a":1}`},
+	{"UnsetAfterMerge", `{"a":1,"b":2}`, `{"c":3,"a":4,"d":5}["a","c"]`, `{"b":2,"d":5}`},
+	{"UnsetUnescaped", `{"\u0061":1,"b":2,"😀":3,"é\\":4}`, `["a","\u0062","\ud83d\ude00","\u00e9\u005c"]`, `{}`},
+	{"UnsetIsShallow", `{"a":{"b":1},"c":["b"]}`, `["b"]`, `{"a":{"b":1},"c":["b"]}`},
+	{"UnsetPunctuation", `{"],":1,"\"":2,"[":3}`, `["],","\"","}["]`, `{"[":3}`},
 	{"Punctuation", `{"a:b,c}":"]}","\"":"\\\""}`, `{"\u0022":[","]}`, `{"a:b,c}":"]}","\"":[","]}`},
 }
 
@@ -79,4 +89,24 @@ func testManyMembers(t *tester) {
 	}
 	object := func(members []string) string { return "{" + strings.Join(members, ",") + "}" }
 	t.exchange(t.create(object(base)), object(patch), object(append(want, patch...)))
+}
+
+// testManyUnset unsets every other member, and as many that are not there.
+func testManyUnset(t *tester) {
+	const n = 1000
+	var base, unset, want []string
+	for i := range 2 * n {
+		if i < n {
+			base = append(base, fmt.Sprintf(`"k%d":%d`, i, i))
+		}
+		if i%2 == 0 {
+			unset = append(unset, fmt.Sprintf(`"k%d"`, i))
+		} else if i < n {
+			want = append(want, base[i])
+		}
+	}
+	tok := t.create("{" + strings.Join(base, ",") + "}")
+	wanted := "{" + strings.Join(append(want, `"new":1`), ",") + "}"
+	tok = t.exchange(tok, `{"new":1}[`+strings.Join(unset, ",")+"]", wanted)
+	t.live(tok, wanted)
 }

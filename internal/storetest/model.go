@@ -33,14 +33,6 @@ func parseObject(text string) (o object) {
 	return o
 }
 
-// parsePatch reads a patch, "" being none.
-func parsePatch(text string) object {
-	if text == "" {
-		return nil
-	}
-	return parseObject(text)
-}
-
 // put returns o with a member more or another value of one. It leaves o alone.
 func (o object) put(m member) object {
 	o = slices.Clone(o)
@@ -63,6 +55,20 @@ func (o object) merge(patch object) object {
 		o = o.put(m)
 	}
 	return o
+}
+
+// apply returns what results from a patch: what it unsets goes after the merge. It
+// leaves o alone.
+func (o object) apply(p token.Patch) object {
+	if p.Meta != nil {
+		o = o.merge(parseObject(string(p.Meta)))
+	}
+	if p.Unset == nil {
+		return o
+	}
+	var names []string
+	must(0, json.Unmarshal(p.Unset, &names))
+	return slices.DeleteFunc(slices.Clone(o), func(m member) bool { return slices.Contains(names, m.name) })
 }
 
 func (o object) String() string {
@@ -200,7 +206,7 @@ func (s *session) spend(next token.Token) {
 // exchange returns what an exchange answers: the token's session, whether the
 // token is its current one, and the metadata that results, or an error. Where a
 // reuse ends the session, it does so.
-func (m *model) exchange(t token.Token, patch object) (*session, standing, object, error) {
+func (m *model) exchange(t token.Token, patch token.Patch) (*session, standing, object, error) {
 	s, worth := m.present(t)
 	if worth == late && m.cfg.RevokeOnReuse {
 		m.end(s)
@@ -208,7 +214,7 @@ func (m *model) exchange(t token.Token, patch object) (*session, standing, objec
 	if worth != current && worth != inGrace {
 		return nil, worth, nil, token.ErrInvalid
 	}
-	merged := s.meta.merge(patch)
+	merged := s.meta.apply(patch)
 	size := len(merged.String())
 	if m.cfg.MaxMeta > 0 && size > m.cfg.MaxMeta {
 		return nil, worth, nil, token.ErrMetaTooLarge
@@ -238,6 +244,23 @@ func (m *model) ofSubject(name string) (list []*session) {
 		}
 	}
 	return list
+}
+
+// endOthers ends a subject's sessions but that of a token, or says that it is none by
+// which one can be kept.
+func (m *model) endOthers(name string, keep token.Token) (ended int, err error) {
+	kept, worth := m.present(keep)
+	if worth != current && worth != inGrace || kept.subject != name || name == "" {
+		return 0, token.ErrInvalid
+	}
+	return m.endWhere(func(s *session) bool { return s.subject == name && s != kept }), nil
+}
+
+// endSession ends a subject's session by its name.
+func (m *model) endSession(subject string, name token.SessionName) (ended int) {
+	return m.endWhere(func(s *session) bool {
+		return s.subject == subject && subject != "" && s.current.ID.Name() == name
+	})
 }
 
 // bytes is what all live sessions take.

@@ -8,11 +8,16 @@ import (
 	"tokenserver/token"
 )
 
-func (n *naive) SubjectSessions(_ context.Context, name []byte, limit int) ([]token.Session, bool, error) {
+func (n *naive) SubjectSessions(_ context.Context, name []byte, page token.Page) ([]token.Session, bool, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	limit := page.Limit
 	var all []*naiveSession
-	for _, s := range n.sessions {
+	for id, s := range n.sessions {
+		s.name = id.Name()
+		if n.fault == "another name after an exchange" && len(s.spent) > 0 {
+			s.name[0]++
+		}
 		if s.subject == string(name) && s.subject != "" && (n.liveLocked(s) || n.fault == "expired are the subject's" || n.fault == "expired hide others") {
 			all = append(all, s)
 		}
@@ -30,6 +35,17 @@ func (n *naive) SubjectSessions(_ context.Context, name []byte, limit int) ([]to
 		limit = min(limit, 1000)
 		all = slices.DeleteFunc(all[:min(2*limit, len(all))], func(s *naiveSession) bool { return !n.liveLocked(s) })
 	}
+	if page.After != (token.SessionName{}) {
+		at := slices.IndexFunc(all, func(s *naiveSession) bool { return s.name == page.After })
+		switch {
+		case n.fault == "page goes on anywhere":
+		case at < 0:
+			return nil, false, token.ErrUnknownSession
+		case n.fault == "page repeats":
+			at--
+		}
+		all = all[at+1:]
+	}
 	list := n.firstLocked(all, limit)
 	return list, len(all) > len(list) || len(all) == limit && n.fault == "more without more", nil
 }
@@ -44,7 +60,7 @@ func (n *naive) firstLocked(all []*naiveSession, limit int) (list []token.Sessio
 		case len(list) > 0 || n.fault == "large one not listed":
 			return list
 		}
-		list = append(list, token.Session{Created: s.created, Expires: s.expires, Meta: []byte(s.meta)})
+		list = append(list, token.Session{Name: s.name, Created: s.created, Expires: s.expires, Meta: []byte(s.meta)})
 	}
 	return list
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ type naiveSession struct {
 	subject          string
 	lifetime         time.Duration
 	number           int // in the order of creation
+	name             token.SessionName
 	created          time.Time
 	expires          time.Time
 	absoluteDeadline time.Time // zero for none
@@ -114,7 +116,7 @@ func (n *naive) renew(s *naiveSession) {
 	}
 }
 
-func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (token.ExchangeResult, error) {
+func (n *naive) Exchange(_ context.Context, t token.Token, patch token.Patch, dst []byte) (token.ExchangeResult, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s, worth := n.presentLocked(t)
@@ -133,10 +135,20 @@ func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 		s.nonce = t.Next().Nonce
 	}
 	meta := s.meta
-	if patch != nil && !(worth == inGrace && n.fault == "replay drops patch") {
-		meta = parseObject(s.meta).merge(parseObject(string(patch))).String()
+	if worth == inGrace && n.fault == "replay drops patch" {
+		patch = token.Patch{}
 	}
-	if len(meta) > n.cfg.MaxMeta {
+	if worth == inGrace && n.fault == "replay drops unset" {
+		patch.Unset = nil
+	}
+	if !patch.IsZero() {
+		meta = n.apply(s.meta, patch)
+	}
+	size := len(meta)
+	if n.fault == "unset after the limit" {
+		size = len(parseObject(s.meta).apply(token.Patch{Meta: patch.Meta}).String())
+	}
+	if size > n.cfg.MaxMeta {
 		return token.ExchangeResult{}, token.ErrMetaTooLarge
 	}
 	if n.fault != "expired fill" {
@@ -162,6 +174,26 @@ func (n *naive) Exchange(_ context.Context, t token.Token, patch, dst []byte) (t
 		n.renew(s)
 	}
 	return x, nil
+}
+
+// apply returns the metadata that results from a patch.
+func (n *naive) apply(meta string, patch token.Patch) string {
+	o := parseObject(meta)
+	switch n.fault {
+	case "unset ignored":
+		patch.Unset = nil
+	case "unset before the merge":
+		o = o.apply(token.Patch{Unset: patch.Unset})
+		patch.Unset = nil
+	case "unset as it is spelled":
+		if patch.Unset != nil {
+			o = slices.DeleteFunc(o.apply(token.Patch{Meta: patch.Meta}), func(m member) bool {
+				return strings.Contains(string(patch.Unset), m.spelling)
+			})
+			return o.String()
+		}
+	}
+	return o.apply(patch).String()
 }
 
 // replay does to a session what a replay does wrong.
@@ -266,7 +298,7 @@ func (n *naive) reusedLocked(t token.Token) {
 		return
 	}
 	if n.fault == "reuse revokes the subject" && s.subject != "" {
-		n.endSubjectLocked(s.subject)
+		n.endSubjectLocked(s.subject, token.ID{})
 	}
 	delete(n.sessions, t.ID)
 }
@@ -286,12 +318,56 @@ func (n *naive) EndSubject(_ context.Context, name []byte) (ended int, err error
 	if n.fault == "exchanged escape the end" {
 		return n.endUnchangedLocked(string(name)), nil
 	}
-	return n.endSubjectLocked(string(name)), nil
+	return n.endSubjectLocked(string(name), token.ID{}), nil
 }
 
-func (n *naive) endSubjectLocked(name string) (ended int) {
+func (n *naive) EndOthers(_ context.Context, name []byte, keep token.Token) (ended int, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s, worth := n.presentLocked(keep)
+	if worth == late && n.fault == "keep revokes" {
+		n.reusedLocked(keep)
+	}
+	valid := worth == current || worth == inGrace && n.fault != "keep has no grace" ||
+		worth == late && n.fault == "keep may be spent"
+	switch {
+	case !valid,
+		s.subject != string(name) && n.fault != "keep of another subject",
+		len(name) == 0 && n.fault != "nobody keeps":
+		return 0, token.ErrInvalid
+	case n.fault == "keep ends itself":
+		return n.endSubjectLocked(string(name), token.ID{}), nil
+	case n.fault == "kept while it is not exchanged":
+		n.mu.Unlock()
+		time.Sleep(time.Microsecond)
+		n.mu.Lock()
+		if s.nonce != keep.Nonce {
+			keep.ID = token.ID{}
+		}
+	}
+	return n.endSubjectLocked(string(name), keep.ID), nil
+}
+
+func (n *naive) EndSession(_ context.Context, name []byte, session token.SessionName) (ended int, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for id, s := range n.sessions {
-		if s.subject != name || n.fault == "one of a subject stays" && ended > 0 && s.number%2 == 0 {
+		if id.Name() != session || s.subject != string(name) && n.fault != "session of another subject" {
+			continue
+		}
+		if len(name) > 0 {
+			delete(n.sessions, id)
+		}
+		if len(name) > 0 && (n.liveLocked(s) || n.fault == "expired are ended") {
+			return 1, nil
+		}
+	}
+	return 0, nil
+}
+
+func (n *naive) endSubjectLocked(name string, keep token.ID) (ended int) {
+	for id, s := range n.sessions {
+		if s.subject != name || id == keep || n.fault == "one of a subject stays" && ended > 0 && s.number%2 == 0 {
 			continue
 		}
 		if n.liveLocked(s) || n.fault == "expired are ended" {

@@ -204,7 +204,7 @@ func testRevokeAtOnce(t *tester) {
 		chain := t.exchangeTimes(token.GraceDepth+1, t.create(`{"a":1}`), `{"a":1}`)
 		tokens := []token.Token{chain[token.GraceDepth+1]}
 		atOnce(2, func(i int) {
-			x, err := t.store.Exchange(t.Context(), [...]token.Token{chain[0], chain[token.GraceDepth+1]}[i], nil, nil)
+			x, err := t.store.Exchange(t.Context(), [...]token.Token{chain[0], chain[token.GraceDepth+1]}[i], token.Patch{}, nil)
 			switch {
 			case err == nil && i == 1:
 				tokens = append(tokens, x.Token)

@@ -62,6 +62,18 @@ func TestSuiteNotices(t *testing.T) {
 		{"replay drops patch", "Grace"},
 		{"replay drops patch", "RandomWalk/Grace"},
 		{"replay drops patch", "Linearizable/Grace"},
+		{"unset ignored", "Metadata"},
+		{"unset ignored", "RandomWalk"},
+		{"unset ignored", "Linearizable"},
+		{"unset before the merge", "Metadata"},
+		{"unset before the merge", "RandomWalk"},
+		{"unset as it is spelled", "Metadata"},
+		{"unset as it is spelled", "RandomWalk"},
+		{"unset after the limit", "Contract"},
+		{"unset after the limit", "RandomWalk"},
+		{"replay drops unset", "Grace"},
+		{"replay drops unset", "RandomWalk/Grace"},
+		{"replay drops unset", "Linearizable/Grace"},
 		{"replay overfills", "Limits"},
 		{"replay renews deadline", "Grace"},
 		{"replay renews deadline", "RandomWalk/Grace"},
@@ -115,6 +127,28 @@ func TestSuiteNotices(t *testing.T) {
 		{"expired hide others", "Subjects"},
 		{"listed without bound", "Subjects"},
 		{"large one not listed", "Subjects"},
+		{"keep revokes", "Subjects"},
+		{"keep revokes", "RandomWalk/Revoke"},
+		{"keep has no grace", "Subjects"},
+		{"keep has no grace", "Linearizable/Grace"},
+		{"keep may be spent", "Subjects"},
+		{"keep may be spent", "RandomWalk"},
+		{"keep may be spent", "Linearizable/Subjects"},
+		{"keep of another subject", "Subjects"},
+		{"keep of another subject", "RandomWalk"},
+		{"keep ends itself", "Subjects"},
+		{"keep ends itself", "RandomWalk"},
+		{"keep ends itself", "Linearizable/Subjects"},
+		{"kept while it is not exchanged", "Subjects"},
+		{"nobody keeps", "Subjects"},
+		{"session of another subject", "Subjects"},
+		{"session of another subject", "RandomWalk"},
+		{"another name after an exchange", "Subjects"},
+		{"another name after an exchange", "RandomWalk"},
+		{"page goes on anywhere", "Subjects"},
+		{"page goes on anywhere", "RandomWalk"},
+		{"page repeats", "Subjects"},
+		{"page repeats", "RandomWalk"},
 		{"nobody is a subject", "Subjects"},
 		{"nobody is a subject", "RandomWalk"},
 	}
@@ -135,7 +169,7 @@ func TestSuiteNotices(t *testing.T) {
 
 func TestModelMerge(t *testing.T) {
 	for _, m := range merges {
-		got := parseObject(m.base).merge(parsePatch(m.patch)).String()
+		got := parseObject(m.base).apply(patchOf(m.patch)).String()
 		if got != m.want {
 			t.Errorf("%s: %s merged with %s = %s, want %s", m.name, m.base, m.patch, got, m.want)
 		}
@@ -145,7 +179,7 @@ func TestModelMerge(t *testing.T) {
 func TestModelLeavesBaseAlone(t *testing.T) {
 	base := parseObject(`{"a":1,"b":2}`)
 	before := slices.Clone(base)
-	base.merge(parseObject(`{"a":3,"c":4}`))
+	base.apply(patchOf(`{"a":3,"c":4}["b"]`))
 	if !slices.Equal(base, before) {
 		t.Errorf("merge changed its base to %v, want %v", base, before)
 	}

@@ -32,6 +32,22 @@ func (h Harness) subjectTests() []test {
 		{name: "ListIsACopy", cfg: plain, run: testSubjectSessionsCopy},
 		{name: "ListOverExpired", cfg: expiring, run: testSubjectSessionsOverExpired},
 		{name: "ListBytes", cfg: large, run: testSubjectSessionsBytes},
+		{name: "SessionNames", cfg: plain, run: testSessionNames},
+		{name: "Pages", cfg: plain, run: testSubjectPages},
+		{name: "PagesOfMany", cfg: plain, run: testSubjectPagesOfMany},
+		{name: "PagesBytes", cfg: large, run: testSubjectPagesBytes},
+		{name: "PagesChange", cfg: plain, run: testSubjectPagesChange},
+		{name: "PagesUnknown", cfg: expiring, run: testSubjectPagesUnknown},
+		{name: "EndSession", cfg: expiring, run: testEndSession},
+		{name: "EndSessionOfMany", cfg: plain, run: testEndSessionOfMany},
+		{name: "EndSessionOfNobody", cfg: grace, run: testEndSessionOfNobody},
+		{name: "EndOthers", cfg: plain, run: testEndOthers},
+		{name: "EndOthersMany", cfg: plain, run: testEndOthersMany},
+		{name: "EndOthersRefused", cfg: expiring, run: testEndOthersRefused},
+		{name: "EndOthersInGrace", cfg: revoke, run: testEndOthersInGrace},
+		{name: "EndOthersRacesExchanges", cfg: plain, run: testEndOthersRacesExchanges},
+		{name: "EndOthersRacesExchangesInGrace", cfg: revoke, run: testEndOthersRacesExchanges},
+		{name: "EndOthersRacesCreates", cfg: plain, run: testEndOthersRacesCreates},
 		{name: "EndRacesExchanges", cfg: plain, run: testEndRacesExchanges},
 		{name: "EndRacesExchangesInGrace", cfg: revoke, run: testEndRacesExchanges},
 		{name: "EndRacesCreates", cfg: plain, run: testEndRacesCreates},
@@ -117,7 +133,7 @@ func testEndMany(t *tester) {
 	for _, tok := range tokens[:100] {
 		t.delete(tok)
 	}
-	list, more, err := t.store.SubjectSessions(t.Context(), []byte("ada"), 1000)
+	list, more, err := t.store.SubjectSessions(t.Context(), []byte("ada"), token.Page{Limit: 1000})
 	if len(list) != 1000 || !more || err != nil {
 		t.Fatalf("SubjectSessions = %d sessions, more: %v, error %v, want 1000, true", len(list), more, err)
 	}
@@ -195,7 +211,7 @@ func testEndRacesExchanges(t *tester) {
 
 // exchangeIfLive returns the token after tok, or tok if its session has ended.
 func (t *tester) exchangeIfLive(tok token.Token) token.Token {
-	x, err := t.store.Exchange(t.Context(), tok, nil, nil)
+	x, err := t.store.Exchange(t.Context(), tok, token.Patch{}, nil)
 	if err == nil {
 		return x.Token
 	}
@@ -225,20 +241,27 @@ func testEndRacesCreates(t *tester) {
 				ended[i] = t.endTimed(&clock, "ada")
 			}
 		})
-		for _, c := range slices.Concat(created[:]...) {
-			_, _, err := t.store.Validate(t.Context(), c.token, nil)
-			mustEnd, mustLive := c.end < ended[ends-1].begin, c.begin > ended[ends-1].end
-			if lives := err == nil; mustEnd && lives || mustLive && !lives {
-				t.Fatalf("a session created at %d…%d lives: %v, its subject's sessions were ended last at %d…%d",
-					c.begin, c.end, lives, ended[ends-1].begin, ended[ends-1].end)
-			}
-		}
+		t.wantEnded(ended[ends-1], slices.Concat(created[:]...))
 		if _, err := t.store.EndSubject(t.Context(), []byte("ada")); err != nil {
 			t.Fatalf("EndSubject = error %v", err)
 		}
 		t.wantListed(nil)
 	}
 	t.check(t.T, t.store)
+}
+
+// wantEnded expects that of all sessions created those have ended that were there when
+// they were ended last, and those live that came later.
+func (t *tester) wantEnded(last timedCall, created []timedToken) {
+	t.Helper()
+	for _, c := range created {
+		_, _, err := t.store.Validate(t.Context(), c.token, nil)
+		mustEnd, mustLive := c.end < last.begin, c.begin > last.end
+		if lives := err == nil; mustEnd && lives || mustLive && !lives {
+			t.Fatalf("a session created at %d…%d lives: %v, its subject's sessions were ended last at %d…%d",
+				c.begin, c.end, lives, last.begin, last.end)
+		}
+	}
 }
 
 // timedCall is when a call began and ended, on a clock that only counts.

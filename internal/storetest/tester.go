@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,7 +59,7 @@ func (t *tester) createError(meta string, want error) {
 // metadata want.
 func (t *tester) exchange(old token.Token, patch, want string) token.Token {
 	t.Helper()
-	got, err := t.store.Exchange(t.Context(), old, patchBytes(patch), nil)
+	got, err := t.store.Exchange(t.Context(), old, patchOf(patch), nil)
 	if err != nil {
 		t.Fatalf("Exchange(patch %.100q) = error %v", patch, err)
 	}
@@ -93,7 +94,7 @@ func (t *tester) exchangeTimes(n int, tok token.Token, meta string) []token.Toke
 // session's current token and the metadata want.
 func (t *tester) replay(spent, current token.Token, patch, want string) {
 	t.Helper()
-	got, err := t.store.Exchange(t.Context(), spent, patchBytes(patch), nil)
+	got, err := t.store.Exchange(t.Context(), spent, patchOf(patch), nil)
 	if err != nil {
 		t.Fatalf("Exchange(spent token in its grace, patch %.100q) = error %v", patch, err)
 	}
@@ -109,7 +110,7 @@ func (t *tester) replay(spent, current token.Token, patch, want string) {
 // exchangeError expects that an exchange is refused.
 func (t *tester) exchangeError(old token.Token, patch string, want error) {
 	t.Helper()
-	got, err := t.store.Exchange(t.Context(), old, patchBytes(patch), nil)
+	got, err := t.store.Exchange(t.Context(), old, patchOf(patch), nil)
 	if !errors.Is(err, want) {
 		t.Fatalf("Exchange(patch %.100q) = error %v, want %v", patch, err, want)
 	}
@@ -163,15 +164,11 @@ func (t *tester) endSubject(name string, want int) {
 // that order, and returns them.
 func (t *tester) subjectSessions(name string, limit int, wantMore bool, want ...string) []token.Session {
 	t.Helper()
-	list, more, err := t.store.SubjectSessions(t.Context(), []byte(name), limit)
+	list, more, err := t.store.SubjectSessions(t.Context(), []byte(name), token.Page{Limit: limit})
 	if err != nil {
 		t.Fatalf("SubjectSessions(%.50q, %d) = error %v", name, limit, err)
 	}
-	var got []string
-	for _, s := range list {
-		got = append(got, string(s.Meta))
-	}
-	if !slices.Equal(got, want) || more != wantMore {
+	if got := metasOf(list); !slices.Equal(got, want) || more != wantMore {
 		t.Fatalf("SubjectSessions(%.50q, %d) = %d sessions %.300q, more: %v, want %d %.300q, %v",
 			name, limit, len(got), got, more, len(want), want, wantMore)
 	}
@@ -229,10 +226,27 @@ func (t *tester) sleepUntil(moment time.Time) {
 	time.Sleep(time.Until(moment))
 }
 
-// patchBytes returns nil for no patch.
-func patchBytes(patch string) []byte {
-	if patch == "" {
-		return nil
+// patchOf reads a patch as the suite writes it: an object, an array of the names that
+// go, an object and behind it an array, or nothing.
+func patchOf(patch string) (p token.Patch) {
+	meta, unset := cutPatch(patch)
+	if meta != "" {
+		p.Meta = []byte(meta)
 	}
-	return []byte(patch)
+	if unset != "" {
+		p.Unset = []byte(unset)
+	}
+	return p
+}
+
+// cutPatch cuts a patch into its object and its array. The suite's objects have no
+// "}[" in them.
+func cutPatch(patch string) (meta, unset string) {
+	if strings.HasPrefix(patch, "[") {
+		return "", patch
+	}
+	if i := strings.LastIndex(patch, "}["); i >= 0 && strings.HasSuffix(patch, "]") {
+		return patch[:i+1], patch[i+1:]
+	}
+	return patch, ""
 }

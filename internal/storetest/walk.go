@@ -84,8 +84,12 @@ func (w *walk) step() {
 		w.list()
 	case n < 79:
 		w.purge()
-	case n < 81:
+	case n < 80:
 		w.endSubject()
+	case n < 81:
+		w.endOthers(w.token())
+	case n < 82:
+		w.endSession(w.token())
 	case n < 84:
 		w.listSubject()
 	case n < 92:
@@ -169,8 +173,11 @@ func (w *walk) exchange(t token.Token) {
 	if w.rng.IntN(2) == 0 {
 		patch = w.object()
 	}
-	s, worth, want, wantErr := w.model.exchange(t, parsePatch(patch))
-	got, err := w.store.Exchange(w.Context(), t, patchBytes(patch), nil)
+	if w.rng.IntN(5) == 0 {
+		patch += w.unset()
+	}
+	s, worth, want, wantErr := w.model.exchange(t, patchOf(patch))
+	got, err := w.store.Exchange(w.Context(), t, patchOf(patch), nil)
 	if !errors.Is(err, wantErr) {
 		w.Fatalf("Exchange(patch %.200q) = error %v, want %v", patch, err, wantErr)
 	}
@@ -285,6 +292,27 @@ func (w *walk) endSubject() {
 	w.tester.endSubject(name, want)
 }
 
+// endOthers keeps a session mostly of the subject whose sessions are ended.
+func (w *walk) endOthers(keep token.Token) {
+	name := w.subject()
+	if s, _ := w.model.present(keep); s != nil && w.rng.IntN(4) > 0 {
+		name = s.subject
+	}
+	want, wantErr := w.model.endOthers(name, keep)
+	got, err := w.store.EndOthers(w.Context(), []byte(name), keep)
+	if got != want || !errors.Is(err, wantErr) {
+		w.Fatalf("EndOthers(%q) = %d, error %v, want %d, %v", name, got, err, want, wantErr)
+	}
+}
+
+func (w *walk) endSession(t token.Token) {
+	name := w.subject()
+	if s, _ := w.model.present(t); s != nil && w.rng.IntN(4) > 0 {
+		name = s.subject
+	}
+	w.tester.endSession(name, t.ID.Name(), w.model.endSession(name, t.ID.Name()))
+}
+
 // listSubject lists a subject's sessions. Those created at the same time may
 // come in any order.
 func (w *walk) listSubject() {
@@ -293,17 +321,66 @@ func (w *walk) listSubject() {
 		limit = 1000
 	}
 	all := w.model.ofSubject(name)
-	got, more, err := w.store.SubjectSessions(w.Context(), []byte(name), limit)
+	w.listPage(name, limit, all)
+	if w.rng.IntN(2) == 0 {
+		w.listAfter(name, all)
+	}
+}
+
+// listAfter lists what comes after one of a subject's sessions, or after none of them.
+func (w *walk) listAfter(name string, all []*session) {
+	page := token.Page{Limit: 1000, After: w.token().ID.Name()}
+	at := slices.IndexFunc(all, func(s *session) bool { return s.current.ID.Name() == page.After })
+	if at < 0 && len(all) > 0 && w.rng.IntN(4) > 0 {
+		at = w.rng.IntN(len(all))
+		page.After = all[at].current.ID.Name()
+	}
+	got, more, err := w.store.SubjectSessions(w.Context(), []byte(name), page)
+	if at < 0 {
+		if !errors.Is(err, token.ErrUnknownSession) {
+			w.Fatalf("SubjectSessions(after an unknown one) = %d sessions, error %v, want %v", len(got), err, token.ErrUnknownSession)
+		}
+		return
+	}
+	if more || err != nil {
+		w.Fatalf("SubjectSessions(after session %d) = more: %v, error %v, want false", at, more, err)
+	}
+	// Which of those created at the same time come after it is not said.
+	live := make(map[token.SessionName]time.Time)
+	older := 0
+	for _, s := range all {
+		live[s.current.ID.Name()] = s.created
+		if s.created.Before(all[at].created) {
+			older++
+		}
+	}
+	for _, s := range got {
+		created, ok := live[s.Name]
+		if !ok || s.Name == page.After || created.After(all[at].created) {
+			w.Fatalf("SubjectSessions(after session %d): %v does not come after it", at, s.Name)
+		}
+		if delete(live, s.Name); created.Before(all[at].created) {
+			older--
+		}
+	}
+	if older != 0 && !w.RealTime {
+		w.Fatalf("SubjectSessions(after session %d) = %d sessions, %d are missing", at, len(got), older)
+	}
+}
+
+// listPage lists the first page of a subject's sessions, of which all are given.
+func (w *walk) listPage(name string, limit int, all []*session) {
+	got, more, err := w.store.SubjectSessions(w.Context(), []byte(name), token.Page{Limit: limit})
 	if want := min(limit, len(all)); len(got) != want || more != (len(all) > limit) || err != nil {
 		w.Fatalf("SubjectSessions(limit %d) = %d sessions, more: %v, error %v, want %d, %v",
 			limit, len(got), more, err, want, len(all) > limit)
 	}
 	want := make(map[string]int)
 	for _, s := range all {
-		want[w.describeCreated(s.created, s.expires, s.meta.String())]++
+		want[w.describeCreated(s.current.ID.Name(), s.created, s.expires, s.meta.String())]++
 	}
 	for i, s := range got {
-		described := w.describeCreated(s.Created, s.Expires, string(s.Meta))
+		described := w.describeCreated(s.Name, s.Created, s.Expires, string(s.Meta))
 		if want[described]--; want[described] < 0 {
 			w.Fatalf("SubjectSessions: session %d is %.200q, which is not the subject's", i, described)
 		}
@@ -313,11 +390,11 @@ func (w *walk) listSubject() {
 	}
 }
 
-func (w *walk) describeCreated(created, expires time.Time, meta string) string {
+func (w *walk) describeCreated(name token.SessionName, created, expires time.Time, meta string) string {
 	if w.RealTime {
-		return meta
+		return fmt.Sprintf("%v %s", name, meta)
 	}
-	return fmt.Sprintf("%d %s", created.UnixNano(), w.describe(expires, meta))
+	return fmt.Sprintf("%v %d %s", name, created.UnixNano(), w.describe(expires, meta))
 }
 
 func (w *walk) list() {
@@ -403,6 +480,19 @@ func (w *walk) object() string {
 		members[i] = w.name() + ":" + w.value()
 	}
 	return "{" + strings.Join(members, ",") + "}"
+}
+
+// unset returns a compact array of names, mostly of few.
+func (w *walk) unset() string {
+	n := w.rng.IntN(5)
+	if w.rng.IntN(20) == 0 {
+		n = w.rng.IntN(100)
+	}
+	list := make([]string, n)
+	for i := range list {
+		list[i] = w.name()
+	}
+	return "[" + strings.Join(list, ",") + "]"
 }
 
 func (w *walk) name() string {
