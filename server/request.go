@@ -191,7 +191,7 @@ func parseLifetime(value []byte) (d time.Duration, ok bool) {
 		return 0, false
 	}
 	d, err := duration.Parse(string(text))
-	return d, err == nil && token.MinIdleLifetime <= d && d <= token.MaxIdleLifetime
+	return d, err == nil && token.MinSessionLifetime <= d && d <= token.MaxIdleLifetime
 }
 
 // checkMediaType checks that a body is said to be plain JSON. Of a coding the
