@@ -140,7 +140,7 @@ func New(cfg Config) *Server {
 		ErrorHandler:                 s.refuse,
 		ExpectHandler:                s.expect,
 		Logger:                       httpLogger{cfg.Logger},
-		ConnState:                    s.reaper.stateChanged, // in place of fasthttp's time-outs
+		ConnState:                    s.stateChanged, // in place of fasthttp's time-outs
 		LazyRequestTime:              true,
 		ReadBufferSize:               headerBuffer,
 		WriteBufferSize:              headerBuffer,

@@ -40,7 +40,7 @@ func (s *Server) endSubject(r *request) (ended int, err error) {
 	ctx := context.Background()
 	switch session, keep := r.values[fieldSession], r.values[fieldKeep]; {
 	case session != nil && keep != nil:
-		return 0, errInvalidRequest
+		return 0, errTwoEnds
 	case session != nil:
 		name, err := token.ParseSessionName(metadata.Unquote(session))
 		if err != nil {
@@ -70,7 +70,7 @@ func (s *Server) handleListSubject(ctx *fasthttp.RequestCtx) error {
 	}
 	sessions, more, err := s.store.SubjectSessions(context.Background(), r.subject(), page)
 	if errors.Is(err, token.ErrUnknownSession) {
-		return errInvalidRequest
+		return fieldRules[fieldAfter].wrong
 	}
 	if err != nil {
 		return err
