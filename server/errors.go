@@ -43,10 +43,10 @@ type answer struct {
 var answers = []answer{
 	{token.ErrInvalid, 200, "InvalidToken", `{"Err":"InvalidToken"}`},
 	failure(metadata.ErrMalformed, 400, "MalformedJSON", "The body is not a JSON text that this server accepts."),
-	failure(errInvalidRequest, 422, "InvalidRequest", "The JSON does not have the fields that this request needs."),
+	failure(errInvalidRequest, 422, codeInvalidRequest, "The JSON does not have the fields that this request needs."),
 	failure(token.ErrMetaTooLarge, 413, "MetaTooLarge", "The metadata would be larger than this server keeps."),
 	failure(token.ErrFull, 507, "StoreFull", "There is no room for more sessions."),
-	failure(errMediaType, 415, "UnsupportedMediaType", "The body must be application/json, without a content encoding."),
+	failure(errMediaType, 415, "UnsupportedMediaType", "The body must be application/json or application/*+json, without a content encoding."),
 	failure(errNotFound, 404, "NotFound", "There is nothing at this path."),
 	failure(errMethodNotAllowed, 405, "MethodNotAllowed", "This path does not have this method; Allow lists those it has."),
 	failure(errBadRequest, 400, "BadRequest", "The request is not HTTP as this server understands it."),
@@ -64,7 +64,11 @@ var answers = []answer{
 // became of the request is unknown.
 var unavailable = failure(nil, 503, codeUnavailable, "The store does not answer. Try again.")
 
-const codeUnavailable = "StoreUnavailable"
+// Codes that more than one answer has.
+const (
+	codeUnavailable    = "StoreUnavailable"
+	codeInvalidRequest = "InvalidRequest"
+)
 
 func failure(err error, status int, code, message string) answer {
 	return answer{err, status, code, fmt.Sprintf(`{"Err":%q,"message":%q}`, code, message)}
@@ -77,6 +81,9 @@ func refusal(err error, code, message string) answer {
 }
 
 func answerTo(err error) *answer {
+	if wrong, ok := err.(*requestError); ok { // which nobody wraps
+		return &wrong.answer
+	}
 	for i := range answers {
 		if errors.Is(err, answers[i].err) {
 			return &answers[i]

@@ -96,7 +96,7 @@ func TestBadRequestsSpendNothing(t *testing.T) {
 			t.Errorf("%s %s of %s: %v, want an error", test.method, test.path, test.body, r)
 		}
 	}
-	for _, header := range []string{"Content-Type: text/plain", "Content-Encoding: identity"} {
+	for _, header := range []string{"Content-Type: text/plain", "Content-Encoding: gzip"} {
 		c.do("PUT", "/token", tokenBody(tok), header).wantError(t, 415, "UnsupportedMediaType")
 		c.do("DELETE", "/token", tokenBody(tok), header).wantError(t, 415, "UnsupportedMediaType")
 	}

@@ -19,7 +19,7 @@ func (l listener) Accept() (net.Conn, error) {
 	for delay := time.Duration(0); ; delay = min(max(2*delay, minAcceptDelay), maxAcceptDelay) {
 		c, err := l.Listener.Accept()
 		if err == nil {
-			if watched := l.s.admit(c); watched != nil {
+			if watched := l.s.admit(withHead(c)); watched != nil {
 				return watched, nil
 			}
 			continue

@@ -29,6 +29,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -155,7 +156,7 @@ func New(cfg Config) *Server {
 		ErrorHandler:                 s.refuse,
 		ExpectHandler:                s.expect,
 		Logger:                       httpLogger{cfg.Logger},
-		ConnState:                    s.reaper.stateChanged, // in place of fasthttp's time-outs
+		ConnState:                    s.stateChanged, // in place of fasthttp's time-outs
 		LazyRequestTime:              true,
 		ReadBufferSize:               headerBuffer,
 		WriteBufferSize:              headerBuffer,
@@ -238,6 +239,9 @@ const maxKept = 64 << 10
 // where a connection is shed, it was not the client that was too slow.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	defer recovering(s.log)
+	if isBroken(err) {
+		return // nobody is left to be answered
+	}
 	s.lingerRefused(ctx)
 	ctx.Response.Reset()
 	setNoStore(ctx)
@@ -263,11 +267,21 @@ func readError(err error) error {
 	return errBadRequest
 }
 
-// isSlowChunk reports whether err is that a chunk did not arrive in time: this
-// error of fasthttp's can't be unwrapped.
-func isSlowChunk(err error) bool {
+// isBroken reports whether err is that a connection has failed, such as by a reset.
+func isBroken(err error) bool {
+	var failed *net.OpError
+	return errors.As(err, &failed) && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) ||
+		isBrokenChunk(err, syscall.ECONNRESET)
+}
+
+// isSlowChunk reports whether err is that a chunk did not arrive in time.
+func isSlowChunk(err error) bool { return isBrokenChunk(err, os.ErrDeadlineExceeded) }
+
+// isBrokenChunk reports whether err is that a chunk could not be read, for a reason:
+// this error of fasthttp's can't be unwrapped.
+func isBrokenChunk(err, reason error) bool {
 	var broken fasthttp.ErrBrokenChunk
-	return errors.As(err, &broken) && strings.Contains(broken.Error(), os.ErrDeadlineExceeded.Error())
+	return errors.As(err, &broken) && strings.Contains(broken.Error(), reason.Error())
 }
 
 // expect answers "Expect: 100-continue": a body that would be refused is not asked for.

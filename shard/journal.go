@@ -121,7 +121,7 @@ func (sh *shard) stateLocked(r *record) State {
 // be told from time that has passed.
 func (s *Store) Restore(state *State) error {
 	meta := s.split(state.Meta)
-	defer s.members.Put(meta)
+	defer s.release(meta)
 	now := s.now()
 	n := newSession{id: state.ID, digest: state.Digest, meta: meta, size: meta.Len()}
 	n.policy, n.hasPolicy = s.policyStateOf(state, now)

@@ -119,9 +119,7 @@ func (s *Store) purgeShard(sh *shard, now timestamp, p *pacer) (purged int, next
 	for n := purgeBatch; n == purgeBatch && !s.isClosing(); purged += n {
 		start := time.Now()
 		n, next = sh.purgeBatch(now)
-		held := time.Since(start)
-		s.purge.held(held)
-		p.worked(held)
+		p.worked(time.Since(start))
 	}
 	return purged, next
 }
@@ -160,6 +158,9 @@ func (p *pacer) close() {
 	}
 }
 
+// heldSince is told when a purge has got a lock, as it is about to release it.
+func (p *purgeState) heldSince(locked time.Time) { p.held(time.Since(locked)) }
+
 func (p *purgeState) held(d time.Duration) {
 	for {
 		longest := p.longest.Load()
@@ -173,6 +174,7 @@ func (p *purgeState) held(d time.Duration) {
 func (sh *shard) purgeBatch(now timestamp) (purged int, next timestamp) {
 	sh.lock()
 	defer sh.mu.Unlock()
+	defer sh.purge.heldSince(time.Now())
 	for ; sh.heap.n > 0; purged++ {
 		first := sh.heap.min()
 		if purged == purgeBatch || first.deadline > now {

@@ -176,7 +176,7 @@ func (s *Store) Close() error {
 // [token.ErrFull] and [token.ErrMetaTooLarge].
 func (s *Store) Create(_ context.Context, n token.NewSession) (token.Token, error) {
 	meta := s.split(n.Meta)
-	defer s.members.Put(meta)
+	defer s.release(meta)
 	session := newSession{meta: meta, size: meta.Len()}
 	if session.size > s.rules.maxMeta {
 		return token.Token{}, token.ErrMetaTooLarge
@@ -249,7 +249,7 @@ func (s *Store) Exchange(_ context.Context, t token.Token, patch token.Patch, ds
 	x.digest, x.new = token.Digests(t, next)
 	if !patch.IsZero() {
 		x.patch = s.splitPatch(patch)
-		defer s.members.Put(x.patch)
+		defer s.release(x.patch)
 	}
 	meta, age, w, err := s.exchangeIn(s.shard(t.ID), t, &x, dst)
 	if err == token.ErrFull {
@@ -337,6 +337,12 @@ func (s *Store) shard(id token.ID) *shard { return &s.shards[hashOf(id)>>s.shift
 
 func (s *Store) split(object []byte) *metadata.Object {
 	return s.splitPatch(token.Patch{Meta: object})
+}
+
+// release lets another call have m, which refers to nothing of this one any more.
+func (s *Store) release(m *metadata.Object) {
+	m.Reset()
+	s.members.Put(m)
 }
 
 func (s *Store) splitPatch(p token.Patch) *metadata.Object {
