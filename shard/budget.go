@@ -9,11 +9,11 @@ type budget struct {
 	bytes    quota
 }
 
-// What a session and a subject take of a map that has just grown, whose tables are
-// seven sixteenths full.
+// What a session and a subject take at most of a map whose keys are not moved to a
+// smaller one: its tables have half of splitFrom keys.
 const (
-	mapCost     = 30
-	subjectCost = 48
+	mapCost     = 42
+	subjectCost = 68
 )
 
 // sessionOverhead is how many bytes a session takes beside its metadata.

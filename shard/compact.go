@@ -10,7 +10,7 @@ import (
 const (
 	compactMoves = 8
 	compactBytes = 16 << 10 // of blocks
-	compactKeys  = 16
+	compactKeys  = 32
 )
 
 // Records and policy states are moved down if more than a packShare of them are
@@ -211,7 +211,7 @@ func (sh *shard) moveSessionsLocked() (more bool) {
 // that it has been at, and so those whose newest session it has.
 func (sh *shard) moveSubjectsLocked() (more bool) {
 	x := &sh.subjects
-	if !x.shrink() {
+	if sh.sessions.old != nil || !x.shrink() { // one old map at a time
 		return false
 	}
 	for range compactKeys {

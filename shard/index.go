@@ -57,14 +57,14 @@ func (x *index[K, V]) remove(k K) {
 	x.n--
 }
 
-// shrink begins to move the keys to a new map, if that would take half at most and
-// there is room for it. It says whether there are keys to be moved.
+// shrink begins to move the keys to a new map, if that would take about half at most
+// and there is room for it. It says whether there are keys to be moved.
 func (x *index[K, V]) shrink() bool {
 	if x.old != nil {
 		return true
 	}
 	bytes := mapBytes[K, V](x.n)
-	if x.bytes <= indexSlack || 2*bytes > x.bytes || !x.memory.take(bytes) {
+	if x.bytes <= indexSlack || 2*bytes > x.bytes+x.bytes/indexShare || !x.memory.take(bytes) {
 		return false
 	}
 	x.old, x.oldBytes = x.m, x.bytes
@@ -73,8 +73,12 @@ func (x *index[K, V]) shrink() bool {
 	return true
 }
 
-// indexSlack is how many bytes an index may take however few its keys are.
-const indexSlack = 4 << 10
+// An index may take indexSlack bytes however few its keys are. It begins to shrink
+// an indexShare before half of it would do, while there is room for both maps.
+const (
+	indexSlack = 4 << 10
+	indexShare = 16
+)
 
 // move moves a key to the new map, if it is not there.
 func (x *index[K, V]) move(k K) {

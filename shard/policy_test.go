@@ -193,7 +193,7 @@ func TestPlainSessionsHaveNoPolicyState(t *testing.T) {
 					i, sh.policies.n, len(sh.policies.chunks.chunks), sh.subjects.n, len(sh.pending.writes))
 			}
 		}
-		const want = sessions * (78 + 16) // a block of 16 bytes holds 7 of metadata
+		const want = sessions * (90 + 16) // a block of 16 bytes holds 7 of metadata
 		if got := s.Stats().Bytes; got != want {
 			t.Errorf("%d sessions take %d bytes, want %d", sessions, got, want)
 		}

@@ -39,12 +39,16 @@ func (p *purgeState) expect(d timestamp) {
 func (s *Store) purgeLoop(interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
+	giveBack := time.NewTicker(giveBackInterval)
+	defer giveBack.Stop()
 	for {
 		select {
 		case <-s.closing:
 			return
 		case <-ticker.C:
 			s.purgeOrLog()
+		case <-giveBack.C:
+			s.pool.giveBack()
 		}
 	}
 }

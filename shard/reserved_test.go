@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,6 +126,9 @@ func (w *memoryWalk) create() {
 	if w.rng.IntN(8) == 0 {
 		n.Lifetime = time.Duration(1 + w.rng.IntN(int(time.Hour)))
 	}
+	if w.rng.IntN(4) == 0 {
+		n.Subject = fmt.Append(nil, w.rng.IntN(10_000))
+	}
 	tok, err := w.s.Create(w.t.Context(), n)
 	if w.fits(err, len(n.Meta)) {
 		w.tokens = append(w.tokens, tok)
@@ -195,5 +199,99 @@ func TestMemoryWalk(t *testing.T) {
 				t.Logf("%+v; full %d times, at least %.2f used", s.Stats(), w.full, w.least)
 			})
 		})
+	}
+}
+
+// TestSmallSessionsEnd ends the smallest of sessions, for which maps and slabs count
+// most, in any order.
+func TestSmallSessionsEnd(t *testing.T) {
+	sessions := 200_000
+	if raceEnabled || testing.Short() {
+		sessions = 20_000
+	}
+	rng := storetest.NewRand(storetest.Seed(t))
+	for _, subjects := range []bool{false, true} {
+		s := open(t, Config{Shards: 1, PurgeInterval: never})
+		tokens := make([]token.Token, sessions)
+		for i := range tokens {
+			n := token.NewSession{Meta: []byte(`{}`)}
+			if subjects {
+				n.Subject = fmt.Append(nil, i)
+			}
+			tokens[i] = mustCreateNew(t, s, n)
+			wantBound(t, s)
+		}
+		rng.Shuffle(len(tokens), func(i, j int) { tokens[i], tokens[j] = tokens[j], tokens[i] })
+		for i, tok := range tokens {
+			s.Delete(t.Context(), tok)
+			if wantBound(t, s); i%(sessions/7) == 0 {
+				checkStore(t, s)
+			}
+		}
+		if got := s.Stats().Reserved; got > 64<<10 {
+			t.Errorf("%d bytes reserved for nothing", got)
+		}
+	}
+}
+
+// TestMemoryUnderLoad has goroutines create, patch and delete sessions of all sizes
+// beside purges and listings: no moment has more reserved than the limit.
+func TestMemoryUnderLoad(t *testing.T) {
+	const limit = 4 << 20
+	steps := 20_000
+	if raceEnabled || testing.Short() {
+		steps = 2_000
+	}
+	seed := storetest.Seed(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, Config{Shards: 2, MaxBytes: limit, Lifetime: time.Hour, PurgeInterval: time.Second, Grace: time.Minute})
+		var done sync.WaitGroup
+		for i := range 4 {
+			w := memoryWalk{t: t, s: s, rng: storetest.NewRand(seed + uint64(i)), limit: limit}
+			done.Go(func() {
+				for n := range steps {
+					w.shrink = n/(steps/4)%2 == 1
+					if w.step(); n%500 == 0 {
+						for range s.Sessions(t.Context()) {
+						}
+					}
+					if got := s.budget.bytes.taken.Load(); got > limit {
+						t.Errorf("%d bytes reserved, want at most %d", got, limit)
+					}
+				}
+			})
+		}
+		done.Wait()
+		checkStore(t, s)
+	})
+}
+
+// TestListingWhileRecordsMove deletes most sessions while all are listed: those
+// that live throughout are listed once, although records move down afterwards.
+func TestListingWhileRecordsMove(t *testing.T) {
+	const sessions = 5000
+	s := open(t, Config{Shards: 1, PurgeInterval: never})
+	tokens := make([]token.Token, sessions)
+	for i := range tokens {
+		tokens[i] = mustCreate(t, s, fmt.Sprintf(`{"n":%d}`, i))
+	}
+	seen := make(map[string]int)
+	for session, err := range s.Sessions(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[string(session.Meta)]++; len(seen) == listRecords {
+			for i := range sessions * 9 / 10 {
+				s.Delete(t.Context(), tokens[i])
+			}
+		}
+	}
+	for i := sessions * 9 / 10; i < sessions; i++ {
+		if got := seen[fmt.Sprintf(`{"n":%d}`, i)]; got != 1 {
+			t.Fatalf("session %d is listed %d times, want once", i, got)
+		}
+	}
+	if n := s.shards[0].records.n; n > sessions/5 {
+		t.Errorf("%d records after the listing, want at most %d", n, sessions/5)
 	}
 }
