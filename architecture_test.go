@@ -37,7 +37,7 @@ var outside = map[string][]string{
 	"internal/clock":    {"golang.org/x/sys/unix"},
 	"internal/metadata": {"github.com/goccy/go-json"},
 	"internal/duration": {},
-	"internal/flags":    {"github.com/spf13/pflag"},
+	"internal/flags":    {"github.com/agnivade/levenshtein", "github.com/spf13/pflag"},
 	"internal/stats":    {},
 	"shard":             {},
 }

@@ -129,7 +129,7 @@ func (s *Store) Restore(state *State) error {
 	s.purge.expect(n.deadline)
 	added, err := s.shard(n.id).restore(&n)
 	if added {
-		s.budget.addSession(n.cost())
+		s.budget.sessions.add(1)
 	}
 	return err
 }
@@ -147,8 +147,8 @@ func (s *Store) Restored(ctx context.Context) error {
 
 func (sh *shard) restore(n *newSession) (added bool, err error) {
 	sh.lock()
-	defer sh.mu.Unlock()
-	sh.restoring = true
+	defer sh.unlock()
+	sh.restoring, sh.memory.exempt = true, true
 	r, err := sh.addLocked(n)
 	return r != nil, err
 }

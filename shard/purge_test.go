@@ -35,7 +35,7 @@ func newTrappedShard(t testing.TB, expired, live int) *shard {
 	t.Helper()
 	sh := new(shard)
 	sh.init(&rules{maxMeta: token.DefaultMetaLimit}, new(pagePool), new(budget), new(purgeState))
-	sh.sessions = decoys
+	sh.sessions.m = decoys
 	var meta metadata.Object
 	meta.Split([]byte(`{"a":1}`))
 	for i := range expired {
@@ -46,6 +46,8 @@ func newTrappedShard(t testing.TB, expired, live int) *shard {
 		}
 	}
 	for i := range live {
+		sh.records.reserve()
+		sh.heap.reserve()
 		r := sh.records.alloc()
 		*sh.records.at(r) = record{id: decoyID(1<<20 + i), block: math.MaxUint32}
 		sh.heap.push(entry{deadline: timestamp(100 + i%1000), record: r})

@@ -199,7 +199,7 @@ func TestRestoreBeyondLimits(t *testing.T) {
 	const sessions, fit = 10, 7
 	meta := `{"a":"` + strings.Repeat("x", 100) + `"}`
 	cost := sessionCost(len(meta), false)
-	tests := []Config{{MaxSessions: fit}, {MaxBytes: fit*cost + 1}, {MaxSessions: fit, MaxBytes: fit * cost}}
+	tests := []Config{{MaxSessions: fit}, {MaxSessions: fit, MaxBytes: 10 * sessions * cost}}
 	for _, cfg := range tests {
 		j := newJournal(t)
 		from := open(t, Config{Shards: 4, Journal: j})
@@ -229,6 +229,36 @@ func TestRestoreBeyondLimits(t *testing.T) {
 	}
 }
 
+// TestRestoreBeyondMemory restores more than a lowered limit of memory allows: all
+// is there, and nothing more is reserved until there is room.
+func TestRestoreBeyondMemory(t *testing.T) {
+	const sessions, limit = 1000, 150 << 10
+	j := newJournal(t)
+	from := open(t, Config{Shards: 4, Journal: j})
+	var tokens []token.Token
+	for range sessions {
+		tokens = append(tokens, mustCreate(t, from, string(metaOf(500))))
+	}
+	s := restored(t, Config{Shards: 4, MaxBytes: limit}, j)
+	before := s.Stats().Reserved
+	fillUp(t, s, metaOf(300))
+	if got := s.Stats().Reserved; before < 3*limit || got > before {
+		t.Errorf("%d bytes reserved after the restore, and %d later, want no more", before, got)
+	}
+	for i, tok := range tokens {
+		tokens[i] = mustExchange(t, s, tok, metaOf(500))
+		if i >= 50 {
+			s.Delete(t.Context(), tokens[i])
+		}
+	}
+	if got := s.Stats().Reserved; got > limit {
+		t.Errorf("most are deleted, and %d bytes reserved, want at most %d", got, limit)
+	}
+	for _, tok := range tokens[:50] {
+		mustExchange(t, s, tok, nil)
+	}
+}
+
 // TestShrinkBeyondLimit: what is over the limit of bytes can be made smaller, and
 // not larger, until it is below.
 func TestShrinkBeyondLimit(t *testing.T) {
@@ -236,7 +266,7 @@ func TestShrinkBeyondLimit(t *testing.T) {
 	from := open(t, Config{Shards: 1, Journal: j})
 	large := []byte(`{"a":"` + strings.Repeat("x", 1000) + `"}`)
 	a, b := mustCreate(t, from, string(large)), mustCreate(t, from, string(large))
-	s := restored(t, Config{Shards: 1, MaxBytes: sessionCost(len(large), false)}, j)
+	s := restored(t, Config{Shards: 1, MaxBytes: 2000}, j)
 	if _, err := s.Exchange(t.Context(), a, token.Patch{Meta: []byte(`{"b":"` + strings.Repeat("x", 1000) + `"}`)}, nil); !errors.Is(err, token.ErrFull) {
 		t.Errorf("Exchange that grows = error %v, want %v", err, token.ErrFull)
 	}
