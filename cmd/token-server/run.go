@@ -151,7 +151,22 @@ func (m *Main) Wait(ctx context.Context) error {
 		case <-m.served:
 			return cmp.Or(m.serveErr, errStopped)
 		case <-m.hangups:
-			m.logger.Info("SIGHUP changes nothing: there is nothing to reread")
+			m.logHangup()
+		}
+	}
+}
+
+func (m *Main) logHangup() { m.logger.Info("SIGHUP changes nothing: there is nothing to reread") }
+
+// logHangups goes on with what Wait does of them, until the stop is over.
+func (m *Main) logHangups(stopped <-chan struct{}) {
+	defer m.recoverPanic()
+	for {
+		select {
+		case <-m.hangups:
+			m.logHangup()
+		case <-stopped:
+			return
 		}
 	}
 }
@@ -163,6 +178,9 @@ func (m *Main) Close() error {
 	m.logOut.hurry()
 	m.server.Drain() // before all else: the log may block for a while
 	m.logger.Info("stopping", "drain_delay", duration.Format(m.Config.DrainDelay))
+	stopped := make(chan struct{})
+	defer close(stopped)
+	go m.logHangups(stopped)
 	if m.abandonLoad() || m.loadFailed() {
 		m.cutOff()
 		err := closeStore(m.store)
