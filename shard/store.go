@@ -255,8 +255,9 @@ func (s *Store) takeSession(now timestamp) bool {
 }
 
 // Exchange spends t and returns the session's next token, with the metadata,
-// into which patch is merged, appended to dst: of concurrent calls exactly one wins. Its errors are [token.ErrInvalid], and, with t still
-// valid, [token.ErrMetaTooLarge] and [token.ErrFull].
+// into which patch is merged, appended to dst: of concurrent calls exactly one
+// wins. Its errors are [token.ErrInvalid], and, with t still valid,
+// [token.ErrMetaTooLarge] and [token.ErrFull].
 //
 // In a store with a grace, a token that was spent less than the grace ago, and
 // no more than [token.GraceDepth] exchanges, gets the session's current token: nothing is
