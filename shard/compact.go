@@ -145,7 +145,8 @@ func (sh *shard) moveRecordLocked(from, to recordIndex) {
 	}
 }
 
-// packPoliciesLocked is packRecordsLocked for policy states.
+// packPoliciesLocked is packRecordsLocked for policy states. It requires the write
+// lock.
 func (sh *shard) packPoliciesLocked() (more bool) {
 	s := &sh.policies
 	for range compactMoves {
@@ -208,7 +209,8 @@ func (sh *shard) moveSessionsLocked() (more bool) {
 }
 
 // moveSubjectsLocked is moveSessionsLocked for subjects: those of all policy states
-// that it has been at, and so those whose newest session it has.
+// that it has been at, and so those whose newest session it has. It requires the
+// write lock.
 func (sh *shard) moveSubjectsLocked() (more bool) {
 	x := &sh.subjects
 	if sh.sessions.old != nil || !x.shrink() { // one old map at a time
