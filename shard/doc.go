@@ -41,7 +41,7 @@
 // is taken before anything changes (memory.take). Of what a shard uses, so much
 // more may be reserved:
 //
-//	block classes     an eighth, and 4 KiB or a block each: 266 KiB for 63 classes
+//	block classes     an eighth, and 4 KiB or a block each: 322 KiB for 77 classes
 //	                  (freeShare, freeSlack), and a page that is being emptied
 //	tails of pages    less than a sixteenth; 1/28 is the most
 //	records           a sixteenth (packShare), 2 KiB, and a page and a half
