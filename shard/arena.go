@@ -18,10 +18,10 @@ type arena struct {
 	classes  [largeClass]sizeClass
 	used     int64 // bytes in used blocks
 
-	sparse   uint64 // a bit for each class that may have too many free blocks
-	emptying uint32 // the page that is being emptied, which is in no list; 0 for none
-	scanned  uint16 // blocks of it that have been looked at
-	tight    bool   // memory is short, and classes may have less free
+	sparse   classSet // classes that may have too many free blocks
+	emptying uint32   // the page that is being emptied, which is in no list; 0 for none
+	scanned  uint16   // blocks of it that have been looked at
+	tight    bool     // memory is short, and classes may have less free
 }
 
 // sizeClass is what an arena has of one class.
@@ -30,8 +30,6 @@ type sizeClass struct {
 	blocks  uint32             // in all its pages
 	used    uint32             // of these
 }
-
-var _ = [1]struct{}{}[largeClass/64] // a bit of arena.sparse for each class
 
 // page is a run of blocks of one class, or one large block.
 type page struct {
@@ -115,7 +113,7 @@ func (a *arena) giveBlock(ref blockRef) {
 	binary.LittleEndian.PutUint32(p.block(slot), freeBlock|uint32(p.free))
 	p.free = slot + 1
 	if a.isSparse(p.class) {
-		a.sparse |= 1 << p.class
+		a.sparse.add(p.class)
 	}
 	if number == a.emptying {
 		if p.used == 0 {

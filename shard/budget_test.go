@@ -22,7 +22,7 @@ func TestSessionCost(t *testing.T) {
 		meta int
 		want int64
 	}{
-		{2, 90 + 16}, {8, 90 + 16}, {9, 90 + 24}, {115, 90 + 128}, {32 << 10, 90 + 32<<10 + 8}, {16 << 20, 90 + 16<<20 + 8},
+		{2, 90 + 16}, {8, 90 + 16}, {9, 90 + 20}, {115, 90 + 124}, {32 << 10, 90 + 32<<10 + 8}, {16 << 20, 90 + 16<<20 + 8},
 	}
 	for _, test := range tests {
 		if got := sessionCost(test.meta, false); got != test.want {

@@ -2,14 +2,15 @@ package shard
 
 import "math/bits"
 
-// Size classes of blocks. Those up to fineMax bytes come in steps of 8 bytes,
+// Size classes of blocks. Those up to fineMax bytes come in steps of 4 bytes,
 // larger ones in eight steps a power of two. Beyond sharedMax that would leave a
 // page an unusable tail of a tenth, so that there the pages are cut into equal
 // parts. From largeMin on each block is a page of its own, as long as what it holds.
 const (
 	fineMax     = 128
-	fineStep    = 8
-	fineClasses = fineMax/fineStep - 1 // the smallest block has 16 bytes
+	fineStep    = 4
+	leastBlock  = 16
+	fineClasses = (fineMax-leastBlock)/fineStep + 1
 	sharedMax   = 4 << 10
 	largeMin    = 8 << 10
 	sharedClass = fineClasses + 8*5
@@ -25,10 +26,10 @@ const (
 // classOf returns the class of the blocks for n bytes, n > 0.
 func classOf(n int) uint8 {
 	switch {
-	case n <= 2*fineStep:
+	case n <= leastBlock:
 		return 0
 	case n <= fineMax:
-		return uint8((n+fineStep-1)/fineStep - 2)
+		return uint8((n - leastBlock + fineStep - 1) / fineStep)
 	case n > largeMin:
 		return largeClass
 	case n > sharedMax:
@@ -56,7 +57,7 @@ var blockSizes = func() (sizes [largeClass]uint16) {
 	for c := range sizes {
 		switch {
 		case c < fineClasses:
-			sizes[c] = uint16((c + 2) * fineStep)
+			sizes[c] = uint16(leastBlock + c*fineStep)
 		case c < sharedClass:
 			exp, step := 7+(c-fineClasses)/8, (c-fineClasses)%8
 			sizes[c] = uint16(1<<exp + (step+1)<<(exp-3))
@@ -75,4 +76,26 @@ func blockSize(n int) int {
 		return int(blockSizes[class])
 	}
 	return n
+}
+
+// classSet is a set of classes.
+type classSet [largeClass/64 + 1]uint64
+
+func (s *classSet) add(class uint8)    { s[class/64] |= 1 << (class % 64) }
+func (s *classSet) remove(class uint8) { s[class/64] &^= 1 << (class % 64) }
+
+func (s *classSet) addAll() {
+	for class := range uint8(largeClass) {
+		s.add(class)
+	}
+}
+
+// first returns the first class of the set, or false if there is none.
+func (s *classSet) first() (class uint8, ok bool) {
+	for i, classes := range s {
+		if classes != 0 {
+			return uint8(64*i + bits.TrailingZeros64(classes)), true
+		}
+	}
+	return 0, false
 }

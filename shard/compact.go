@@ -74,7 +74,8 @@ func (s *Store) squeeze(p *pacer) {
 func (sh *shard) tighten() {
 	sh.lock()
 	defer sh.unlock()
-	sh.meta.tight, sh.meta.sparse, sh.loose = true, allClasses, true
+	sh.meta.tight, sh.loose = true, true
+	sh.meta.sparse.addAll()
 }
 
 // freedLocked notes that something was freed. It requires the write lock.
@@ -98,8 +99,8 @@ func (sh *shard) emptyPageLocked() (more bool) {
 		to, ok := a.makeWay()
 		if !ok {
 			class := a.page(a.stopEmptying()).class
-			a.sparse &^= 1 << class // until a block of it is freed
-			return a.sparse != 0
+			a.sparse.remove(class) // until a block of it is freed
+			break
 		}
 		from, content := a.nextToMove()
 		copy(a.block(to), content)
@@ -108,7 +109,8 @@ func (sh *shard) emptyPageLocked() (more bool) {
 			break
 		}
 	}
-	return a.emptying != 0 || a.sparse != 0
+	_, more = a.sparse.first()
+	return more || a.emptying != 0
 }
 
 // packRecordsLocked moves the last records into free ones before them, unless a

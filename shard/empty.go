@@ -1,17 +1,13 @@
 package shard
 
-import (
-	"encoding/binary"
-	"math/bits"
-)
+import "encoding/binary"
 
 // A class is sparse if more than a freeShare of what it uses is free, and more
 // than freeSlack bytes or, where memory is short, a first page. Then the emptiest of
 // its pages is emptied.
 const (
-	freeShare  = 8
-	freeSlack  = 4 << 10
-	allClasses = 1<<largeClass - 1
+	freeShare = 8
+	freeSlack = 4 << 10
 )
 
 // isSparse says whether a class has too many free blocks.
@@ -28,8 +24,7 @@ func (a *arena) isSparse(class uint8) bool {
 // pickSparse takes the emptiest page of a sparse class off its list, to be emptied.
 // It returns false if no class is sparse.
 func (a *arena) pickSparse() bool {
-	for ; a.sparse != 0; a.sparse &= a.sparse - 1 {
-		class := uint8(bits.TrailingZeros64(a.sparse))
+	for class, ok := a.sparse.first(); ok; class, ok = a.sparse.first() {
 		for a.isSparse(class) || a.tight && a.hasEmpty(class) {
 			number, fullness := a.emptiest(class)
 			if number == 0 {
@@ -42,6 +37,7 @@ func (a *arena) pickSparse() bool {
 			}
 			a.release(number)
 		}
+		a.sparse.remove(class)
 	}
 	return false
 }

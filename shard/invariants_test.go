@@ -345,7 +345,7 @@ func checkPage(t testing.TB, a *arena, number uint32, used map[uint16]bool) {
 		}
 		return
 	}
-	if rest := len(p.data) - int(p.blocks)*int(blockSizes[p.class]); rest < 0 || rest > 0 && p.poolPage == 0 || 16*rest >= pageSize {
+	if rest := len(p.data) - int(p.blocks)*int(blockSizes[p.class]); rest < 0 || 16*rest >= len(p.data) {
 		t.Errorf("arena: page %d of class %d: %d bytes for %d blocks", number, p.class, len(p.data), p.blocks)
 	}
 	seen := make(map[uint16]bool)

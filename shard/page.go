@@ -1,5 +1,7 @@
 package shard
 
+import "math/bits"
+
 // A class grows by a pageShare of what it has, so that a new page leaves no more
 // than that free, until it grows by whole pages of the pool. Its first pages have
 // minBlocks, or one block if that is more than minPage bytes.
@@ -7,6 +9,8 @@ const (
 	pageShare = 8
 	minBlocks = 4
 	minPage   = 1 << 10
+	// A page with a tail has at least so many blocks: the tail is less than one.
+	tailBlocks = 16
 )
 
 // firstBlocks returns how many blocks the first pages of a class have.
@@ -31,11 +35,15 @@ func (a *arena) newPage(class uint8, n int) uint32 {
 func (a *arena) newPageOf(class uint8, blocks uint32) uint32 {
 	size := uint32(blockSizes[class])
 	limit := min(pageSize/size, maxBlocks)
-	bytes := int64(blocks * size)
-	if blocks >= limit {
+	bytes := blocks * size
+	switch {
+	case blocks >= limit:
 		blocks, bytes = limit, pageSize
+	case blocks >= tailBlocks: // what Go allocates is no larger then
+		bytes = max(1<<(bits.Len32(bytes)-1), tailBlocks*size)
+		blocks = bytes / size
 	}
-	number := a.addPage(page{class: class, blocks: uint16(blocks)}, bytes)
+	number := a.addPage(page{class: class, blocks: uint16(blocks)}, int64(bytes))
 	if number != 0 {
 		a.classes[class].blocks += blocks
 		a.link(number, 0)
