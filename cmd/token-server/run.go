@@ -32,9 +32,8 @@ var errStopped = errors.New("server stopped by itself")
 func (m *Main) Run() error {
 	m.logOut = newLogWriter(m.Stderr)
 	m.logger = newLogger(m.logOut, m.Config)
-	m.Config.MaxMemory = m.memoryLimit()
-	descriptors := m.limitDescriptors()
-	if err := m.openStore(descriptors.store); err != nil {
+	memory, descriptors := m.divideMemory(), m.limitDescriptors()
+	if err := m.openStore(memory.memTable, descriptors.store); err != nil {
 		return err
 	}
 	if err := m.listen(); err != nil {
