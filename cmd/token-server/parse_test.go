@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -92,7 +93,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil || stdout != "" {
 		t.Fatalf("ParseFlags() = %v, printed %q, want nil and nothing", err, stdout)
 	}
-	if m.Config != defaultConfig() {
+	if !reflect.DeepEqual(m.Config, defaultConfig()) {
 		t.Errorf("Config = %+v, want %+v", m.Config, defaultConfig())
 	}
 }
@@ -137,7 +138,7 @@ func TestEveryFlagAndVariable(t *testing.T) {
 		{"the last flag wins", append([]string{"-p1", "-t2h", "-P=5s"}, args...), nil},
 	}
 	for _, tt := range tests {
-		if m, _, err := parse(tt.args, tt.env); err != nil || m.Config != sampleConfig {
+		if m, _, err := parse(tt.args, tt.env); err != nil || !reflect.DeepEqual(m.Config, sampleConfig) {
 			t.Errorf("%s: ParseFlags() = %v, Config = %+v, want %+v", tt.name, err, m.Config, sampleConfig)
 		}
 	}
@@ -147,7 +148,7 @@ func TestShorthands(t *testing.T) {
 	m, _, err := parse([]string{"-dp", "0", "-P", "5s", "-t45min"}, nil)
 	want := defaultConfig()
 	want.Dump, want.Port, want.PurgeInterval, want.TokenLifetime = true, 0, 5*time.Second, 45*time.Minute
-	if err != nil || m.Config != want {
+	if err != nil || !reflect.DeepEqual(m.Config, want) {
 		t.Errorf("ParseFlags() = %v, Config = %+v, want %+v", err, m.Config, want)
 	}
 }
@@ -156,7 +157,7 @@ func TestShorthands(t *testing.T) {
 func TestCommandsComeFromNoVariable(t *testing.T) {
 	for _, value := range []string{"true", "false", "1.2.3"} {
 		env := map[string]string{"TOKEN_SERVER_HELP": value, "TOKEN_SERVER_VERSION": value}
-		if m, stdout, err := parse(nil, env); err != nil || stdout != "" || m.Config != defaultConfig() {
+		if m, stdout, err := parse(nil, env); err != nil || stdout != "" || !reflect.DeepEqual(m.Config, defaultConfig()) {
 			t.Errorf("ParseFlags() with %v = %v, printed %q, Config = %+v, want the defaults", env, err, stdout, m.Config)
 		}
 	}
@@ -254,6 +255,9 @@ func TestUsageErrors(t *testing.T) {
 		{nil, map[string]string{"TOKEN_SERVER_ON_REUSE": "revoke"}, `--on-reuse "revoke": needs a --grace`},
 		{[]string{"--secret-file=no-such-file"}, nil, `--secret-file "no-such-file": must be a file of 32 bytes`},
 		{[]string{"--secret-file=."}, nil, `--secret-file ".": must be a file of 32 bytes`},
+		{[]string{"--secret-file="}, nil, `--secret-file "": must be a path`},
+		{[]string{"--secret-file=a", "--secret-file=b", "--secret-file=c"}, nil, `--secret-file "c": given too often`},
+		{nil, map[string]string{"TOKEN_SERVER_SECRET_FILE": "a,b,c"}, `--secret-file "c": given too often`},
 		{[]string{"--por", "1"}, nil, `unknown flag "--por"`},
 		{[]string{"--a\nb"}, nil, `unknown flag "--a\nb"`},
 		{[]string{"-x"}, nil, `unknown flag "-x"`},

@@ -19,7 +19,7 @@
 //	--port "70000": must be a whole number, 0 … 65535
 //
 // A program with a kind of value of its own fills a Typed, or changes one that
-// this package made.
+// this package made. A Repeated makes a list of any kind.
 //
 // # Caveats
 //

@@ -147,8 +147,22 @@ func (s *Set) parseEnvironment() error {
 		if text == "" {
 			continue
 		}
-		if err := f.Value.Set(text); err != nil {
+		if err := setAll(f.Value, text); err != nil {
 			return fmt.Errorf("%s %q: %w", s.variable(f.Name), text, err)
+		}
+	}
+	return nil
+}
+
+// setAll sets v from a variable, which may have a list.
+func setAll(v pflag.Value, text string) error {
+	texts := []string{text}
+	if list, ok := v.(splitter); ok {
+		texts = list.split(text)
+	}
+	for _, each := range texts {
+		if err := v.Set(each); err != nil {
+			return err
 		}
 	}
 	return nil
