@@ -74,7 +74,8 @@ type Config struct {
 	FS vfs.FS
 
 	// MemTableBytes is how much of the log may be in memory before it is written
-	// to a table; there may be two of that size. 0 means 64 MiB.
+	// to a table; there may be two of that size. MemTableFor finds what suits a
+	// process. 0 means MaxMemTableBytes.
 	MemTableBytes int64
 	// MaxOpenFiles is how many files the store keeps open, MinOpenFiles at least; a
 	// merge of tables has more of them open for a moment, and waits where there are
@@ -90,9 +91,8 @@ type Config struct {
 
 // Defaults of Config.
 const (
-	DefaultMemTableBytes = 64 << 20
-	DefaultMinFree       = 256 << 20
-	DefaultMaxOpenFiles  = 1000
+	DefaultMinFree      = 256 << 20
+	DefaultMaxOpenFiles = 1000
 )
 
 func (cfg Config) withDefaults() Config {
@@ -112,7 +112,7 @@ func (cfg Config) withDefaults() Config {
 		cfg.retryLimit = outageLimit
 	}
 	if cfg.MemTableBytes == 0 {
-		cfg.MemTableBytes = DefaultMemTableBytes
+		cfg.MemTableBytes = MaxMemTableBytes
 	}
 	if cfg.MaxOpenFiles == 0 {
 		cfg.MaxOpenFiles = DefaultMaxOpenFiles

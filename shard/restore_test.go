@@ -292,6 +292,58 @@ func TestRestoreWithAnotherSecret(t *testing.T) {
 	}
 }
 
+// TestKeyIsChanged: what was spent before the key was changed, or since, is a replay as
+// long as it is in its grace, and no theft.
+func TestKeyIsChanged(t *testing.T) {
+	key, previous := []byte("the key of all tests' tokens, 32+"), []byte("the key before that of the tests, 32+")
+	cfg := Config{Shards: 4, Grace: time.Minute, RevokeOnReuse: true}
+	for before := range token.GraceDepth + 2 {
+		for since := range token.GraceDepth + 2 - before {
+			j := newJournal(t)
+			cfg.Journal, cfg.Secret = j, token.NewSecret(previous)
+			s := open(t, cfg)
+			chain := exchangeAll(t, s, before, mustCreate(t, s, `{}`))
+			cfg.Journal, cfg.Secret = nil, token.NewSecretAfter(key, previous)
+			s = restored(t, cfg, j)
+			chain = append(chain, exchangeAll(t, s, since, chain[before])[1:]...)
+			wantReplays(t, s, chain[max(0, len(chain)-1-token.GraceDepth):])
+			if got := s.Stats(); got.Reused != 0 || got.Sessions != 1 {
+				t.Errorf("%d exchanges, and %d with another key: %d reuses, %d sessions, want 0 and 1", before, since, got.Reused, got.Sessions)
+			}
+			if before+since > token.GraceDepth { // chain[0] is too old
+				s.Exchange(t.Context(), chain[0], token.Patch{}, nil)
+				if got := s.Stats(); got.Revoked != 1 {
+					t.Errorf("%d exchanges, and %d with another key: %d sessions are revoked for a token that is too old, want 1", before, since, got.Revoked)
+				}
+			}
+		}
+	}
+}
+
+// exchangeAll returns a token and those that n exchanges make of it.
+func exchangeAll(t *testing.T, s *Store, n int, tok token.Token) []token.Token {
+	t.Helper()
+	chain := []token.Token{tok}
+	for i := range n {
+		chain = append(chain, mustExchange(t, s, chain[i], nil))
+	}
+	return chain
+}
+
+// wantReplays expects that all tokens of a chain stand for the last.
+func wantReplays(t *testing.T, s *Store, chain []token.Token) {
+	t.Helper()
+	last := len(chain) - 1
+	for age, tok := range chain[:last] {
+		if _, _, err := s.Validate(t.Context(), tok, nil); err != nil {
+			t.Errorf("Validate of token %d of %d = error %v", age, last, err)
+		}
+		if x, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); x.Token != chain[last] || !x.Reused || err != nil {
+			t.Errorf("Exchange of token %d of %d = the current token: %v, error %v, want true", age, last, x.Token == chain[last], err)
+		}
+	}
+}
+
 // TestRestoreWithOtherPolicies restores sessions of a store with other policies.
 func TestRestoreWithOtherPolicies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

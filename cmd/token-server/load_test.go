@@ -163,7 +163,7 @@ func TestNobodyHoldsUpAnEndWithoutAStore(t *testing.T) {
 				if err := m.Run(); err != nil {
 					t.Fatal(err)
 				}
-				address := m.listener.Addr()
+				address := m.listeners[0].Addr()
 				if client.admin {
 					address = m.adminListener.Addr()
 				}

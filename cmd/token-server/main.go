@@ -44,7 +44,7 @@ type Main struct {
 	Exit    func(code int) // when nothing can be promised any more, or somebody won't wait
 
 	hangups  chan struct{}           // a SIGHUP came
-	secret   *token.Secret           // from Config.SecretFile; nil for none
+	secret   *token.Secret           // from Config.SecretFiles; nil for none
 	ignored  []string                // environment variables that were not taken for a flag
 	misspelt []flags.UnknownVariable // environment variables that are no flag
 	logOut   *logWriter              // to Stderr

@@ -32,12 +32,12 @@ func (m *Main) Run() error {
 	m.logOut = newLogWriter(m.Stderr)
 	m.logger = newLogger(m.logOut, m.Config)
 	m.warnOfVariables()
-	m.Config.MaxMemory = m.memoryLimit()
+	memory := m.divideMemory()
 	descriptors, err := m.limitDescriptors()
 	if err != nil {
 		return err
 	}
-	if err := m.openStore(descriptors.store); err != nil {
+	if err := m.openStore(memory.memTable, descriptors.store); err != nil {
 		return err
 	}
 	if err := m.listen(); err != nil {

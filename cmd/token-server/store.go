@@ -54,8 +54,9 @@ func closeStore(s server.Store) error {
 	return nil
 }
 
-// openStore makes the store that was chosen, which may keep so many files open.
-func (m *Main) openStore(maxFiles int) error {
+// openStore makes the store that was chosen. A durable one has memtables of so many
+// bytes, and may keep so many files open.
+func (m *Main) openStore(memTable int64, maxFiles int) error {
 	if m.store != nil { // a test's
 		return nil
 	}
@@ -63,7 +64,10 @@ func (m *Main) openStore(maxFiles int) error {
 		m.store = shard.New(m.shardConfig())
 		return nil
 	}
-	cfg := durable.Config{Dir: m.Config.DataDir, Store: m.shardConfig(), Logger: m.logger, Fatal: m.storeFailed, MaxOpenFiles: maxFiles}
+	cfg := durable.Config{
+		Dir: m.Config.DataDir, Store: m.shardConfig(), Logger: m.logger, Fatal: m.storeFailed,
+		MemTableBytes: memTable, MaxOpenFiles: maxFiles,
+	}
 	if m.Config.Fsync == durable.EverySecond.String() {
 		cfg.Fsync = durable.EverySecond
 	}
