@@ -18,7 +18,7 @@ const module = "tokenserver"
 // import. Programs, tests and benchmarks join packages as they like.
 var mayImport = map[string][]string{
 	"token":             {},
-	"internal/clock":    {},
+	"internal/clock":    {"internal/stack"},
 	"internal/metadata": {},
 	"internal/duration": {},
 	"internal/flags":    {"internal/duration"},
@@ -37,7 +37,7 @@ var outside = map[string][]string{
 	"internal/clock":    {"golang.org/x/sys/unix"},
 	"internal/metadata": {"github.com/goccy/go-json"},
 	"internal/duration": {},
-	"internal/flags":    {"github.com/spf13/pflag"},
+	"internal/flags":    {"github.com/agnivade/levenshtein", "github.com/spf13/pflag"},
 	"internal/stats":    {},
 	"shard":             {},
 }

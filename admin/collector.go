@@ -24,7 +24,7 @@ var (
 
 	sessionsDesc  = desc("sessions", "Sessions held, expired ones that are not purged yet among them.")
 	bytesDesc     = desc("store_bytes", "Bytes taken by sessions.")
-	reservedDesc  = desc("store_reserved_bytes", "Bytes reserved for sessions, free ones included, but not those of the shards' maps.")
+	reservedDesc  = desc("store_reserved_bytes", "Bytes reserved for sessions, free ones and the shards' maps included; the limit of memory is theirs.")
 	shardsDesc    = desc("shards", "Shards of the store.")
 	subjectsDesc  = desc("subjects", "Subjects that have sessions.")
 	exchangesDesc = desc("exchanges_total", "Exchanges by result: ok, replayed for a spent token in its grace, or invalid for one that is not live (ill-formed ones don't get that far).", "result")

@@ -114,7 +114,7 @@ token_server_store_disk_bytes 5000
 # HELP token_server_store_disk_free_bytes Bytes that are free on the store's disk.
 # TYPE token_server_store_disk_free_bytes gauge
 token_server_store_disk_free_bytes 6000
-# HELP token_server_store_reserved_bytes Bytes reserved for sessions, free ones included, but not those of the shards' maps.
+# HELP token_server_store_reserved_bytes Bytes reserved for sessions, free ones and the shards' maps included; the limit of memory is theirs.
 # TYPE token_server_store_reserved_bytes gauge
 token_server_store_reserved_bytes 8192
 # HELP token_server_store_sync_duration_seconds Time that a sync of the store's log took.

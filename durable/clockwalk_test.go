@@ -42,6 +42,7 @@ type clockWalk struct {
 	boot     int
 	wall     []int64 // by boot: what the wall clock says at its begin, as it was last set
 	runs     []walkRun
+	behind   time.Duration // of the wall clock, for all of the boot; 0 if it is set as others are
 	sessions []*walkSession
 	sweepAt  time.Duration // of the keys that are kept; 0 for never
 }
@@ -100,6 +101,9 @@ func (w *clockWalk) step() {
 		w.Suspend(time.Second + w.upTo(time.Hour))
 		noticed()
 	case n < 80:
+		if w.behind != 0 {
+			return
+		}
 		w.SetWall(w.jump())
 		noticed()
 	default:
@@ -210,19 +214,30 @@ func (w *clockWalk) restart() {
 		w.stop(w.T)
 	}
 	if w.rng.IntN(3) == 0 {
-		w.Reboot()
-		w.boot++
-		w.wall = append(w.wall, 0)
+		w.reboot()
 	}
-	switch w.rng.IntN(4) {
-	case 0:
+	switch n := w.rng.IntN(4); {
+	case n == 0 && w.behind == 0:
 		w.SetWall(w.jump())
-	case 1:
+	case n == 1:
 		w.Suspend(w.upTo(time.Hour))
-	case 2:
+	case n == 2:
 		time.Sleep(w.upTo(2 * time.Hour))
 	}
 	w.startRun()
+}
+
+// reboot boots the machine, in some cases with a wall clock that is behind until the
+// next boot.
+func (w *clockWalk) reboot() {
+	w.Reboot()
+	w.boot++
+	w.wall = append(w.wall, 0)
+	w.SetWall(w.behind)
+	if w.behind = 0; w.rng.IntN(2) == 0 {
+		w.behind = w.jump().Abs()
+		w.SetWall(-w.behind)
+	}
 }
 
 // settle lets what has expired be deleted, so that it is known what is on disk.
@@ -330,13 +345,32 @@ func (w *clockWalk) restoredTimes(s *walkSession) walkTimes {
 		absolute := w.here(boot, *s.written.absolute)
 		got.absolute = &absolute
 	}
-	for _, r := range w.runs[s.run+1:] {
-		w.restoreIn(&r, s.own, s.written.absolute != nil, &got)
+	for i := range w.runs[s.run+1:] {
+		if r := &w.runs[s.run+1+i]; w.limits(r.boot, s.run) {
+			w.restoreIn(r, s.own, s.written.absolute != nil, &got)
+		}
 	}
 	if start := w.run().start; got.created == nil || *got.created > start {
 		got.created = &start
 	}
 	return got
+}
+
+// limits says whether the runs in a boot limit the sessions of an earlier run. They do
+// not if the boot seems to have begun before: its clock was behind, or that of the
+// earlier run was ahead, which then lies in the future.
+func (w *clockWalk) limits(boot, earlier int) bool {
+	written := &w.runs[earlier]
+	started := w.here(written.boot, written.start)
+	if boot == written.boot || boot == w.boot || started > w.run().start {
+		return true
+	}
+	for _, r := range w.runs[earlier+1:] {
+		if r.boot == boot {
+			return w.here(boot, r.start) >= started
+		}
+	}
+	return true
 }
 
 func (w *clockWalk) restoreIn(r *walkRun, own time.Duration, had bool, got *walkTimes) {

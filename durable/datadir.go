@@ -77,7 +77,7 @@ func (d *dataDir) openFS(cfg *Config) (err error) {
 	if err != nil {
 		return err
 	}
-	err = d.retries.open(d.path, func() error { d.disk, err = openDirectory(d.path, cfg.Logger); return err })
+	err = d.retries.open(d.path, func() error { d.disk, err = openDirectory(d.path, cfg); return err })
 	if err != nil {
 		return err
 	}

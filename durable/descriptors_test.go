@@ -114,7 +114,7 @@ func TestShortageAtTheStart(t *testing.T) {
 			t.Logf("Open opens %d files", after)
 			return
 		}
-		if !errors.Is(err, none.errno) || errors.Is(err, ErrFailed) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrVersion) {
+		if !errors.Is(err, none.errno) || !errors.Is(err, ErrNoDescriptors) || errors.Is(err, ErrFailed) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrVersion) {
 			t.Errorf("after %d files Open = error %v, want %v alone", after, err, none.errno)
 		}
 	}
@@ -153,12 +153,16 @@ func TestCloseWithoutDescriptors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		none := &withoutDescriptors{errno: syscall.EMFILE}
 		cfg := memConfig(errorfs.Wrap(vfs.NewMem(), none))
-		cfg.tune, cfg.Fatal = withoutTicks, func(error) {}
+		told := false
+		cfg.tune, cfg.Fatal = withoutTicks, func(error) { time.Sleep(time.Second); told = true }
 		s := mustOpen(t, cfg)
 		mustCreate(t, s, `{}`)
 		none.on.Store(true)
-		if err := s.Close(); !errors.Is(err, syscall.EMFILE) || errors.Is(err, ErrFailed) {
-			t.Errorf("Close = error %v, want %v alone", err, syscall.EMFILE)
+		if err := s.Close(); !errors.Is(err, ErrNoDescriptors) || errors.Is(err, ErrFailed) {
+			t.Errorf("Close = error %v, want %v alone", err, ErrNoDescriptors)
+		}
+		if !told {
+			t.Errorf("Close has returned before Fatal, which says how the process ends")
 		}
 		none.on.Store(false)
 		time.Sleep(time.Minute)

@@ -25,7 +25,7 @@ func (s *Store) Stats() stats.Store {
 
 // freeSpace returns the free bytes of the disk, or -1 if that is unknown.
 func (s *Store) freeSpace() int64 {
-	usage, err := s.dataDir.fs.GetDiskUsage(s.dataDir.path)
+	usage, err := s.diskUsage(hangAfter)
 	if err != nil {
 		return -1
 	}
@@ -44,9 +44,10 @@ func (s *Store) diskStats() *stats.Disk {
 	return st
 }
 
-// checkSpace returns an error if too little of the disk is free.
-func (s *Store) checkSpace() error {
-	usage, err := s.dataDir.fs.GetDiskUsage(s.dataDir.path)
+// checkSpace returns an error if too little of the disk is free, or if that is not known
+// in time.
+func (s *Store) checkSpace(limit time.Duration) error {
+	usage, err := s.diskUsage(limit)
 	if errors.Is(err, vfs.ErrUnsupported) {
 		return nil
 	}
@@ -59,3 +60,33 @@ func (s *Store) checkSpace() error {
 	}
 	return nil
 }
+
+// diskUsage returns how much of the disk is free. The question, which may hang with a
+// network's file system, is put once at a time.
+func (s *Store) diskUsage(limit time.Duration) (vfs.DiskUsage, error) {
+	type result struct {
+		usage vfs.DiskUsage
+		err   error
+	}
+	late := time.After(limit)
+	select {
+	case s.askingUsage <- struct{}{}:
+	case <-late:
+		return vfs.DiskUsage{}, errUsageHangs
+	}
+	answer := make(chan result, 1)
+	go func() {
+		defer s.failure.recoverPanic()
+		defer s.askingUsage.Unlock()
+		usage, err := s.dataDir.fs.GetDiskUsage(s.dataDir.path)
+		answer <- result{usage, err}
+	}()
+	select {
+	case got := <-answer:
+		return got.usage, got.err
+	case <-late:
+		return vfs.DiskUsage{}, errUsageHangs
+	}
+}
+
+var errUsageHangs = errors.New("the disk does not answer")

@@ -2,7 +2,11 @@ package durable
 
 import (
 	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -56,4 +60,55 @@ func largeMeta() []byte {
 		meta = append(meta, 'x')
 	}
 	return append(meta, `"}`...)
+}
+
+// usageFS is a file system that may hang when it is asked for its free space.
+type usageFS struct {
+	vfs.FS
+	disk  hangingFS
+	asked atomic.Int32
+}
+
+// GetDiskUsage implements vfs.FS.
+func (u *usageFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	u.asked.Add(1)
+	u.disk.wait()
+	return vfs.DiskUsage{AvailBytes: 1 << 40}, nil
+}
+
+// TestHangingDiskUsage: whoever asks whether the store is ready is told that it is not
+// known, and no more than one question is under way.
+func TestHangingDiskUsage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		usage := &usageFS{FS: vfs.NewMem()}
+		cfg := memConfig(usage)
+		cfg.tune = withoutTicks
+		s := mustOpen(t, cfg)
+		usage.disk.hang()
+		before, start := usage.asked.Load(), time.Now()
+		var asking sync.WaitGroup
+		for range 10 {
+			asking.Go(func() {
+				if err := s.Ready(); err == nil || !strings.Contains(err.Error(), "does not answer") {
+					t.Errorf("Ready = error %v, want why", err)
+				}
+				if got := s.Stats().Disk.Free; got != -1 {
+					t.Errorf("there are %d bytes free, want -1", got)
+				}
+			})
+		}
+		asking.Wait()
+		if took, want := time.Since(start), 2*hangAfter; took != want {
+			t.Errorf("Ready and Stats took %v, want %v", took, want)
+		}
+		if got := usage.asked.Load() - before; got != 1 {
+			t.Errorf("%d questions are under way, want 1", got)
+		}
+		usage.disk.goOn()
+		synctest.Wait()
+		if err := s.Ready(); err != nil {
+			t.Errorf("Ready = error %v after all", err)
+		}
+		mustClose(t, s)
+	})
 }

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,7 +74,8 @@ type Config struct {
 	FS vfs.FS
 
 	// MemTableBytes is how much of the log may be in memory before it is written
-	// to a table; there may be two of that size. 0 means 64 MiB.
+	// to a table; there may be two of that size. MemTableFor finds what suits a
+	// process. 0 means MaxMemTableBytes.
 	MemTableBytes int64
 	// MaxOpenFiles is how many files the store keeps open, MinOpenFiles at least; a
 	// merge of tables has more of them open for a moment, and waits where there are
@@ -82,15 +84,15 @@ type Config struct {
 	// MinFree is how many bytes have to be free on the disk. 0 means 256 MiB.
 	MinFree int64
 
-	tune       func(*pebble.Options) // of tests
-	retryLimit time.Duration         // of tests: how long Open waits for descriptors
+	tune       func(*pebble.Options)             // of tests
+	retryLimit time.Duration                     // of tests: how long Open waits for descriptors
+	stat       func(string) (os.FileInfo, error) // of tests: looks where Dir leads
 }
 
 // Defaults of Config.
 const (
-	DefaultMemTableBytes = 64 << 20
-	DefaultMinFree       = 256 << 20
-	DefaultMaxOpenFiles  = 1000
+	DefaultMinFree      = 256 << 20
+	DefaultMaxOpenFiles = 1000
 )
 
 func (cfg Config) withDefaults() Config {
@@ -103,11 +105,14 @@ func (cfg Config) withDefaults() Config {
 	if cfg.tune == nil {
 		cfg.tune = func(*pebble.Options) {}
 	}
+	if cfg.stat == nil {
+		cfg.stat = os.Stat
+	}
 	if cfg.retryLimit == 0 {
 		cfg.retryLimit = outageLimit
 	}
 	if cfg.MemTableBytes == 0 {
-		cfg.MemTableBytes = DefaultMemTableBytes
+		cfg.MemTableBytes = MaxMemTableBytes
 	}
 	if cfg.MaxOpenFiles == 0 {
 		cfg.MaxOpenFiles = DefaultMaxOpenFiles
@@ -138,6 +143,8 @@ type Store struct {
 	// visible to the other methods.
 	sessions atomic.Pointer[shard.Store]
 
+	askingUsage semaphore // held while the disk is asked for its free space
+
 	closing    chan struct{}   // of what goes on in the background
 	background sync.WaitGroup  // which begins at the end of Load
 	sweepAt    clock.Timestamp // when the keys of expired sessions are to be deleted; 0 for not at all
@@ -145,12 +152,13 @@ type Store struct {
 
 // Open makes, locks and checks a data directory. The Store must be closed, and is of
 // no use before Load. Its errors, and those of Load, match ErrLocked, ErrVersion,
-// ErrCorrupt, ErrNoSpace or ErrFailed where those are the reason.
+// ErrCorrupt, ErrNoSpace, ErrFailed, ErrGone or ErrNoDescriptors where those are the
+// reason.
 func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
 	s := &Store{
 		cfg: cfg, log: cfg.Logger, minFree: cfg.MinFree, failure: newFailure(cfg.Fatal), watchdog: newWatchdog(cfg.Logger),
-		clock: cfg.Store.Clock, closing: make(chan struct{}),
+		clock: cfg.Store.Clock, closing: make(chan struct{}), askingUsage: make(semaphore, 1),
 	}
 	if s.clock == nil {
 		s.clock = clock.New(nil)
@@ -167,7 +175,7 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	s.dataDir.watch(s.watchdog, s.failure)
-	if err := s.checkSpace(); err != nil {
+	if err := s.checkSpace(outageLimit); err != nil {
 		return err
 	}
 	if err := s.dataDir.checkFiles(); err != nil {
@@ -274,10 +282,10 @@ func (s *Store) Close() error {
 		return s.abandon()
 	}
 	if err := s.failure.get(); err != nil {
-		return err
+		return s.failure.delayUntilReported(err)
 	}
 	defer s.boundClose()()
-	return s.failure.runUntilFailure(func() error {
+	return s.failure.delayUntilReported(s.failure.runUntilFailure(func() error {
 		if err := s.dataDir.checkPresence(s.watchdog, s.failure); err != nil {
 			return err // before anything is written
 		}
@@ -295,7 +303,7 @@ func (s *Store) Close() error {
 		}
 		s.closeClock()
 		return s.dataDir.close()
-	})
+	}))
 }
 
 // awaitBackground waits for the goroutines in the background, which a disk that does
@@ -329,7 +337,7 @@ func (s *Store) closeFiles() error {
 
 // Ready returns why the Store can't be relied on: a write has failed, it is not
 // loaded yet, the disk does not answer, or there is less free space than
-// Config.MinFree. Its error matches ErrNoSpace for that.
+// Config.MinFree. It takes a second at most. Its error matches ErrNoSpace for that.
 func (s *Store) Ready() error {
 	if err := s.failure.get(); err != nil {
 		return err
@@ -337,7 +345,7 @@ func (s *Store) Ready() error {
 	if _, err := s.changeable(); err != nil {
 		return err
 	}
-	return s.checkSpace()
+	return s.checkSpace(hangAfter)
 }
 
 func seconds(start time.Time) float64 { return time.Since(start).Round(time.Millisecond).Seconds() }

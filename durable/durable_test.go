@@ -56,6 +56,16 @@ func mustClose(t testing.TB, s *Store) {
 	}
 }
 
+// abandonForTest ends what a process would end with itself.
+func (s *Store) abandonForTest(t *testing.T) {
+	s.sessions.Load().Close()
+	s.journal.stop()
+	if err := s.db.Close(); err != nil {
+		t.Errorf("closing Pebble: %v", err)
+	}
+	s.dataDir.close()
+}
+
 func TestSuite(t *testing.T) {
 	for _, fsync := range []Fsync{Always, EverySecond} {
 		t.Run(fsync.String(), func(t *testing.T) {

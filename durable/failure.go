@@ -13,7 +13,8 @@ import (
 	"tokenserver/internal/stack"
 )
 
-// Errors that Open's errors match. ErrNoSpace is also what Ready's may match.
+// Errors that those of Open, Load and Close and that of Fatal match. ErrNoSpace is also
+// what Ready's may match.
 var (
 	// ErrLocked says that another process has the data directory open.
 	ErrLocked = errors.New("the data directory is in use by another process")
@@ -24,8 +25,12 @@ var (
 	// ErrNoSpace says that there is too little free space on the disk.
 	ErrNoSpace = errors.New("not enough free space on the disk")
 
-	// ErrFailed says that a write or a sync has failed.
+	// ErrFailed says that a write or a sync has failed, or did not come to an end.
 	ErrFailed = errors.New("disk failed")
+	// ErrGone says that the path of the data directory no longer leads to it.
+	ErrGone = errors.New("data directory gone")
+	// ErrNoDescriptors says that no file could be opened for want of descriptors.
+	ErrNoDescriptors = errors.New("no file descriptors left")
 
 	errClosed = errors.New("durable: store is closed")
 )
@@ -35,11 +40,13 @@ var diskErrors = []error{syscall.EIO, syscall.ENOSPC, syscall.EDQUOT, syscall.EF
 
 // diskError makes an error of the disk match ErrFailed.
 func diskError(err error) error {
-	if errors.Is(err, ErrFailed) || errors.Is(err, ErrCorrupt) {
-		return err
+	for _, named := range []error{ErrFailed, ErrCorrupt, ErrNoDescriptors} {
+		if errors.Is(err, named) {
+			return err
+		}
 	}
 	if isShortage(err) {
-		return fmt.Errorf("no file descriptors left, raise their limit (ulimit -n): %w", err)
+		return fmt.Errorf("%w, raise their limit (ulimit -n): %w", ErrNoDescriptors, err)
 	}
 	for _, e := range diskErrors {
 		if errors.Is(err, e) {
@@ -74,9 +81,22 @@ func (f *failure) set(err error) error {
 			err = cause
 		}
 	}
-	if !errors.Is(err, ErrCorrupt) && !isShortage(err) {
-		err = fmt.Errorf("%w: %w", ErrFailed, err)
+	return f.keep(nameFailure(err))
+}
+
+// nameFailure makes an error match the sentinel error for what has failed.
+func nameFailure(err error) error {
+	switch {
+	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrGone):
+		return err
+	case isShortage(err):
+		return fmt.Errorf("%w: %w", ErrNoDescriptors, err)
 	}
+	return fmt.Errorf("%w: %w", ErrFailed, err)
+}
+
+// keep is set for an error that says itself what has failed.
+func (f *failure) keep(err error) error {
 	if f.err.CompareAndSwap(nil, &err) {
 		close(f.happened)
 		f.report()
@@ -108,7 +128,7 @@ func (f *failure) runUntilFailure(do func() error) error {
 // runtime's own report of a panic has ids and parts of digests in it.
 func (f *failure) recoverPanic() {
 	if p := recover(); p != nil {
-		f.set(stack.PanicError(p))
+		f.keep(stack.PanicError(p)) // the disk is well
 	}
 }
 

@@ -72,11 +72,13 @@ const (
 	fullGroup = 4 << 20
 )
 
+func maxGroup(memTableBytes int64) int64 { return min(fullGroup, memTableBytes/4) }
+
 func newJournal(db *pebble.DB, epoch uint32, cfg *Config, f *failure, w *watchdog) *journal {
 	j := &journal{
 		db: db, epoch: epoch, fsync: cfg.Fsync, failure: f,
 		watchdog: w, writes: w.write("a write of the log"), ticks: w.write("a sync of the log"),
-		maxGroup: int(min(fullGroup, cfg.MemTableBytes/4)),
+		maxGroup: int(maxGroup(cfg.MemTableBytes)),
 		opened:   make(chan struct{}, 1), enough: make(chan struct{}, 1),
 		wake: make(chan time.Time, 1), closing: make(chan struct{}), writing: make(semaphore, 1),
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"path"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -173,5 +174,32 @@ func TestGivenUp(t *testing.T) {
 			}
 			mustClose(t, s)
 		})
+	}
+}
+
+// TestDeletionIsNoOutage: the watchdog is told of each batch of keys that a tick
+// deletes, and not of all: many take long on a good disk, too.
+func TestDeletionIsNoOutage(t *testing.T) {
+	const batches = 20
+	var ticks atomic.Pointer[operation]
+	told := make(map[time.Time]bool) // when a batch began that needed another log
+	cfg := memConfig(errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		isNew := op.Kind == errorfs.OpCreate || op.Kind == errorfs.OpReuseForWrite
+		if tick := ticks.Load(); tick != nil && isNew && path.Ext(op.Path) == ".log" {
+			tick.watchdog.mu.Lock()
+			defer tick.watchdog.mu.Unlock()
+			told[tick.since] = true
+		}
+		return nil
+	})))
+	cfg.MemTableBytes = 16 << 10 // not much more than a batch
+	s := mustOpen(t, cfg)
+	defer mustClose(t, s)
+	ticks.Store(s.journal.ticks)
+	s.journal.expired.ids = make([]token.ID, batches*deleteBatch)
+	s.journal.tick()
+	ticks.Store(nil)
+	if got, least := len(told), batches/2; got < least {
+		t.Errorf("the watchdog was told of %d batches that needed another log, want %d at least", got, least)
 	}
 }

@@ -71,7 +71,7 @@ func openOf(t *testing.T, mode, fileMode os.FileMode, owner int, name string) *o
 	must(t, os.Chown(file, owner, -1))
 	must(t, os.Chmod(file, fileMode))
 	must(t, os.Chmod(path, mode))
-	d, err := openDirectory(path, testLogger(t))
+	d, err := openDirectory(path, &Config{Logger: testLogger(t)})
 	must(t, err)
 	t.Cleanup(func() { d.close() })
 	return d

@@ -18,6 +18,33 @@ import (
 // nearly as large as a memtable.
 const memTables = 2
 
+// Bounds of what MemTableFor returns.
+const (
+	MinMemTableBytes = 4 << 20
+	MaxMemTableBytes = 64 << 20
+)
+
+// memTableShare is the part of the memory of a process that a memtable takes.
+const memTableShare = 32
+
+// MemTableFor returns what Config.MemTableBytes suits a process that may use so many
+// bytes of memory.
+func MemTableFor(usable int64) int64 {
+	return min(max(usable/memTableShare, MinMemTableBytes), MaxMemTableBytes)
+}
+
+// cacheSize is that of Pebble's cache in bytes. Reads come at the start, each block
+// once, so it is of no use.
+const cacheSize = 1 << 20
+
+// FixedMemory returns how many bytes a Store takes beside its sessions, however many
+// there are: memtables, the cache, and a group of changes that is written while the
+// next one is gathered.
+func FixedMemory(memTableBytes int64) int64 {
+	const groups = 2
+	return memTables*memTableBytes + cacheSize + groups*maxGroup(memTableBytes)
+}
+
 // minL0 is the least number of tables on top of each other at which writes stop. A
 // compaction has all of them open twice.
 const minL0 = 8
@@ -49,8 +76,7 @@ func (s *Store) options(cfg *Config) *pebble.Options {
 
 		MaxOpenFiles: cfg.MaxOpenFiles, // and see fileCache
 
-		// Reads come at the start, each block once, so a cache is of no use.
-		CacheSize: 1 << 20,
+		CacheSize: cacheSize,
 		// Old versions of a value that are still in the memtable never reach a
 		// table: the larger it is, the fewer bytes are written for each exchange.
 		MemTableSize: uint64(cfg.MemTableBytes),

@@ -21,7 +21,7 @@ func TestPanicIsAFailure(t *testing.T) {
 	}()
 	select {
 	case err := <-told:
-		if text := err.Error(); !errors.Is(err, ErrFailed) || !strings.Contains(text, "decodeNothing(…)") {
+		if text := err.Error(); errors.Is(err, ErrFailed) || !strings.Contains(text, "decodeNothing(…)") {
 			t.Errorf("Fatal was told of %v, want the panic with its stack, without arguments", err)
 		}
 	case <-time.After(10 * time.Second):

@@ -25,6 +25,7 @@ type openDir struct {
 	file *os.File
 	info os.FileInfo
 	root string // by which files are reached: descriptorPath, or path if there is none
+	stat func(path string) (os.FileInfo, error)
 
 	stop chan struct{} // nil if nobody watches
 	// mu guards closed: the path of a directory that is closed may lead anywhere.
@@ -33,20 +34,20 @@ type openDir struct {
 }
 
 // openDirectory opens a directory and locks it. What it may be is not looked at yet.
-func openDirectory(path string, log *slog.Logger) (*openDir, error) {
+func openDirectory(path string, cfg *Config) (*openDir, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
-	d := &openDir{path: path, file: file}
+	d := &openDir{path: path, file: file, stat: cfg.stat}
 	if d.info, err = file.Stat(); err == nil {
-		err = lockDirectory(file, syscall.Flock, log)
+		err = lockDirectory(file, syscall.Flock, cfg.Logger)
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	if d.root = descriptorPath(file); d.root == "" {
-		log.Warn("files are reached by path: a data directory that is replaced is noticed, but may be written to before", "dir", path)
+		cfg.Logger.Warn("files are reached by path: a data directory that is replaced is noticed, but may be written to before", "dir", path)
 		d.root = path
 	}
 	return d, nil
@@ -116,16 +117,16 @@ func (d *openDir) check(w *watchdog, f *failure) error {
 // moved returns an error if the path does not lead to the directory. Of one that
 // can't be followed, that is not known.
 func (d *openDir) moved() error {
-	info, err := os.Stat(d.path)
+	info, err := d.stat(d.path)
 	switch {
 	case err == nil && os.SameFile(info, d.info):
 		return nil
 	case err == nil:
-		return fmt.Errorf("data directory %s was replaced: there is another one now", d.path)
+		return fmt.Errorf("%w: %s was replaced, there is another one now", ErrGone, d.path)
 	}
 	for _, gone := range []error{fs.ErrNotExist, syscall.ENOTDIR, syscall.ELOOP, syscall.ESTALE} {
 		if errors.Is(err, gone) {
-			return fmt.Errorf("data directory %s was removed or renamed: %w", d.path, err)
+			return fmt.Errorf("%w: %s was removed or renamed: %w", ErrGone, d.path, err)
 		}
 	}
 	return nil

@@ -75,8 +75,8 @@ func (p *presenceTest) work() {
 
 func (p *presenceTest) wantGone(what string, err error) {
 	p.Helper()
-	if !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "data directory "+p.dir+" was ") {
-		p.Errorf("%s = error %v, want %v and what became of the data directory", what, err, ErrFailed)
+	if !errors.Is(err, ErrGone) || errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), p.dir+" was ") {
+		p.Errorf("%s = error %v, want %v and what became of the data directory", what, err, ErrGone)
 	}
 }
 
@@ -154,8 +154,29 @@ func TestReplacementIsNoticedInTime(t *testing.T) {
 		if got := time.Since(start); got > presenceInterval {
 			t.Errorf("it was noticed after %v, want %v at most", got, presenceInterval)
 		}
-		p.abandonForTest()
+		p.abandonForTest(t)
 	})
+}
+
+// TestCloseOfAHangingLook: a look at the path, which hangs with a network's file system,
+// holds up no Close.
+func TestCloseOfAHangingLook(t *testing.T) {
+	for _, before := range []time.Duration{0, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			disk := new(hangingFS)
+			p := newPresenceTest(t, func(cfg *Config) {
+				cfg.stat = func(path string) (os.FileInfo, error) {
+					disk.wait()
+					return os.Stat(path)
+				}
+			})
+			disk.hang()
+			time.Sleep(before)
+			wantBoundClose(t, p.Store)
+			disk.goOn()
+			time.Sleep(time.Minute) // all is closed in the end
+		})
+	}
 }
 
 // wantUntouched expects that what is at the path is as it was before, also after all
@@ -163,21 +184,11 @@ func TestReplacementIsNoticedInTime(t *testing.T) {
 func (p *presenceTest) wantUntouched(before map[string]string) {
 	p.Helper()
 	if _, err := os.Stat(p.dir); err == nil { // else Pebble is stopped for good
-		p.abandonForTest()
+		p.abandonForTest(p.T)
 	}
 	if after := snapshot(p.T, p.dir); !maps.Equal(before, after) {
 		p.Errorf("what is at the path was changed")
 	}
-}
-
-// abandonForTest ends what a process would end with itself.
-func (p *presenceTest) abandonForTest() {
-	p.sessions.Load().Close()
-	p.journal.stop()
-	if err := p.db.Close(); err != nil {
-		p.Errorf("closing Pebble: %v", err)
-	}
-	p.dataDir.close()
 }
 
 // TestReplacedDuringClose: all was written, but the next start does not find it.
@@ -203,7 +214,7 @@ func TestTwoStoresInOnePlace(t *testing.T) {
 	tok := mustCreate(t, s, `{}`)
 	p.work()
 	p.wantGone("Close", p.Close())
-	p.abandonForTest()
+	p.abandonForTest(p.T)
 	tok = mustExchange(t, s, tok, "")
 	mustClose(t, s)
 	s = mustOpen(t, cfg)
@@ -255,7 +266,7 @@ func TestLockDirectory(t *testing.T) {
 
 // TestErrorsHaveThePath: nobody knows a file by a number of a descriptor.
 func TestErrorsHaveThePath(t *testing.T) {
-	dir, err := openDirectory(t.TempDir(), testLogger(t))
+	dir, err := openDirectory(t.TempDir(), &Config{Logger: testLogger(t)})
 	must(t, err)
 	defer dir.close()
 	fsys := dir.fs(vfs.Default)

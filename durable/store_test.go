@@ -259,11 +259,12 @@ func TestMoreSessionsThanTheLimits(t *testing.T) {
 		tokens = append(tokens, mustCreate(t, s, `{}`))
 	}
 	size := s.Stats().Bytes
+	large := []byte(`{"a":"` + strings.Repeat("x", 1000) + `"}`) // needs a page of its own
 	mustClose(t, s)
 	tests := map[string]shard.Config{
 		"fewer sessions":  {MaxSessions: sessions - 1},
-		"less memory":     {MaxBytes: size - 1},
-		"larger sessions": {MaxBytes: size, MaxLifetime: time.Hour},
+		"less memory":     {MaxBytes: size / 2},
+		"larger sessions": {MaxBytes: size / 2, MaxLifetime: time.Hour},
 	}
 	for name, limits := range tests {
 		cfg := plain
@@ -272,7 +273,7 @@ func TestMoreSessionsThanTheLimits(t *testing.T) {
 		if got := s.Stats().Sessions; got != sessions {
 			t.Errorf("%s: %d sessions are loaded, want %d", name, got, sessions)
 		}
-		if _, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)}); !errors.Is(err, token.ErrFull) {
+		if _, err := s.Create(t.Context(), token.NewSession{Meta: large}); !errors.Is(err, token.ErrFull) {
 			t.Errorf("%s: Create = error %v, want %v", name, err, token.ErrFull)
 		}
 		for i := range tokens {

@@ -21,6 +21,7 @@ type relation struct {
 	epoch
 	boot  *bootRun
 	shift time.Duration   // from a timestamp of it to one of the current epoch
+	start clock.Timestamp // Start as one of the current epoch
 	own   limits          // what the epoch left of sessions of those before it
 	later limits          // what the epochs after it have left of its own sessions
 	keep  clock.Timestamp // until when keys of it stay although their sessions have expired
@@ -62,19 +63,41 @@ func newTimeline(epochs []epoch) timeline {
 	for i := range t { // not that of another epoch, which may be forgotten
 		t[i].WallZero = t[i].boot.wallZero + int64(t[i].BootZero)
 	}
-	later, keep := noLimits, clock.Timestamp(0)
+	earliest, later, keep := clock.Timestamp(never), noLimits, clock.Timestamp(0)
 	for i := len(t) - 1; i >= 0; i-- {
 		r := &t[i]
 		r.shift = time.Duration(r.WallZero - t.current().WallZero)
 		if r.boot == t[len(t)-1].boot {
 			r.shift = r.BootZero - t.current().BootZero
 		}
+		r.start = r.here(r.Start)
 		r.later, r.keep = later, keep
+		if earliest < r.start && r.start <= t.current().Start {
+			r.later = t.laterLimits(i)
+		}
 		r.own = r.ownLimits()
-		later = later.least(r.own)
+		earliest, later = min(earliest, r.start), later.least(r.own)
 		keep = max(keep, r.keepUntil(t.current().Start))
 	}
 	return t
+}
+
+// laterLimits returns what the epochs after the i-th have left of its sessions. A boot
+// that seems to have come before it had a clock that was behind and was never set: when
+// its epochs were is unknown, and they leave all. If the i-th lies in the future, it is
+// the one whose clock was wrong, and this is not asked for.
+func (t timeline) laterLimits(i int) limits {
+	left, behind := noLimits, make(map[*bootRun]bool)
+	for j := i + 1; j < len(t); j++ {
+		r := &t[j]
+		if _, known := behind[r.boot]; !known { // the first one decides: needed has it as long as others of the boot
+			behind[r.boot] = r.start < t[i].start && r.boot != t[i].boot && r.boot != t[len(t)-1].boot
+		}
+		if !behind[r.boot] {
+			left = left.least(r.own)
+		}
+	}
+	return left
 }
 
 func (t timeline) current() *epoch { return &t[len(t)-1].epoch }
@@ -106,10 +129,9 @@ func (r *relation) ownLimits() limits {
 	if r.Number == wallClockEpoch {
 		return noLimits
 	}
-	start := r.here(r.Start)
-	l := limits{start: start, idle: addTo(start, r.Lifetime), absolute: never, maxLifetime: never}
+	l := limits{start: r.start, idle: addTo(r.start, r.Lifetime), absolute: never, maxLifetime: never}
 	if r.MaxLifetime != 0 {
-		l.absolute, l.maxLifetime = addTo(start, r.MaxLifetime), r.MaxLifetime
+		l.absolute, l.maxLifetime = addTo(r.start, r.MaxLifetime), r.MaxLifetime
 	}
 	return l
 }
@@ -204,15 +226,17 @@ func addTo(t clock.Timestamp, d time.Duration) clock.Timestamp {
 // of the others each that has left less of earlier sessions than one before it. So a
 // program that is started again and again does not fill the disk with its epochs.
 func (t timeline) needed() (list []epoch) {
-	var kept []*relation // since the last one that is used
-	older := false       // there may be values of earlier epochs
+	var kept []*relation              // since the last one that is used
+	older := false                    // there may be values of earlier epochs
+	latest := clock.Timestamp(-never) // start of those
 	for i := range t {
 		r := &t[i]
+		asMuch := func(earlier *relation) bool { return r.leavesAsMuchAs(earlier, latest) }
 		switch {
 		case r.used.Load():
-			older, kept = true, nil
+			older, kept, latest = true, nil, max(latest, r.start)
 		case i == len(t)-1, r.KeepUntil != 0:
-		case !older, slices.ContainsFunc(kept, r.leavesAsMuchAs):
+		case !older, slices.ContainsFunc(kept, asMuch):
 			continue
 		default:
 			kept = append(kept, r)
@@ -224,8 +248,11 @@ func (t timeline) needed() (list []epoch) {
 	return list
 }
 
-// leavesAsMuchAs says that r leaves as much as an earlier epoch, or more. In another
-// boot it may turn out to leave less, once the wall clock is set.
-func (r *relation) leavesAsMuchAs(earlier *relation) bool {
-	return (r.boot == earlier.boot || r.Boot == "" && earlier.Boot == "") && earlier.own == earlier.own.least(r.own)
+// leavesAsMuchAs says that r leaves as much as an earlier epoch, or more, of values whose
+// epochs started at latest or before. In another boot it may turn out to leave less,
+// once the wall clock is set. Of boots that are unknown each has its own clock, and the
+// earlier one's may have been behind.
+func (r *relation) leavesAsMuchAs(earlier *relation, latest clock.Timestamp) bool {
+	unknown := r.Boot == "" && earlier.Boot == "" && earlier.start >= latest
+	return (unknown || r.boot == earlier.boot) && earlier.own == earlier.own.least(r.own)
 }

@@ -145,3 +145,26 @@ func TestNeeded(t *testing.T) {
 		}
 	}
 }
+
+// TestNeededAfterClockBehind: an epoch that leaves all, since its clock was behind, says
+// nothing of those after it.
+func TestNeededAfterClockBehind(t *testing.T) {
+	for _, boots := range [][4]string{{}, {"a", "b", "c", "c"}} {
+		list := []epoch{
+			{Boot: boots[0], WallZero: int64(10 * hour), Lifetime: hour},
+			{Boot: boots[1], WallZero: 0, Lifetime: hour},
+			{Boot: boots[2], WallZero: int64(11 * hour), Lifetime: 2 * hour},
+			{Boot: boots[3], WallZero: int64(12 * hour), BootZero: hour, Lifetime: 9 * hour},
+			{WallZero: int64(13 * hour), Lifetime: hour},
+		}
+		for i := range list {
+			list[i].Number, list[i].Start = uint32(i+1), 1
+		}
+		timeline := newTimeline(list)
+		timeline.find(1).used.Store(true)
+		got, want := timeline.needed(), []epoch{list[0], list[1], list[2], list[4]}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("boots %q: needed are %+v, want %+v", boots, got, want)
+		}
+	}
+}

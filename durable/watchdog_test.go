@@ -3,6 +3,7 @@ package durable
 import (
 	"context"
 	"errors"
+	"path"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -24,10 +25,17 @@ type hangingFS struct{ back atomic.Pointer[chan struct{}] }
 func (h *hangingFS) String() string { return "hangingFS" }
 
 func (h *hangingFS) MaybeError(op errorfs.Op) error {
-	if back := h.back.Load(); back != nil && isLogSync(op) {
-		<-*back
+	if isLogSync(op) {
+		h.wait()
 	}
 	return nil
+}
+
+// wait returns once the disk does not hang.
+func (h *hangingFS) wait() {
+	if back := h.back.Load(); back != nil {
+		<-*back
+	}
 }
 
 func (h *hangingFS) hang() {
@@ -251,6 +259,47 @@ func TestCloseOfAHangingDisk(t *testing.T) {
 				time.Sleep(2 * time.Minute)
 			})
 		})
+	}
+}
+
+// TestCloseOfAHangingList: a list of epochs that can't be written holds up no Close, nor
+// does one that was being written when it began.
+func TestCloseOfAHangingList(t *testing.T) {
+	for _, before := range []time.Duration{0, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			m, disk := newMachine(), new(hangingFS)
+			m.cfg.Fatal = func(error) {}
+			m.cfg.FS = errorfs.Wrap(m.fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if op.Kind == errorfs.OpFileSync && strings.HasPrefix(path.Base(op.Path), epochsFile) {
+					disk.wait()
+				}
+				return nil
+			}))
+			m.open(t, time.Hour)
+			disk.hang()
+			m.SetWall(time.Hour)
+			time.Sleep(before)
+			wantBoundClose(t, m.Store)
+			disk.goOn()
+			time.Sleep(time.Minute)
+			if before != 0 { // else the Close has come to its end
+				m.abandonForTest(t)
+			}
+			m.cfg.Store.Clock.Close()
+		})
+	}
+}
+
+// wantBoundClose expects that a Close of a store whose disk hangs fails in time.
+func wantBoundClose(t *testing.T, s *Store) {
+	t.Helper()
+	start := time.Now()
+	err := s.Close()
+	if !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "does not answer") {
+		t.Errorf("Close = error %v, want %v and why", err, ErrFailed)
+	}
+	if took, most := time.Since(start), outageLimit+2*hangAfter; took > most {
+		t.Errorf("Close took %v, want %v at most", took, most)
 	}
 }
 

@@ -96,7 +96,9 @@ func (b *batch) carryOut(ctx *fasthttp.RequestCtx) (err error) {
 	if err := checkMediaType(&ctx.Request.Header); err != nil {
 		return err
 	}
-	if err := b.scanner.Scan(ctx.Request.Body()); err != nil {
+	if err := b.scanner.Scan(ctx.Request.Body()); err == metadata.ErrNoBatch {
+		return b.server.errNoBatch
+	} else if err != nil {
 		return err
 	}
 	b.readItems()

@@ -21,13 +21,14 @@ type conn struct {
 	// Of the goroutine that serves the connection.
 	begun     bool // a byte of a request has come
 	refused   bool // the present request began after the listeners had closed
-	lastWrite bool // it was late, and the time for its last answer runs
+	lastWrite bool // it was late or shed, and the time for its last answer runs
 	linger    lingering
 	lingerEnd time.Time
 
 	// Guarded by reaper.mu.
 	index int   // in reaper.conns, or absent
 	key   int64 // its place there: see keyOf
+	told  bool  // it is shed, and gets time to send its request and to be told
 }
 
 func (c *conn) load() step { return step(c.step.Load()) }
@@ -88,26 +89,42 @@ func (c *conn) end(s step) {
 
 // requestRead tells that a request was read and is about to be answered. If the
 // connection's time was over by then, it can't serve another one, and if nobody
-// would get the answer, or the server stops, not even this one.
-func requestRead(ctx *fasthttp.RequestCtx) (ok bool) {
+// would get the answer, not even this one; nor if its connection is shed or the
+// server stops. Then it returns why.
+func requestRead(ctx *fasthttp.RequestCtx) error {
 	c, ours := ctx.Conn().(*conn)
 	if !ours {
-		return true
+		return nil
 	}
 	switch c.set(newStep(handling, never)) {
 	case late:
 		closeAfter(ctx)
+	case shed:
+		ctx.SetConnectionClose()
+		lingerAfter(ctx, briefly)
 	case dead:
 		ctx.SetConnectionClose()
-		return false
+		return errStopping
 	}
-	return !c.refused
+	return c.refusal()
 }
 
-// isRefused reports whether a request began after the listeners had closed.
-func isRefused(ctx *fasthttp.RequestCtx) bool {
-	c, ok := ctx.Conn().(*conn)
-	return ok && c.refused
+// refusalOf returns why a request is refused that is being read, or nil.
+func refusalOf(ctx *fasthttp.RequestCtx) error {
+	if c, ok := ctx.Conn().(*conn); ok {
+		return c.refusal()
+	}
+	return nil
+}
+
+func (c *conn) refusal() error {
+	switch {
+	case c.refused:
+		return errStopping
+	case c.load().phase() == shed:
+		return errCrowded
+	}
+	return nil
 }
 
 // Read hides that the time of a connection is over that has sent nothing: a
@@ -123,8 +140,8 @@ func (c *conn) Read(b []byte) (int, error) {
 // Write writes an answer, or what was gathered of several. In the middle of a
 // request, as after "Expect: 100-continue", the rest of that gets its time anew.
 func (c *conn) Write(b []byte) (int, error) {
-	before := c.enter(writing, c.reaper.answer)
-	if before == late {
+	before := c.set(newStep(writing, c.reaper.answerDue()))
+	if before == late || before == shed {
 		c.limitLastWrite()
 	}
 	n, err := c.Conn.Write(b)
@@ -137,21 +154,22 @@ func (c *conn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// limitLastWrite gives the answer to a request that was late its time, once: the
-// reaper looks at the connection no more.
+// limitLastWrite gives the last answer of a connection that was late or shed its
+// time, once: the reaper looks at it no more.
 func (c *conn) limitLastWrite() {
 	if !c.lastWrite {
 		c.lastWrite = true
-		c.SetWriteDeadline(time.Now().Add(c.reaper.answer))
+		c.SetWriteDeadline(c.reaper.answerEnd())
 	}
 }
 
-// Close closes the connection.
-func (c *conn) Close() error {
+// Close closes the connection, whatever happens.
+func (c *conn) Close() (err error) {
+	defer recovering(c.reaper.log)
+	defer c.reaper.remove(c)
+	defer func() { err = c.Conn.Close() }()
 	c.drain()
-	err := c.Conn.Close()
-	c.reaper.remove(c)
-	return err
+	return nil
 }
 
 // cut closes the connection at once, from any goroutine: what it is doing fails.
@@ -162,4 +180,10 @@ func cut(nc net.Conn) {
 		nc = layered.NetConn()
 	}
 	nc.Close()
+}
+
+// isLayered reports whether a connection lies over another one, as with TLS.
+func isLayered(nc net.Conn) bool {
+	_, ok := nc.(interface{ NetConn() net.Conn })
+	return ok
 }

@@ -13,13 +13,12 @@ import (
 // dump is the state of the listing of all sessions into the log.
 type dump struct {
 	running atomic.Bool
-	done    sync.WaitGroup
 	ctx     context.Context // of the dumps; ends with the server
 	cancel  context.CancelFunc
 
-	// mu guards stopped, so that no dump starts once wait waits for the last.
-	mu      sync.Mutex
-	stopped bool
+	mu      sync.Mutex    // guards what follows
+	stopped bool          // no dump starts any more
+	ended   chan struct{} // closed when the last dump has ended; nil before the first
 }
 
 func (d *dump) init() { d.ctx, d.cancel = context.WithCancel(context.Background()) }
@@ -31,10 +30,13 @@ func (d *dump) start(f func(context.Context)) {
 	if d.stopped || !d.running.CompareAndSwap(false, true) {
 		return
 	}
-	d.done.Go(func() {
+	ended := make(chan struct{})
+	d.ended = ended
+	go func() {
+		defer close(ended)
 		defer d.running.Store(false)
 		f(d.ctx)
-	})
+	}()
 }
 
 // stop tells a dump that runs to end, and lets no other start.
@@ -47,11 +49,12 @@ func (d *dump) stop() {
 
 // wait waits until a dump that was stopped has ended.
 func (d *dump) wait(ctx context.Context) error {
-	ended := make(chan struct{})
-	go func() {
-		d.done.Wait()
-		close(ended)
-	}()
+	d.mu.Lock()
+	ended := d.ended
+	d.mu.Unlock()
+	if ended == nil {
+		return nil
+	}
 	select {
 	case <-ended:
 		return nil

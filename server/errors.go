@@ -27,7 +27,6 @@ var (
 	errStopping         = errors.New("server: stopping")
 	errCrowded          = errors.New("server: too many connections")
 	errBusy             = errors.New("server: too many large answers")
-	errNoKind           = errors.New("server: no kind of item")
 	errInternal         = errors.New("server: internal error")
 )
 
@@ -45,12 +44,10 @@ var answers = []answer{
 	{token.ErrInvalid, 200, "InvalidToken", `{"Err":"InvalidToken"}`},
 	failure(metadata.ErrMalformed, 400, "MalformedJSON", "The body is not a JSON text that this server accepts."),
 	failure(errInvalidRequest, 422, codeInvalidRequest, "The JSON does not have the fields that this request needs."),
-	failure(metadata.ErrNoBatch, 422, codeInvalidRequest, "\"batch\" must be an array of items, of which this server takes so many at a time."),
-	failure(errNoKind, 422, codeInvalidRequest, "An item must have one of create, exchange, validate and delete, and an object as its value."),
 	failure(token.ErrBatchTooLarge, 413, "BatchTooLarge", "The answer to the items before is as large as it may be. Nothing was done: send it again."),
 	failure(token.ErrMetaTooLarge, 413, "MetaTooLarge", "The metadata would be larger than this server keeps."),
 	failure(token.ErrFull, 507, "StoreFull", "There is no room for more sessions."),
-	failure(errMediaType, 415, "UnsupportedMediaType", "The body must be application/json, without a content encoding."),
+	failure(errMediaType, 415, "UnsupportedMediaType", "The body must be application/json or application/*+json, without a content encoding."),
 	failure(errNotFound, 404, "NotFound", "There is nothing at this path."),
 	failure(errMethodNotAllowed, 405, "MethodNotAllowed", "This path does not have this method; Allow lists those it has."),
 	failure(errBadRequest, 400, "BadRequest", "The request is not HTTP as this server understands it."),
@@ -85,6 +82,9 @@ func refusal(err error, code, message string) answer {
 }
 
 func answerTo(err error) *answer {
+	if wrong, ok := err.(*requestError); ok { // which nobody wraps
+		return &wrong.answer
+	}
 	for i := range answers {
 		if errors.Is(err, answers[i].err) {
 			return &answers[i]

@@ -96,6 +96,58 @@ func TestNullFields(t *testing.T) {
 	}
 }
 
+// The message of a 422 names the field and what it needs, and has nothing of the
+// request in it.
+func TestInvalidRequestNamesTheField(t *testing.T) {
+	c := serve(t, Config{}).dial(t)
+	const (
+		noObject = "The body must be a JSON object."
+		tok      = `"token" must be a string.`
+		meta     = `"meta" must be an object.`
+		unset    = `"unset" must be an array of strings.`
+		subject  = `"subject" must be a string of 1 to 256 bytes.`
+		life     = `"lifetime" must be a duration from 1min to 96h.`
+		limit    = `"limit" must be a whole number from 1 to 1000.`
+		after    = `"after" must be the name of a session of this subject that lives; start again without it.`
+	)
+	tests := []struct{ target, body, want string }{
+		{"POST /token", `["x"]`, noObject},
+		{"PUT /token", `null`, noObject},
+		{"DELETE /subject", `"x"`, noObject},
+		{"POST /token", `{"token":"x"}`, meta},
+		{"POST /token", `{"meta":null}`, meta},
+		{"PUT /token", `{"token":"` + somewhere + `","meta":"x"}`, meta},
+		{"PUT /token", `{"meta":{}}`, tok},
+		{"PUT /token", `{"token":null}`, tok},
+		{"DELETE /token", `{"token":5}`, tok},
+		{"POST /token/validate", `{}`, tok},
+		{"PUT /token", `{"token":"x","token":"y"}`, `"token" is given twice.`},
+		{"POST /token", `{"meta":{},"m\u0065ta":{}}`, `"meta" is given twice.`},
+		{"PUT /token", `{"token":"x","unset":["x",5]}`, unset},
+		{"POST /token", `{"meta":{},"subject":""}`, subject},
+		{"DELETE /subject", `{}`, subject},
+		{"POST /subject/sessions", `{"subject":5}`, subject},
+		{"POST /token", `{"meta":{},"lifetime":"30s"}`, life},
+		{"POST /token", `{"meta":{},"lifetime":"97h"}`, life},
+		{"POST /token", `{"meta":{},"lifetime":5}`, life},
+		{"POST /subject/sessions", `{"subject":"x","limit":1001}`, limit},
+		{"POST /subject/sessions", `{"subject":"x","after":5}`, after},
+		{"POST /subject/sessions", `{"subject":"x","after":"x"}`, after},
+		{"POST /subject/sessions", `{"subject":"x","after":"AAAABBBBCCCCDDDD"}`, after},
+		{"DELETE /subject", `{"subject":"x","session":5}`, `"session" must be a string.`},
+		{"DELETE /subject", `{"subject":"x","keep":5}`, `"keep" must be a string.`},
+		{"DELETE /subject", `{"subject":"x","keep":"x","session":"x"}`, `"session" and "keep" can't be given both.`},
+	}
+	for _, test := range tests {
+		method, path, _ := strings.Cut(test.target, " ")
+		r := c.do(method, path, strings.ReplaceAll(test.body, `"x"`, `"`+marker+`"`))
+		r.wantError(t, 422, "InvalidRequest")
+		if want := fmt.Sprintf(`{"Err":"InvalidRequest","message":%q}`, test.want); r.body != want {
+			t.Errorf("%s of %s: %s, want %s", test.target, test.body, r.body, want)
+		}
+	}
+}
+
 // Fields that a request does not use may be anything, any number of times.
 func TestIgnoredFields(t *testing.T) {
 	c := serve(t, Config{}).dial(t)

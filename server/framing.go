@@ -7,7 +7,8 @@ import (
 )
 
 // checkFraming refuses what fasthttp lets pass although RFC 9112 calls it
-// faulty: a version that we don't speak, no Host, a header folded into two lines,
+// faulty: a version that we don't speak, no Host, a line that ends in a bare LF (in a
+// pipeline: see headConn) or is folded,
 // and a Transfer-Encoding beside a Content-Length or other than chunked.
 //
 // fasthttp marks the connection of a request with such a Transfer-Encoding for
@@ -17,7 +18,7 @@ func checkFraming(ctx *fasthttp.RequestCtx) error {
 	if !h.IsHTTP11() && string(h.Protocol()) != "HTTP/1.0" {
 		return errBadRequest
 	}
-	if len(h.Host()) == 0 && h.IsHTTP11() || hasFolding(h) {
+	if len(h.Host()) == 0 && h.IsHTTP11() || hasBadLine(h) {
 		return errBadRequest
 	}
 	if h.ContentLength() > 0 && !h.ConnectionClose() {
@@ -44,12 +45,18 @@ func rawHeader(h *fasthttp.RequestHeader, name string) (value []byte, ok bool) {
 	return nil, false
 }
 
-// hasFolding reports whether a line of the raw headers goes on with the next.
-func hasFolding(h *fasthttp.RequestHeader) bool {
+// hasBadLine reports whether a line of the raw headers ends in a bare LF, or goes on
+// with the next.
+func hasBadLine(h *fasthttp.RequestHeader) bool {
 	raw := h.RawHeaders()
 	for {
 		i := bytes.IndexByte(raw, '\n') + 1
-		if i == 0 || i == len(raw) {
+		switch {
+		case i == 0:
+			return false
+		case i == 1 || raw[i-2] != '\r':
+			return true
+		case i == len(raw):
 			return false
 		}
 		if raw = raw[i:]; raw[0] == ' ' || raw[0] == '\t' {

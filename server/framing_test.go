@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 // head is a request line and what a request needs, to which the faults are added.
@@ -56,7 +57,10 @@ var brokenHTTP = map[string]string{
 
 	"no Host":                     "PUT /token HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
 	"no header at all":            "GET /healthz HTTP/1.1\r\n\r\n",
-	"empty Host":                  "GET /healthz HTTP/1.1\r\nHost:\r\n\r\n",
+	"two Hosts, one empty":        "GET /healthz HTTP/1.1\r\nHost:\r\nHost: " + marker + "\r\n\r\n",
+	"two empty Hosts":             "GET /healthz HTTP/1.1\r\nHost:\r\nX: y\r\nHost: \r\n\r\n",
+	"empty Host of another name":  "GET /healthz HTTP/1.1\r\nHosts:\r\n\r\n",
+	"blank before an empty Host":  "GET /healthz HTTP/1.1\r\nHost :\r\n\r\n",
 	"two Hosts":                   "GET /healthz HTTP/1.1\r\nHost: test\r\nHost: " + marker + "\r\n\r\n",
 	"Host with a blank":           "GET /healthz HTTP/1.1\r\nHost: a " + marker + "\r\n\r\n",
 	"Host in an absolute target":  "GET http://test/healthz HTTP/1.1\r\n\r\n",
@@ -114,6 +118,102 @@ func TestBrokenHTTP(t *testing.T) {
 		c.wantRefused(name, 400, "BadRequest")
 		s.wantWorking(t)
 	}
+}
+
+// bareLF are requests with a line that ends in a bare LF. Nothing more is waited for.
+var bareLF = map[string]string{
+	"only them":             "GET /healthz HTTP/1.1\nHost: test\n\n",
+	"a line alone":          "GET /healthz HTTP/1.1\n",
+	"request line":          "GET /healthz HTTP/1.1\nHost: test\r\n\r\n",
+	"a header":              "GET /healthz HTTP/1.1\r\nHost: test\r\nX: y\nZ: z\r\n\r\n",
+	"the first header":      "GET /healthz HTTP/1.1\r\nHost: test\nX: y\r\n\r\n",
+	"the last header":       "GET /healthz HTTP/1.1\r\nHost: test\r\nX: y\n\r\n",
+	"the empty line":        "GET /healthz HTTP/1.1\r\nHost: test\r\n\n",
+	"an empty line before":  "\nGET /healthz HTTP/1.1\r\nHost: test\r\n\r\n",
+	"after an empty line":   "\r\n\nGET /healthz HTTP/1.1\r\nHost: test\r\n\r\n",
+	"before a body":         "PUT /token HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: 2\n\r\n{}",
+	"after a CR":            "GET /healthz HTTP/1.1\r\nHost: test\r\nX: y\r\r\n\n",
+	"in the place of Host":  "GET /healthz HTTP/1.1\r\nHost:\n\r\n",
+	"a letter and no more":  "G\n",
+	"nothing but line ends": "\n\n\n",
+}
+
+func TestBareLF(t *testing.T) {
+	s := serve(t, Config{}) // with 10 seconds for a request
+	for name, text := range bareLF {
+		for _, first := range []string{"", requestText("GET", "/healthz", "")} {
+			c := s.dial(t)
+			if first != "" {
+				c.send(first)
+				c.receive("GET")
+			}
+			start := time.Now()
+			c.send(text)
+			c.wantRefused(name, 400, "BadRequest")
+			if waited := time.Since(start); waited > 5*time.Second {
+				t.Errorf("%s: refused after %v, want at once", name, waited)
+			}
+		}
+		s.wantWorking(t)
+	}
+	// In single bytes, and in a pipeline where no line is left open.
+	for _, text := range []string{"GET /healthz HTTP/1.1\r\nHost: test\n", "GET /healthz HTTP/1.1\n"} {
+		c := s.dial(t)
+		for i := range len(text) {
+			c.send(text[i : i+1])
+			time.Sleep(time.Millisecond)
+		}
+		c.wantRefused(text, 400, "BadRequest")
+	}
+	c := s.dial(t)
+	c.send(requestText("GET", "/healthz", "") + bareLF["a header"])
+	if r := c.receive("GET"); r.status != 200 {
+		t.Errorf("the first of a pipeline: %v", r)
+	}
+	c.wantRefused("a header, in a pipeline", 400, "BadRequest")
+	s.wantWorking(t)
+}
+
+// A bare LF in a body is nobody's business, wherever it arrives.
+func TestLineFeedsInBodies(t *testing.T) {
+	c := serve(t, Config{}).dial(t)
+	text := requestText("POST", "/token", "{\n\"meta\":\n\n{}}\n")
+	for _, at := range []int{len(text), strings.Index(text, "\r\n\r\n") + 4, strings.Index(text, "\r\n\r\n") + 3, len(text) - 2} {
+		c.send(text[:at])
+		time.Sleep(10 * time.Millisecond)
+		c.send(text[at:])
+		if r := c.receive("POST"); !isToken(r.body) {
+			t.Errorf("%q, cut at %d: %v, want a token", text, at, r)
+		}
+	}
+}
+
+// Who has no name for the server says so.
+func TestEmptyHost(t *testing.T) {
+	c := serve(t, Config{}).dial(t)
+	for _, line := range []string{"Host:", "host:", "HOST: ", "Host: \t  "} {
+		for _, others := range []string{"", "X: y\r\n"} {
+			for _, text := range []string{
+				"POST /token HTTP/1.1\r\n" + line + "\r\n" + others + "Content-Type: application/json\r\nContent-Length: 11\r\n\r\n{\"meta\":{}}",
+				"POST /token HTTP/1.1\r\n" + others + "Content-Type: application/json\r\nContent-Length: 11\r\n" + line + "\r\n\r\n{\"meta\":{}}",
+			} {
+				c.send(text)
+				if r := c.receive("POST"); !isToken(r.body) {
+					t.Fatalf("%q: %v, want a token", text, r)
+				}
+			}
+		}
+	}
+	for _, at := range []int{20, 24, 27, 28, 29, 30, 31} {
+		text := "GET /healthz HTTP/1.1\r\nHost: \r\nX: y\r\n\r\n"
+		c.send(text[:at])
+		time.Sleep(10 * time.Millisecond)
+		c.send(text[at:])
+		if r := c.receive("GET"); r.status != 200 {
+			t.Fatalf("%q, cut at %d: %v, want 200", text, at, r)
+		}
+	}
+	c.wantOpen()
 }
 
 // What follows a broken request is not taken for another one.

@@ -11,6 +11,7 @@ import (
 // goodLifetimes are lifetimes as JSON has them, with the seconds that they are.
 var goodLifetimes = map[string]int{
 	`30min`: 1800, `96h`: 345600, `12h`: 43200, `4days`: 345600, `1d`: 86400, `1h 30min`: 5400, `1h30m`: 5400, `1.5h`: 5400,
+	`1min`: 60, `60s`: 60, `0.5min 30s`: 60, `60000000000ns`: 60, `15m`: 900, // less than the server's own may be
 	`1800s`: 1800, `1800000ms`: 1800, `1800000000000ns`: 1800, ` 12h `: 43200, `\t1\t h`: 3600, `95h 59min 60s`: 345600,
 	`\u0031\u0032\u0068`: 43200, `1\u0020h`: 3600, `1800000000µs`: 1800, `1800000000\u03bcs`: 1800, `0.5 h`: 1800, `007200s`: 7200,
 	// Of 64 bytes, however they are spelled.
@@ -20,7 +21,7 @@ var goodLifetimes = map[string]int{
 // badLifetimes are wrong values of a lifetime.
 var badLifetimes = []string{
 	`12`, `43200`, `0`, `-1`, `1e9`, `true`, `["12h"]`, `{"h":12}`,
-	`""`, `" "`, `"0"`, `"0s"`, `"0h"`, `"12"`, `"43200"`, `"29min"`, `"29min 59s"`, `"1799999ms"`, `"1799999999999ns"`, `"1ns"`,
+	`""`, `" "`, `"0"`, `"0s"`, `"0h"`, `"12"`, `"43200"`, `"59s"`, `"0.9min"`, `"59999ms"`, `"59999999999ns"`, `"1ns"`,
 	`"97h"`, `"96h 1ns"`, `"4days 1s"`, `"5d"`, `"100000h"`, `"999999999999999999h"`, `"1h 99999999999999999999999999999999999h"`,
 	`"-12h"`, `"+12h"`, `"12h -1h"`, `"12hours"`, `"12H"`, `"12 h."`, `"1,5h"`, `".5h"`, `"1.h"`, `"1e1h"`, `"0x12h"`, `"1w"`, `"PT12H"`,
 	`"h"`, `"12h\n"`, `"12h\u0000"`, `"12h,"`, `"` + marker + `"`, `"infinity"`, `"max"`,

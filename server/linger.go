@@ -43,7 +43,7 @@ func lingerAfter(ctx *fasthttp.RequestCtx, how lingering) {
 // lingerLater begins the time that the last answer and lingering have together.
 func (c *conn) lingerLater(how lingering) {
 	c.linger = max(c.linger, how)
-	c.lingerEnd = time.Now().Add(c.reaper.answer)
+	c.lingerEnd = c.reaper.answerEnd()
 }
 
 // lingerRefused lets the connection of a refused request linger. At a stop there
@@ -56,10 +56,11 @@ func (s *Server) lingerRefused(ctx *fasthttp.RequestCtx) {
 	lingerAfter(ctx, how)
 }
 
-// drain ends our side of the connection, and takes what the client still sends.
+// drain ends our side of the connection, unless that is dead, and takes what the
+// client still sends.
 func (c *conn) drain() {
 	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok || c.load().phase() == dead {
+	if !ok {
 		return
 	}
 	if c.linger == notLingering && c.reaper.stopping.Load() && unsent(c.Conn) > 0 {

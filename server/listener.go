@@ -13,13 +13,13 @@ type listener struct {
 	s *Server
 }
 
-// Accept waits for better times when file descriptors or memory have run out:
-// to fasthttp, any error means that the listener is done for.
+// Accept makes room when file descriptors or memory have run out, and waits for
+// better times: to fasthttp, any error means that the listener is done for.
 func (l listener) Accept() (net.Conn, error) {
-	for delay := minAcceptDelay; ; delay = min(2*delay, maxAcceptDelay) {
+	for delay := time.Duration(0); ; delay = min(max(2*delay, minAcceptDelay), maxAcceptDelay) {
 		c, err := l.Listener.Accept()
 		if err == nil {
-			if watched := l.s.admit(c); watched != nil {
+			if watched := l.s.admit(withHead(c)); watched != nil {
 				return watched, nil
 			}
 			continue
@@ -27,12 +27,27 @@ func (l listener) Accept() (net.Conn, error) {
 		if !isShortage(err) {
 			return nil, err
 		}
-		l.s.log.Warn("can't accept connections", "error", err)
-		time.Sleep(delay)
+		l.s.makeRoom(err)
+		select {
+		case <-time.After(delay):
+		case <-l.s.reaper.done:
+		}
 	}
 }
 
-// How long to wait after a connection could not be accepted.
+// makeRoom closes a connection after a new one could not be accepted, if there is
+// one that may be closed for it. There is no time for a client to read why.
+func (s *Server) makeRoom(err error) {
+	if victim := s.reaper.shedOne(); victim != nil {
+		s.shed.Add(1)
+		victim.leave()
+	}
+	if s.shortageLogged.allow(time.Since(s.reaper.start)) {
+		s.log.Warn("can't accept connections", "error", err, "shed", s.shed.Load())
+	}
+}
+
+// How long to wait after a connection could not be accepted, again and again.
 const (
 	minAcceptDelay = 5 * time.Millisecond
 	maxAcceptDelay = time.Second

@@ -38,9 +38,14 @@ type reaper struct {
 	emptied chan struct{}         // has room for one: the last connection has gone
 
 	stopping atomic.Bool // the listeners have closed
-	started  sync.Once
-	stopped  sync.Once
-	done     chan struct{}
+	// From then on there is one end to all writing: as now has it, or never, and as a
+	// time, or nil.
+	writesDue atomic.Int64
+	writesEnd atomic.Pointer[time.Time]
+
+	started sync.Once
+	stopped sync.Once
+	done    chan struct{}
 }
 
 // The reaper looks at connections this many times in the shortest time-out, but
@@ -55,7 +60,7 @@ const (
 // newReaper takes time-outs, limit and logger from cfg.
 func newReaper(cfg Config) *reaper {
 	start := time.Now()
-	return &reaper{
+	r := &reaper{
 		request: cfg.RequestTimeout, answer: cfg.AnswerTimeout, idle: cfg.IdleTimeout,
 		tick:    max(min(cfg.RequestTimeout, cfg.AnswerTimeout, cfg.IdleTimeout)/ticksPerTimeout, minTick),
 		log:     cfg.Logger,
@@ -66,6 +71,8 @@ func newReaper(cfg Config) *reaper {
 		emptied: make(chan struct{}, 1),
 		done:    make(chan struct{}),
 	}
+	r.writesDue.Store(never)
+	return r
 }
 
 // begin lets the reaper run until stop.
@@ -129,6 +136,18 @@ func (r *reaper) advance() {
 // due returns when something has to be done that may take d. The time of the
 // last tick may be a tick ago.
 func (r *reaper) due(d time.Duration) int64 { return r.now.Load() + int64(d+r.tick) }
+
+// answerDue returns when an answer has to be written whose time begins now.
+func (r *reaper) answerDue() int64 { return min(r.due(r.answer), r.writesDue.Load()) }
+
+// answerEnd is answerDue as a time.
+func (r *reaper) answerEnd() time.Time {
+	end := time.Now().Add(r.answer)
+	if last := r.writesEnd.Load(); last != nil {
+		end = earlier(end, *last)
+	}
+	return end
+}
 
 // stateChanged is told by fasthttp when a request begins and when it has been answered.
 func (r *reaper) stateChanged(nc net.Conn, state fasthttp.ConnState) {

@@ -64,7 +64,7 @@ func (r *reaper) keyOf(s step) int64 {
 }
 
 // add registers a new connection. Where there are as many as may be, it returns
-// one that has to be cut off for it, or does not let the new one in.
+// one that is shed for it, or does not let the new one in.
 func (r *reaper) add(c *conn) (victim *conn, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -73,10 +73,9 @@ func (r *reaper) add(c *conn) (victim *conn, ok bool) {
 		return nil, false
 	}
 	if r.max > 0 && len(r.conns) >= r.max {
-		if victim = r.victimLocked(); victim == nil {
+		if victim = r.shedLocked(); victim == nil {
 			return nil, false
 		}
-		r.removeLocked(victim)
 	}
 	c.enter(fresh, r.request)
 	r.added++
@@ -85,12 +84,37 @@ func (r *reaper) add(c *conn) (victim *conn, ok bool) {
 	return victim, true
 }
 
+// shedOne sheds a connection that gets no time, if there is one that may be closed
+// for a new one.
+func (r *reaper) shedOne() *conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.victimLocked()
+	if c != nil {
+		r.removeLocked(c)
+	}
+	return c
+}
+
+// shedLocked requires r.mu. It sheds a connection, if there is one that may be
+// closed for a new one, and gives it time if that can be had.
+func (r *reaper) shedLocked() *conn {
+	c := r.victimLocked()
+	if c == nil {
+		return nil
+	}
+	c.told = r.beginRefusalLocked(c.Conn)
+	r.removeLocked(c)
+	return c
+}
+
 // victimLocked requires r.mu. It finds the connection to close for a new one: the
 // oldest that has sent nothing, else that which is idle for longest, if that is
-// longer than keepServed. It is dead then: a request that comes at this very
-// moment is not carried out. Each look moves a connection to its place, and it is
-// looked at again after keepServed at the earliest, so that many searches in vain
-// cost little.
+// longer than keepServed. It is shed then: a request that comes at this very
+// moment is not carried out. What has come and was not read yet, since the process
+// is slow or stood still, counts as sent. Each look moves a connection to its place,
+// and it is looked at again after keepServed at the earliest, so that many searches
+// in vain cost little.
 func (r *reaper) victimLocked() *conn {
 	young := r.now.Load() - int64(keepServed) - r.slack()
 	for range min(maxLooks, len(r.conns)) {
@@ -99,10 +123,14 @@ func (r *reaper) victimLocked() *conn {
 			return nil
 		}
 		s := c.load()
-		if key := r.keyOf(s); key > c.key {
+		key := r.keyOf(s)
+		if key <= c.key && unread(c.Conn) > 0 {
+			key = r.now.Load()
+		}
+		if key > c.key {
 			c.key = key
 			heap.Fix(&r.conns, 0)
-		} else if c.claim(s, dead) {
+		} else if c.claim(s, shed) {
 			return c
 		}
 	}
@@ -130,9 +158,13 @@ func (r *reaper) rekeyLocked() {
 	}
 }
 
+// remove forgets a connection that has closed.
 func (r *reaper) remove(c *conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if c.told {
+		delete(r.refused, c.Conn)
+	}
 	r.removeLocked(c)
 }
 

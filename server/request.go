@@ -2,8 +2,8 @@ package server
 
 import (
 	"bytes"
-	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -20,59 +20,14 @@ type request struct {
 	values  [fieldCount][]byte // JSON texts, compact, or nil if they were not given
 }
 
-// field is a field of a request's body.
-type field int
+func (s *Server) newRequest() *request { return s.requests.Get().(*request) }
 
-const (
-	fieldToken field = iota
-	fieldMeta
-	fieldUnset
-	fieldSubject
-	fieldLifetime
-	fieldLimit
-	fieldAfter
-	fieldSession
-	fieldKeep
-	fieldCount
-)
-
-// fieldRules say what a field is called and which values it may have.
-var fieldRules = [fieldCount]struct {
-	name string
-	ok   func(value []byte) bool
-}{
-	fieldToken:    {"token", isString},
-	fieldMeta:     {"meta", isObject},
-	fieldUnset:    {"unset", metadata.IsStrings},
-	fieldSubject:  {"subject", isSubject},
-	fieldLifetime: {"lifetime", isLifetime},
-	fieldLimit:    {"limit", isLimit},
-	fieldAfter:    {"after", isString},
-	fieldSession:  {"session", isString},
-	fieldKeep:     {"keep", isString},
+// release lets another request have r, which refers to nothing of this one any more.
+func (s *Server) release(r *request) {
+	r.scanner.Reset()
+	clear(r.values[:])
+	s.requests.Put(r)
 }
-
-// fields are those that a request uses. It ignores others.
-type fields struct {
-	required, optional []field
-	names              []string // of all
-}
-
-func newFields(required, optional []field) fields {
-	used := fields{required: required, optional: optional}
-	for _, f := range slices.Concat(required, optional) {
-		used.names = append(used.names, fieldRules[f].name)
-	}
-	return used
-}
-
-var (
-	fieldsOfCreate      = newFields([]field{fieldMeta}, []field{fieldSubject, fieldLifetime})
-	fieldsOfExchange    = newFields([]field{fieldToken}, []field{fieldMeta, fieldUnset})
-	fieldsOfToken       = newFields([]field{fieldToken}, nil)
-	fieldsOfEndSubject  = newFields([]field{fieldSubject}, []field{fieldSession, fieldKeep})
-	fieldsOfListSubject = newFields([]field{fieldSubject}, []field{fieldLimit, fieldAfter})
-)
 
 // read checks the body of a request and takes the fields used. Each is given once at
 // most, and of its kind. An optional one that is null is as if it were not given.
@@ -86,7 +41,7 @@ func (r *request) read(ctx *fasthttp.RequestCtx, used fields) error {
 		return err
 	}
 	if text[0] != '{' {
-		return errInvalidRequest
+		return errNoObject
 	}
 	return r.take(r.scanner.Fields(), used)
 }
@@ -97,7 +52,7 @@ func (r *request) take(members []metadata.Field, used fields) error {
 	for _, member := range members {
 		if f, ok := used.find(member.Name); ok {
 			if r.values[f] != nil {
-				return errInvalidRequest
+				return fieldRules[f].twice
 			}
 			r.values[f] = member.Value
 		}
@@ -105,23 +60,11 @@ func (r *request) take(members []metadata.Field, used fields) error {
 	return r.check(used)
 }
 
-// find returns the field used with a name.
-func (used fields) find(name string) (field, bool) {
-	for _, list := range [...][]field{used.required, used.optional} {
-		for _, f := range list {
-			if name == fieldRules[f].name {
-				return f, true
-			}
-		}
-	}
-	return 0, false
-}
-
 // check checks the kinds of the fields used.
 func (r *request) check(used fields) error {
 	for _, f := range used.required {
 		if r.values[f] == nil || !fieldRules[f].ok(r.values[f]) {
-			return errInvalidRequest
+			return fieldRules[f].wrong
 		}
 	}
 	for _, f := range used.optional {
@@ -129,32 +72,10 @@ func (r *request) check(used fields) error {
 			r.values[f] = nil
 		}
 		if r.values[f] != nil && !fieldRules[f].ok(r.values[f]) {
-			return errInvalidRequest
+			return fieldRules[f].wrong
 		}
 	}
 	return nil
-}
-
-func isString(value []byte) bool { return value[0] == '"' }
-
-func isObject(value []byte) bool { return value[0] == '{' }
-
-func isSubject(value []byte) bool {
-	if !isString(value) {
-		return false
-	}
-	n := len(metadata.Unquote(value))
-	return 1 <= n && n <= token.MaxSubject
-}
-
-func isLifetime(value []byte) bool {
-	_, ok := parseLifetime(value)
-	return ok
-}
-
-func isLimit(value []byte) bool {
-	n, err := strconv.Atoi(string(value))
-	return err == nil && 1 <= n && n <= maxPage
 }
 
 // parseToken returns the token that was given. Its error is token.ErrInvalid.
@@ -190,7 +111,7 @@ func (r *request) page() (page token.Page, err error) {
 	}
 	if r.values[fieldAfter] != nil {
 		if page.After, err = token.ParseSessionName(metadata.Unquote(r.values[fieldAfter])); err != nil {
-			return page, errInvalidRequest
+			return page, fieldRules[fieldAfter].wrong
 		}
 	}
 	return page, nil
@@ -209,18 +130,38 @@ func parseLifetime(value []byte) (d time.Duration, ok bool) {
 		return 0, false
 	}
 	d, err := duration.Parse(string(text))
-	return d, err == nil && token.MinIdleLifetime <= d && d <= token.MaxIdleLifetime
+	return d, err == nil && token.MinSessionLifetime <= d && d <= token.MaxIdleLifetime
 }
 
-// checkMediaType checks that a body is said to be plain JSON. Of a coding the
-// header alone says too much, whatever its value.
+// checkMediaType checks that a body is said to be plain JSON.
 func checkMediaType(h *fasthttp.RequestHeader) error {
-	if len(h.PeekAll(fasthttp.HeaderContentEncoding)) > 0 {
-		return errMediaType
+	for _, codings := range h.PeekAll(fasthttp.HeaderContentEncoding) {
+		for coding := range bytes.SplitSeq(codings, []byte{','}) {
+			if !bytes.EqualFold(bytes.TrimSpace(coding), []byte("identity")) {
+				return errMediaType
+			}
+		}
 	}
 	mediaType, _, _ := bytes.Cut(h.ContentType(), []byte{';'})
-	if !bytes.EqualFold(bytes.TrimSpace(mediaType), contentTypeJSON) {
+	if mediaType = bytes.TrimSpace(mediaType); !bytes.EqualFold(mediaType, contentTypeJSON) && !isJSONSuffixed(mediaType) {
 		return errMediaType
 	}
 	return nil
+}
+
+// isJSONSuffixed says whether a media type is application/…+json (RFC 6839).
+func isJSONSuffixed(mediaType []byte) bool {
+	const first, last = "application/", "+json"
+	if len(mediaType) <= len(first)+len(last) {
+		return false
+	}
+	middle := mediaType[len(first) : len(mediaType)-len(last)]
+	return bytes.EqualFold(mediaType[:len(first)], []byte(first)) &&
+		bytes.EqualFold(mediaType[len(mediaType)-len(last):], []byte(last)) &&
+		bytes.IndexFunc(middle, isNoName) < 0
+}
+
+// isNoName says whether a letter may not be in the name of a media type (RFC 6838).
+func isNoName(r rune) bool {
+	return (r < 'a' || 'z' < r) && (r < 'A' || 'Z' < r) && (r < '0' || '9' < r) && !strings.ContainsRune("!#$&-^_.+", r)
 }

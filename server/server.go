@@ -21,6 +21,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -133,16 +135,20 @@ type Server struct {
 	route        fasthttp.RequestHandler
 	allow        map[string]string // methods of each path, as the header has them
 
-	requests, batches      sync.Pool // of *request and *batch
-	answers                answerBudget
-	largestList            int64 // bytes
-	stats                  counters
-	unready                func() error
-	awayLogged, shedLogged oncePerSecond
-	shed                   atomic.Uint64 // connections closed because there were too many
-	draining               atomic.Bool
-	listeners              listeners
-	dump                   dump
+	requests    sync.Pool // of *request
+	batches     sync.Pool // of *batch
+	errNoBatch  *requestError
+	answers     answerBudget
+	largestList int64 // bytes
+
+	stats     counters
+	unready   func() error
+	shed      atomic.Uint64 // connections closed because there were too many
+	draining  atomic.Bool
+	listeners listeners
+	dump      dump
+
+	awayLogged, shedLogged, shortageLogged oncePerSecond
 }
 
 // New makes a server.
@@ -160,6 +166,7 @@ func New(cfg Config) *Server {
 	}
 	s.largestList = largestList(cfg.MaxMeta)
 	s.batches.New = func() any { return s.newBatch() }
+	s.errNoBatch = newRequestError(fmt.Sprintf(`"batch" must be an array of 1 to %d items.`, s.maxBatch))
 	s.reaper = newReaper(cfg)
 	s.dump.init()
 	s.addRoutes(cfg.Dump)
@@ -169,7 +176,7 @@ func New(cfg Config) *Server {
 		ExpectHandler:                s.expect,
 		HeaderReceived:               s.headerReceived,
 		Logger:                       httpLogger{cfg.Logger},
-		ConnState:                    s.reaper.stateChanged, // in place of fasthttp's time-outs
+		ConnState:                    s.stateChanged, // in place of fasthttp's time-outs
 		LazyRequestTime:              true,
 		ReadBufferSize:               headerBuffer,
 		WriteBufferSize:              headerBuffer,
@@ -201,10 +208,11 @@ func (s *Server) Serve(ln net.Listener) error {
 // handle answers one request.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	begun := time.Since(s.reaper.start)
+	defer recovering(s.log) // what finish panics with
 	defer s.finish(ctx, begun)
 	setNoStore(ctx)
-	if !requestRead(ctx) {
-		s.fail(ctx, errStopping)
+	if err := requestRead(ctx); err != nil {
+		s.fail(ctx, err)
 		return
 	}
 	if err := checkFraming(ctx); err != nil {
@@ -223,11 +231,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 // finish turns a panic into an answer, and records the request.
 func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
 	if p := recover(); p != nil {
-		logPanic(s.log, p)
-		ctx.Response.Reset()
-		setNoStore(ctx)
-		closeAfter(ctx)
-		s.fail(ctx, errInternal)
+		s.answerPanic(ctx, p)
 	}
 	if s.draining.Load() {
 		closeAfter(ctx)
@@ -238,20 +242,31 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
 	s.observe(ctx, methodIndex(ctx), took)
 }
 
+// answerPanic answers a request that met a panic. It is its connection's last.
+func (s *Server) answerPanic(ctx *fasthttp.RequestCtx, p any) {
+	logPanic(s.log, p)
+	ctx.Response.Reset()
+	setNoStore(ctx)
+	closeAfter(ctx)
+	s.fail(ctx, errInternal)
+}
+
 // maxKept is the size in bytes up to which a connection keeps the buffers of
 // bodies for its next request. More would be held by connections that lie idle.
 const maxKept = 64 << 10
 
-// refuse answers a request that could not be read. After the grace of a stop it
-// was not the client that was too slow.
+// refuse answers a request that could not be read. After the grace of a stop, and
+// where a connection is shed, it was not the client that was too slow.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	defer recovering(s.log)
+	if isBroken(err) {
+		return // nobody is left to be answered
+	}
 	s.lingerRefused(ctx)
 	ctx.Response.Reset()
 	setNoStore(ctx)
-	err = readError(err)
-	if err == errTimeout && s.reaper.stopping.Load() {
-		err = errStopping
+	if err = readError(err); err == errTimeout {
+		err = cmp.Or(refusalOf(ctx), s.stopRefusal(), err)
 	}
 	s.fail(ctx, err)
 	s.observe(ctx, otherMethod, 0)
@@ -272,11 +287,21 @@ func readError(err error) error {
 	return errBadRequest
 }
 
-// isSlowChunk reports whether err is that a chunk did not arrive in time: this
-// error of fasthttp's can't be unwrapped.
-func isSlowChunk(err error) bool {
+// isBroken reports whether err is that a connection has failed, such as by a reset.
+func isBroken(err error) bool {
+	var failed *net.OpError
+	return errors.As(err, &failed) && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) ||
+		isBrokenChunk(err, syscall.ECONNRESET)
+}
+
+// isSlowChunk reports whether err is that a chunk did not arrive in time.
+func isSlowChunk(err error) bool { return isBrokenChunk(err, os.ErrDeadlineExceeded) }
+
+// isBrokenChunk reports whether err is that a chunk could not be read, for a reason:
+// this error of fasthttp's can't be unwrapped.
+func isBrokenChunk(err, reason error) bool {
 	var broken fasthttp.ErrBrokenChunk
-	return errors.As(err, &broken) && strings.Contains(broken.Error(), os.ErrDeadlineExceeded.Error())
+	return errors.As(err, &broken) && strings.Contains(broken.Error(), reason.Error())
 }
 
 // headerReceived tells fasthttp how large the body of a request may be.
@@ -294,12 +319,16 @@ func (s *Server) bodyLimit(h *fasthttp.RequestHeader) int {
 }
 
 // expect answers "Expect: 100-continue": a body that would be refused is not asked for.
-func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
-	err := checkFraming(ctx)
+func (s *Server) expect(ctx *fasthttp.RequestCtx) (status int) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.answerPanic(ctx, p)
+			status = ctx.Response.StatusCode()
+		}
+	}()
+	err := cmp.Or(checkFraming(ctx), refusalOf(ctx))
 	switch {
 	case err != nil:
-	case isRefused(ctx):
-		err = errStopping
 	case ctx.Request.Header.ContentLength() > s.bodyLimit(&ctx.Request.Header):
 		err = errBodyTooLarge
 	default:

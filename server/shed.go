@@ -36,18 +36,31 @@ func (s *Server) admit(nc net.Conn) *conn {
 	victim, ok := s.reaper.add(c)
 	if victim != nil {
 		s.countShed("closed")
-		cut(victim.Conn)
+		victim.leave()
 	}
-	if ok {
+	switch {
+	case ok:
 		return c
+	case s.reaper.stopping.Load():
+		refuseAtOnce(nc, errStopping)
+	default:
+		s.countShed("refused")
+		s.turnAway(nc)
 	}
-	if s.reaper.stopping.Load() {
-		cut(nc)
-		return nil
-	}
-	s.countShed("refused")
-	s.turnAway(nc)
 	return nil
+}
+
+// leave ends a connection that was shed. Its request may be under way: if it comes
+// in time it is refused, and else the connection is closed without a word.
+func (c *conn) leave() {
+	if c.told {
+		c.SetReadDeadline(time.Now().Add(refusalWait))
+		return
+	}
+	defer cut(c.Conn)
+	if !isLayered(c.Conn) {
+		writeRefusal(c.Conn, errCrowded, time.Millisecond)
+	}
 }
 
 // countShed counts a connection that was closed because there are too many.
@@ -59,14 +72,10 @@ func (s *Server) countShed(what string) {
 }
 
 // turnAway tells a client that nothing was carried out, and closes its connection.
-// Nothing is told in the middle of a handshake. If many are being told, there is no
-// time for one more to read it.
+// If many are being told, there is no time for one more to read it.
 func (s *Server) turnAway(nc net.Conn) {
-	if _, layered := nc.(interface{ NetConn() net.Conn }); layered || !s.reaper.beginRefusal(nc) {
-		if !layered {
-			writeCrowded(nc, time.Millisecond)
-		}
-		cut(nc)
+	if isLayered(nc) || !s.reaper.beginRefusal(nc) {
+		refuseAtOnce(nc, errCrowded)
 		return
 	}
 	go func() {
@@ -81,21 +90,38 @@ func refuseConn(nc net.Conn) {
 	defer nc.Close()
 	nc.SetReadDeadline(time.Now().Add(refusalWait))
 	nc.Read(make([]byte, 512))
-	if writeCrowded(nc, refusalWait) != nil {
-		return
-	}
-	if half, ok := nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+	if writeRefusal(nc, errCrowded, refusalWait) == nil {
 		nc.SetReadDeadline(time.Now().Add(refusalTime))
 		io.CopyN(io.Discard, nc, refusalBytes)
 	}
 }
 
-// writeCrowded writes the answer to whatever the client will ask.
-func writeCrowded(nc net.Conn, d time.Duration) error {
+// refuseAtOnce answers without waiting for the client. What has come is read before
+// the close, which would be a reset otherwise. Nothing is told in the middle of a
+// handshake.
+func refuseAtOnce(nc net.Conn, why error) {
+	defer cut(nc)
+	if isLayered(nc) || writeRefusal(nc, why, time.Millisecond) != nil {
+		return
+	}
+	buf := make([]byte, headerBuffer)
+	for n := 0; n < refusalBytes && unread(nc) > 0; {
+		read, err := nc.Read(buf)
+		if n += read; err != nil {
+			return
+		}
+	}
+}
+
+// writeRefusal writes the answer to whatever the client will ask, and ends our side.
+func writeRefusal(nc net.Conn, why error, d time.Duration) error {
 	nc.SetWriteDeadline(time.Now().Add(d))
-	body := answerTo(errCrowded).body
+	body := answerTo(why).body
 	_, err := fmt.Fprintf(nc, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"+
 		"Cache-Control: no-store\r\nRetry-After: %s\r\nConnection: close\r\n\r\n%s", len(body), retryAfter, body)
+	if half, ok := nc.(interface{ CloseWrite() error }); ok && err == nil {
+		err = half.CloseWrite()
+	}
 	return err
 }
 
@@ -103,6 +129,11 @@ func writeCrowded(nc net.Conn, d time.Duration) error {
 func (r *reaper) beginRefusal(nc net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.beginRefusalLocked(nc)
+}
+
+// beginRefusalLocked requires r.mu.
+func (r *reaper) beginRefusalLocked(nc net.Conn) bool {
 	if r.closed || len(r.refused) >= refusals(r.max) {
 		return false
 	}

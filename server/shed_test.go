@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -55,12 +56,31 @@ func TestLimitOfConnections(t *testing.T) {
 		t.Errorf("Stats() = limit %d, shed %d, want 4 and 5", st.MaxConnections, st.Shed)
 	}
 	eventually(t, "the refused are gone", func() bool { return s.Stats().Connections == 4 })
-	if got := strings.Count(log.String(), `level=WARN msg="too many connections" limit=4`); got == 0 || got > 5 {
-		t.Errorf("log = %s, want it said once a second at most", log.String())
+	if !strings.Contains(log.String(), `level=WARN msg="too many connections" limit=4 newest=closed shed=1`) {
+		t.Errorf("log = %s, want that there were too many", log.String())
 	}
 	served.conn.Close()
 	eventually(t, "one has closed", func() bool { return s.Stats().Connections == 3 })
 	s.letIn(t).wantOpen()
+}
+
+// It is logged once a second, with how many there were by then.
+func TestLogOfShed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		s := New(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		for range 10 {
+			s.countShed("refused")
+			time.Sleep(time.Second / 4)
+		}
+		var got []string
+		for line := range strings.Lines(log.String()) {
+			got = append(got, strings.TrimSpace(line[strings.LastIndex(line, "shed="):]))
+		}
+		if want := []string{"shed=1", "shed=5", "shed=9"}; !slices.Equal(got, want) {
+			t.Errorf("log has %v, want %v", got, want)
+		}
+	})
 }
 
 // wantCrowded checks what a connection is told that is not let in.

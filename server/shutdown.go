@@ -18,6 +18,10 @@ const (
 	StopGrace = time.Second
 	// stopTick is how often a stop looks at the connections that are left.
 	stopTick = 20 * time.Millisecond
+	// stopAnswers is how many times AnswerTimeout a stop takes at most, if the store
+	// answers in time: for an answer that is under way, and for one that the store has
+	// yet to give.
+	stopAnswers = 2
 )
 
 // listeners are those that the server answers on.
@@ -54,6 +58,14 @@ func (l *listeners) close() (err error) {
 // connection. All else goes on.
 func (s *Server) Drain() { s.draining.Store(true) }
 
+// stopRefusal returns errStopping once the listeners have closed.
+func (s *Server) stopRefusal() error {
+	if s.reaper.stopping.Load() {
+		return errStopping
+	}
+	return nil
+}
+
 // Shutdown closes the listener and returns when all connections have ended, and a
 // dump, or with ctx's error; what is left by then is cut off. What was begun to be
 // answered is, and the answers arrive. A request that comes later, for StopGrace
@@ -68,12 +80,24 @@ func (s *Server) shutdown(ctx context.Context, grace time.Duration) error {
 	s.Drain()
 	s.dump.stop()
 	err := s.listeners.close()
-	s.reaper.stopping.Store(true)
+	s.reaper.beginStop()
 	defer s.reaper.stop()
 	if waited := s.reaper.wait(ctx, grace); waited != nil {
 		return waited
 	}
 	return errors.Join(err, s.dump.wait(ctx))
+}
+
+// beginStop lets the time run that is left for all answers together.
+func (r *reaper) beginStop() {
+	if r.stopping.Load() {
+		return
+	}
+	left := stopAnswers * r.answer
+	end := time.Now().Add(left)
+	r.writesEnd.Store(&end)
+	r.writesDue.Store(r.due(left))
+	r.stopping.Store(true)
 }
 
 // wait returns when the last connection has gone, or cuts off what is left when

@@ -13,10 +13,13 @@ var (
 	methods = [...]string{"PUT", "POST", "DELETE", "GET", "HEAD", "OPTIONS", "other"}
 	codes   = [...]int{200, 202, 400, 401, 403, 404, 405, 408, 413, 415, 417, 422, 431, 500, 503, 507, 0}
 	bounds  = [...]time.Duration{
-		50 * time.Microsecond, 100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond,
-		time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond,
-		25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
-		time.Second,
+		// Where memory mode lives.
+		time.Microsecond, 2500 * time.Nanosecond, 5 * time.Microsecond, 10 * time.Microsecond, 25 * time.Microsecond,
+		50 * time.Microsecond, 100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond,
+		// Where disks and networks do.
+		2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,
+		100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond,
+		10 * time.Second,
 	}
 )
 

@@ -3,6 +3,8 @@ package server
 import (
 	"fmt"
 	"maps"
+	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -157,5 +159,54 @@ func TestDurations(t *testing.T) {
 	}
 	if got := sum(durations.Counts[boundIndex(work):]); got != 1 {
 		t.Errorf("histogram = %v, want one request from %v on", durations.Counts, work)
+	}
+}
+
+// A health check that connects and resets, and a client that is lost in the middle of a
+// request, have no answer that could be counted.
+func TestResetConnectionsAreNotCounted(t *testing.T) {
+	s := serve(t, Config{})
+	for _, text := range []string{"", "GET /heal", head, head + "Content-Length: 20\r\n\r\n{", head + "Transfer-Encoding: chunked\r\n\r\n5\r\n{", head + "Transfer-Encoding: chunked\r\n\r\n5\r"} {
+		for range 5 {
+			c := s.dial(t)
+			if text != "" {
+				c.send(text)
+				time.Sleep(5 * time.Millisecond) // so that the server reads it
+			}
+			if err := c.conn.(*net.TCPConn).SetLinger(0); err != nil {
+				t.Fatal(err)
+			}
+			c.conn.Close()
+		}
+	}
+	s.dial(t).do("GET", "/healthz", "")
+	for giveUp := time.Now().Add(10 * time.Second); s.Stats().Connections > 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(giveUp) {
+			t.Fatalf("%d connections are left, want 1", s.Stats().Connections)
+		}
+	}
+	if got, want := s.counted(), map[string]uint64{"GET 200": 1}; !maps.Equal(got, want) {
+		t.Errorf("counted are %v, want %v", got, want)
+	}
+}
+
+// Bounds are what dashboards are made of: those that have been there stay.
+func TestBoundsOfDurations(t *testing.T) {
+	if first, last := bounds[0], bounds[len(bounds)-1]; first != time.Microsecond || last != 10*time.Second {
+		t.Errorf("bounds are %v … %v, want 1µs … 10s", first, last)
+	}
+	inMemory := 0
+	for _, bound := range bounds {
+		if bound <= time.Millisecond {
+			inMemory++
+		}
+	}
+	if inMemory < 9 || inMemory > 11 {
+		t.Errorf("%d bounds are up to a millisecond, want about 10", inMemory)
+	}
+	for _, micros := range []int{50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000} {
+		if !slices.Contains(bounds[:], time.Duration(micros)*time.Microsecond) {
+			t.Errorf("there is no bound at %d µs", micros)
+		}
 	}
 }

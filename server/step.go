@@ -12,11 +12,12 @@ const (
 	writing               // an answer is being written
 	idle                  // it waits for the next request
 	late                  // it may read no more: what was read by then can still be answered
+	shed                  // it is closed for a new one: a request that still comes is refused
 	dead                  // nothing more is carried out on it
 )
 
 // step is what a connection is doing and when that has to be done, in one word,
-// so that nobody sees the one without the other. A connection that is late or
+// so that nobody sees the one without the other. A connection that is late, shed or
 // dead stays so.
 type step int64
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tokenserver/shard"
@@ -291,5 +293,61 @@ func TestServeOnTwoListeners(t *testing.T) {
 	}
 	if _, err := net.Dial("tcp", second.addr); err == nil {
 		t.Errorf("the second listener is still open")
+	}
+}
+
+// Whatever is written after the listeners have closed, and however slowly it is
+// taken, a stop ends within its time: each write has an end of its own, and all have
+// one together.
+func TestWritesOfAStopEnd(t *testing.T) {
+	const answer, tick = 10 * time.Second, 500 * time.Millisecond
+	tests := []struct {
+		name  string
+		write func(r *reaper, c *conn) // returns when it fails
+	}{
+		{"many, each in time", func(_ *reaper, c *conn) { writeUntilItFails(c, handling) }},
+		{"the last of a late one", func(_ *reaper, c *conn) {
+			time.Sleep(answer * 3 / 2)
+			writeUntilItFails(c, late)
+		}},
+		{"lingering", func(r *reaper, c *conn) {
+			time.Sleep(answer * 3 / 2)
+			c.lingerLater(fully)
+			time.Sleep(time.Until(c.lingerEnd))
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newReaper(Config{AnswerTimeout: answer}.withDefaults())
+				ours, theirs := net.Pipe()
+				c := &conn{Conn: theirs, reaper: r}
+				r.add(c)
+				r.begin()
+				defer r.stop()
+				var client sync.WaitGroup
+				defer client.Wait()
+				defer theirs.Close()
+				client.Go(func() {
+					for err := error(nil); err == nil; _, err = ours.Read(make([]byte, 1)) {
+						time.Sleep(answer * 9 / 10)
+					}
+				})
+				start := time.Now()
+				r.beginStop()
+				time.Sleep(answer / 2)
+				r.beginStop() // once more changes nothing
+				if test.write(r, c); time.Since(start) < stopAnswers*answer || time.Since(start) > stopAnswers*answer+2*tick+1 {
+					t.Errorf("it ended after %v, want %v", time.Since(start), stopAnswers*answer)
+				}
+			})
+		})
+	}
+}
+
+func writeUntilItFails(c *conn, p phase) {
+	for n, err := 0, error(nil); err == nil && n < 10; n++ {
+		c.set(newStep(p, never))
+		_, err = c.Write([]byte("x"))
 	}
 }

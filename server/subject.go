@@ -19,8 +19,8 @@ const maxPage = 1000
 // handleEndSubject ends sessions of a subject: it logs a user out everywhere, on one
 // device, or on all others.
 func (s *Server) handleEndSubject(ctx *fasthttp.RequestCtx) error {
-	r := s.requests.Get().(*request)
-	defer s.requests.Put(r)
+	r := s.newRequest()
+	defer s.release(r)
 	if err := r.read(ctx, fieldsOfEndSubject); err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (s *Server) endSubject(r *request) (ended int, err error) {
 	ctx := context.Background()
 	switch session, keep := r.values[fieldSession], r.values[fieldKeep]; {
 	case session != nil && keep != nil:
-		return 0, errInvalidRequest
+		return 0, errTwoEnds
 	case session != nil:
 		name, err := token.ParseSessionName(metadata.Unquote(session))
 		if err != nil {
@@ -58,8 +58,8 @@ func (s *Server) endSubject(r *request) (ended int, err error) {
 
 // handleListSubject lists the sessions of a subject: where a user is logged in.
 func (s *Server) handleListSubject(ctx *fasthttp.RequestCtx) error {
-	r := s.requests.Get().(*request)
-	defer s.requests.Put(r)
+	r := s.newRequest()
+	defer s.release(r)
 	if err := r.read(ctx, fieldsOfListSubject); err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (s *Server) handleListSubject(ctx *fasthttp.RequestCtx) error {
 func (s *Server) listSubject(r *request, page token.Page) ([]byte, error) {
 	sessions, more, err := s.store.SubjectSessions(context.Background(), r.subject(), page)
 	if errors.Is(err, token.ErrUnknownSession) {
-		return nil, errInvalidRequest
+		return nil, fieldRules[fieldAfter].wrong
 	}
 	if err != nil {
 		return nil, err

@@ -19,7 +19,6 @@ var slow = map[string]string{
 	"empty lines":           "\r\n",
 	"headers":               "PUT /token HTTP/1.1\r\nHost: test\r\nX-" + marker,
 	"end of headers":        head + "Content-Length: 2\r\n",
-	"bare line feeds":       "GET /healthz HTTP/1.1\nHost: test\n\n",
 	"body":                  head + "Content-Length: 100\r\n\r\n{\"" + marker,
 	"body, not begun":       head + "Content-Length: 100\r\n\r\n",
 	"chunked, not begun":    head + "Transfer-Encoding: chunked\r\n\r\n",

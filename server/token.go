@@ -24,8 +24,8 @@ func setBody(ctx *fasthttp.RequestCtx, body []byte) {
 }
 
 func (s *Server) handleCreate(ctx *fasthttp.RequestCtx) error {
-	r := s.requests.Get().(*request)
-	defer s.requests.Put(r)
+	r := s.newRequest()
+	defer s.release(r)
 	if err := r.read(ctx, fieldsOfCreate); err != nil {
 		return err
 	}
@@ -52,8 +52,8 @@ const (
 var exchangedStart = exchangedHead + string(make([]byte, token.EncodedLen)) + exchangedMid
 
 func (s *Server) handleExchange(ctx *fasthttp.RequestCtx) error {
-	r := s.requests.Get().(*request)
-	defer s.requests.Put(r)
+	r := s.newRequest()
+	defer s.release(r)
 	if err := r.read(ctx, fieldsOfExchange); err != nil {
 		return err
 	}
@@ -84,8 +84,8 @@ const (
 )
 
 func (s *Server) handleValidate(ctx *fasthttp.RequestCtx) error {
-	r := s.requests.Get().(*request)
-	defer s.requests.Put(r)
+	r := s.newRequest()
+	defer s.release(r)
 	if err := r.read(ctx, fieldsOfToken); err != nil {
 		return err
 	}
@@ -112,8 +112,8 @@ func secondsUntil(t, now time.Time) int64 {
 // handleDelete accepts any token: whoever presents one wants its session to be over,
 // and afterwards it is.
 func (s *Server) handleDelete(ctx *fasthttp.RequestCtx) error {
-	r := s.requests.Get().(*request)
-	defer s.requests.Put(r)
+	r := s.newRequest()
+	defer s.release(r)
 	if err := r.read(ctx, fieldsOfToken); err != nil {
 		return err
 	}

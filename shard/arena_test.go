@@ -10,10 +10,10 @@ import (
 
 func TestBlockSize(t *testing.T) {
 	tests := []struct{ n, want int }{
-		{1, 16}, {2, 16}, {16, 16}, {17, 24}, {24, 24}, {25, 32}, {120, 120}, {121, 128}, {128, 128},
+		{1, 16}, {2, 16}, {16, 16}, {17, 20}, {20, 20}, {21, 24}, {120, 120}, {121, 124}, {125, 128}, {128, 128},
 		{129, 144}, {144, 144}, {145, 160}, {255, 256}, {256, 256}, {257, 288}, {1024, 1024}, {1025, 1152},
-		{16384, 16384}, {16385, 18432}, {28673, 30720}, {30721, 32768}, {32767, 32768}, {32768, 32768},
-		{32769, 32769}, {65536, 65536}, {16 << 20, 16 << 20},
+		{4096, 4096}, {4097, 4368}, {4368, 4368}, {4369, 4680}, {7281, 8192}, {8192, 8192}, // 15, 14, 8 a page
+		{8193, 8193}, {65536, 65536}, {16 << 20, 16 << 20},
 	}
 	for _, test := range tests {
 		if got := blockSize(test.n); got != test.want {
@@ -32,10 +32,10 @@ func TestClasses(t *testing.T) {
 		if class != last && n-1 != int(blockSizes[last]) {
 			t.Fatalf("classOf(%d) = %d, but blocks of class %d have %d bytes", n, class, last, blockSizes[last])
 		}
-		if size < n || size != int(blockSizes[class]) || size%8 != 0 {
+		if size < n || size != int(blockSizes[class]) || size%4 != 0 {
 			t.Fatalf("blockSize(%d) = %d, class %d", n, size, class)
 		}
-		if waste := size - n; waste >= 16 && 8*waste >= n {
+		if waste := size - n; waste >= 16 && 7*waste >= n {
 			t.Fatalf("blockSize(%d) = %d wastes %d", n, size, waste)
 		}
 		last = class
@@ -62,7 +62,7 @@ type arenaModel struct {
 func newArenaModel(t *testing.T) *arenaModel {
 	return &arenaModel{
 		t:      t,
-		arena:  arena{pool: new(pagePool)},
+		arena:  arena{memory: newMemory()},
 		blocks: make(map[blockRef]int),
 		want:   make(map[blockRef][]byte),
 	}
@@ -80,6 +80,7 @@ func (m *arenaModel) alloc(n int, b byte) blockRef {
 		m.t.Fatalf("alloc(%d) = a block with %d bytes, capacity %d, want %d", n, len(got), cap(got), blockSize(n))
 	}
 	content := bytes.Repeat([]byte{b}, len(got))
+	content[3] = 0 // of the owner's word
 	copy(got, content)
 	m.refs, m.blocks[ref], m.want[ref] = append(m.refs, ref), n, content
 	return ref
@@ -92,7 +93,7 @@ func (m *arenaModel) free(at int) {
 	if !bytes.Equal(m.arena.block(ref), m.want[ref]) {
 		m.t.Fatalf("block %d of %d bytes was written into", ref, m.blocks[ref])
 	}
-	m.arena.free(ref, m.blocks[ref])
+	m.arena.free(ref)
 	delete(m.blocks, ref)
 	delete(m.want, ref)
 	last := len(m.refs) - 1
@@ -157,15 +158,15 @@ func TestArenaLargeBlocks(t *testing.T) {
 	m := newArenaModel(t)
 	for _, n := range []int{largeMin + 1, pageSize - 1, pageSize, pageSize + 1, 1 << 20, 16 << 20} {
 		m.alloc(n, byte(n))
-		if m.arena.reserved != int64(n) || m.arena.used != int64(n) {
-			t.Errorf("large block of %d bytes: reserved %d, used %d", n, m.arena.reserved, m.arena.used)
+		if m.arena.memory.reserved != int64(n) || m.arena.used != int64(n) {
+			t.Errorf("large block of %d bytes: reserved %d, used %d", n, m.arena.memory.reserved, m.arena.used)
 		}
 		m.check()
 		m.free(0)
 		m.check()
 	}
-	if m.arena.reserved != 0 || m.arena.pages != 1 {
-		t.Errorf("after large blocks: %d bytes reserved in %d pages, want 0 in 1", m.arena.reserved, m.arena.pages)
+	if m.arena.memory.reserved != 0 || m.arena.pages != 1 {
+		t.Errorf("after large blocks: %d bytes reserved in %d pages, want 0 in 1", m.arena.memory.reserved, m.arena.pages)
 	}
 }
 
@@ -180,21 +181,21 @@ func TestArenaPagesServeOtherSizes(t *testing.T) {
 			m.alloc(size, 1)
 		}
 		m.check()
-		if m.arena.reserved > total+total/8 {
-			t.Errorf("%d bytes in blocks of %d: %d reserved", total, size, m.arena.reserved)
+		if m.arena.memory.reserved > total+total/8 {
+			t.Errorf("%d bytes in blocks of %d: %d reserved", total, size, m.arena.memory.reserved)
 		}
 		pages = max(pages, m.arena.pages)
 		for len(m.refs) > 0 {
 			m.free(len(m.refs) - 1)
 		}
 		m.check()
-		if m.arena.reserved > 4*pageSize {
-			t.Errorf("emptied of blocks of %d: %d bytes reserved, want at most a page a class", size, m.arena.reserved)
+		if m.arena.memory.reserved > 4*pageSize {
+			t.Errorf("emptied of blocks of %d: %d bytes reserved, want at most a page a class", size, m.arena.memory.reserved)
 		}
 	}
-	const perPage = total/pageSize + 20 // the first pages of a class are smaller
-	if m.arena.pages > perPage || m.arena.pool.n > perPage {
-		t.Errorf("%d pages, and %d of the pool, want at most %d", m.arena.pages, m.arena.pool.n, perPage)
+	const perPage = total/pageSize + 120 // the first pages of a class are smaller
+	if got := len(m.arena.memory.pool.regions) * pagesPerRegion; m.arena.pages > perPage || got > perPage {
+		t.Errorf("%d pages, and %d of the pool, want at most %d", m.arena.pages, got, perPage)
 	}
 }
 
@@ -218,8 +219,8 @@ func TestArenaStartsSmall(t *testing.T) {
 	m := newArenaModel(t)
 	for n := 1; n <= 10_000; n++ {
 		m.alloc(100, 1)
-		if limit := int64(max(2*n, minBlocks) * blockSize(100)); m.arena.reserved > limit && n < pageSize/100 {
-			t.Fatalf("%d blocks: %d bytes reserved, want at most %d", n, m.arena.reserved, limit)
+		if limit := int64(max(2*n, minBlocks) * blockSize(100)); m.arena.memory.reserved > limit && n < pageSize/100 {
+			t.Fatalf("%d blocks: %d bytes reserved, want at most %d", n, m.arena.memory.reserved, limit)
 		}
 	}
 	m.check()

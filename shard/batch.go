@@ -177,7 +177,7 @@ func (r *batchRun) lock() {
 
 func (r *batchRun) unlock() {
 	for _, number := range r.shards[:r.locks] {
-		r.store.shards[number].mu.Unlock()
+		r.store.shards[number].unlock()
 	}
 }
 
@@ -188,7 +188,7 @@ func (r *batchRun) load() {
 	items := r.items[:r.n]
 	for i := range items {
 		w := &items[i]
-		w.record, w.exists = w.shard.sessions[w.x.id]
+		w.record, w.exists = w.shard.sessions.get(w.x.id)
 	}
 	sum := uint64(0)
 	for i := range items {

@@ -6,8 +6,9 @@ import (
 	"tokenserver/token"
 )
 
-// A session's block begins with a word: the size of its metadata, and whether a
-// second word follows that names the session's policy state. Then comes the metadata.
+// A session's block begins with two words: the index of its record, and the size
+// of its metadata, with whether a third word follows that names the session's
+// policy state. Then comes the metadata.
 const (
 	blockWord     = 4
 	hasPolicyFlag = 1 << 31
@@ -16,21 +17,24 @@ const (
 // blockLen is how much of a block n bytes of metadata take.
 func blockLen(n int, hasPolicy bool) int {
 	if hasPolicy {
-		return 2*blockWord + n
+		return 3*blockWord + n
 	}
-	return blockWord + n
+	return 2*blockWord + n
 }
+
+// owner returns the record whose block it is.
+func owner(block []byte) recordIndex { return recordIndex(binary.LittleEndian.Uint32(block)) }
 
 // contentLocked returns a session's metadata, which is valid while the lock is
 // held, and its policy state, or 0. It requires the read lock.
 func (sh *shard) contentLocked(r *record) ([]byte, policyIndex) {
 	b := sh.meta.block(r.block)
-	size := binary.LittleEndian.Uint32(b)
+	size := binary.LittleEndian.Uint32(b[blockWord:])
 	if size&hasPolicyFlag == 0 {
-		return b[blockWord:][:size], 0
+		return b[2*blockWord:][:size], 0
 	}
-	e := policyIndex(binary.LittleEndian.Uint32(b[blockWord:]))
-	return b[2*blockWord:][:size&^hasPolicyFlag], e
+	e := policyIndex(binary.LittleEndian.Uint32(b[2*blockWord:]))
+	return b[3*blockWord:][:size&^hasPolicyFlag], e
 }
 
 // policyLocked returns a session's policy state, or nil if it has none. It
@@ -42,48 +46,44 @@ func (sh *shard) policyLocked(r *record) *policyState {
 	return nil
 }
 
-// resizeLocked writes the head of a block and returns the place for n bytes of
-// metadata. It requires the write lock.
+// resizeLocked writes the size into the head of a block and returns the place for n
+// bytes of metadata. It requires the write lock.
 func (sh *shard) resizeLocked(ref blockRef, n int, e policyIndex) []byte {
 	b := sh.meta.block(ref)
 	if e == 0 {
-		binary.LittleEndian.PutUint32(b, uint32(n))
-		return b[blockWord:][:n]
+		binary.LittleEndian.PutUint32(b[blockWord:], uint32(n))
+		return b[2*blockWord:][:n]
 	}
-	binary.LittleEndian.PutUint32(b, uint32(n)|hasPolicyFlag)
-	binary.LittleEndian.PutUint32(b[blockWord:], uint32(e))
-	return b[2*blockWord:][:n]
+	binary.LittleEndian.PutUint32(b[blockWord:], uint32(n)|hasPolicyFlag)
+	binary.LittleEndian.PutUint32(b[2*blockWord:], uint32(e))
+	return b[3*blockWord:][:n]
 }
 
-// setMetaLocked replaces a session's metadata of size old, or leaves it as it is
-// on an error. It requires the write lock.
-func (sh *shard) setMetaLocked(r *record, e policyIndex, old int, meta []byte) error {
+// setMetaLocked replaces a session's metadata, or leaves it as it is on an error.
+// It requires the write lock.
+func (sh *shard) setMetaLocked(r *record, e policyIndex, meta []byte) error {
 	if len(meta) > sh.rules.maxMeta {
 		return token.ErrMetaTooLarge
 	}
-	from, to := blockLen(old, e != 0), blockLen(len(meta), e != 0)
-	if blockSize(to) != blockSize(from) {
-		if err := sh.moveLocked(r, from, to); err != nil {
-			return err
-		}
+	n, has := blockLen(len(meta), e != 0), len(sh.meta.block(r.block))
+	if blockSize(n) != has && !sh.moveLocked(r, n) && n > has {
+		return token.ErrFull
 	}
 	copy(sh.resizeLocked(r.block, len(meta), e), meta)
 	return nil
 }
 
-// moveLocked gives a session a block for to bytes in place of its own for from.
-// It requires the write lock.
-func (sh *shard) moveLocked(r *record, from, to int) error {
-	grow := int64(blockSize(to) - blockSize(from))
-	if !sh.budget.bytes.take(grow) {
-		return token.ErrFull
-	}
-	ref, ok := sh.meta.alloc(to)
+// moveLocked gives a session a block for n bytes in place of its own. It returns
+// false if there is no room, also for a smaller one, which has other pages. It
+// requires the write lock.
+func (sh *shard) moveLocked(r *record, n int) bool {
+	ref, ok := sh.meta.alloc(n)
 	if !ok {
-		sh.budget.bytes.give(grow)
-		return token.ErrFull
+		return false
 	}
-	sh.meta.free(r.block, from)
+	copy(sh.meta.block(ref)[:blockWord], sh.meta.block(r.block))
+	sh.meta.free(r.block)
 	r.block = ref
-	return nil
+	sh.freedLocked()
+	return true
 }

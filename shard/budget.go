@@ -2,51 +2,31 @@ package shard
 
 import "sync/atomic"
 
-// budget is what all shards may hold together. It counts what is in use, not
-// what is reserved, so that a limit means the same whatever shard a session
-// falls into: what one session gives back, any other can have.
+// budget is what all shards may hold together. Of memory it counts what they have
+// reserved, whether it is in use or not.
 type budget struct {
 	sessions quota
 	bytes    quota
 }
 
-// mapCost is how many bytes a session takes of a map that is 60 % full.
-const mapCost = 24
+// What a session and a subject take at most of a map whose keys are not moved to a
+// smaller one: its tables have half of splitFrom keys.
+const (
+	mapCost     = 42
+	subjectCost = 68
+)
 
 // sessionOverhead is how many bytes a session takes beside its metadata.
 const sessionOverhead = recordSize + entrySize + mapCost
 
-// sessionCost is the room that a session with n bytes of metadata takes.
+// sessionCost is the room that a session with n bytes of metadata uses, without
+// its subject.
 func sessionCost(n int, hasPolicy bool) int64 {
 	cost := sessionOverhead + int64(blockSize(blockLen(n, hasPolicy)))
 	if hasPolicy {
 		cost += policySize
 	}
 	return cost
-}
-
-// takeSession takes the room of a session, if there is room.
-func (b *budget) takeSession(cost int64) bool {
-	if !b.sessions.take(1) {
-		return false
-	}
-	if !b.bytes.take(cost) {
-		b.sessions.give(1)
-		return false
-	}
-	return true
-}
-
-// addSession takes the room of a session, whether there is room or not.
-func (b *budget) addSession(cost int64) {
-	b.sessions.add(1)
-	b.bytes.add(cost)
-}
-
-// giveSession gives back what takeSession took.
-func (b *budget) giveSession(cost int64) {
-	b.sessions.give(1)
-	b.bytes.give(cost)
 }
 
 // quota is an amount with a limit. Without one (0) it counts nothing and costs nothing.

@@ -34,10 +34,13 @@ func (h *deadlineHeap) end() uint32 { return heapRoot + h.n }
 // min returns the first entry; the heap must not be empty.
 func (h *deadlineHeap) min() entry { return *h.at(heapRoot) }
 
-// push adds an entry.
+// reserve makes sure that there is room for one more entry. It returns false if
+// there is none.
+func (h *deadlineHeap) reserve() bool { return h.entries.reserve(h.end()) }
+
+// push adds an entry, for which there must be room.
 func (h *deadlineHeap) push(e entry) {
 	i := h.end()
-	h.entries.reserve(i)
 	h.n++
 	h.up(i, e)
 }

@@ -18,15 +18,17 @@ type heapModel struct {
 }
 
 func newHeapModel(t *testing.T) *heapModel {
-	pool := new(pagePool)
+	memory := newMemory()
 	m := &heapModel{t: t, want: make(map[recordIndex]timestamp)}
-	m.slab.chunks.pool = pool
-	m.heap.entries.pool = pool
+	m.slab.chunks.memory = memory
+	m.heap.entries.memory = memory
 	m.heap.records = &m.slab
 	return m
 }
 
 func (m *heapModel) push(d timestamp) {
+	m.slab.reserve()
+	m.heap.reserve()
 	i := m.slab.alloc()
 	m.heap.push(entry{deadline: d, record: i})
 	m.records, m.want[i] = append(m.records, i), d

@@ -121,7 +121,7 @@ func (sh *shard) stateLocked(r *record) State {
 // be told from time that has passed.
 func (s *Store) Restore(state *State) error {
 	meta := s.split(state.Meta)
-	defer s.members.Put(meta)
+	defer s.release(meta)
 	now := s.now()
 	n := newSession{id: state.ID, digest: state.Digest, meta: meta, size: meta.Len()}
 	n.policy, n.hasPolicy = s.policyStateOf(state, now)
@@ -129,7 +129,7 @@ func (s *Store) Restore(state *State) error {
 	s.purge.expect(n.deadline)
 	added, err := s.shard(n.id).restore(&n)
 	if added {
-		s.budget.addSession(n.cost())
+		s.budget.sessions.add(1)
 	}
 	return err
 }
@@ -147,8 +147,8 @@ func (s *Store) Restored(ctx context.Context) error {
 
 func (sh *shard) restore(n *newSession) (added bool, err error) {
 	sh.lock()
-	defer sh.mu.Unlock()
-	sh.restoring = true
+	defer sh.unlock()
+	sh.restoring, sh.memory.exempt = true, true
 	r, err := sh.addLocked(n)
 	return r != nil, err
 }

@@ -127,13 +127,13 @@ func checkJournal(t testing.TB, s *Store, j *fakeJournal) {
 		if n := len(sh.pending.all()); n > 0 {
 			t.Errorf("shard %d: %d changes under way, want none", i, n)
 		}
-		for id, r := range sh.sessions {
+		for id, r := range sh.sessions.m {
 			got, want := j.states[id], sh.stateLocked(sh.records.at(r))
 			if !sameState(&got, &want) {
 				t.Fatalf("the journal has %+v, the store %+v", got, want)
 			}
 		}
-		sessions += len(sh.sessions)
+		sessions += sh.sessions.n
 	}
 	if len(j.states) != sessions {
 		t.Fatalf("the journal has %d sessions, the store %d", len(j.states), sessions)

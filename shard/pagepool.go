@@ -1,7 +1,7 @@
 package shard
 
 import (
-	"encoding/binary"
+	"math/bits"
 	"sync"
 )
 
@@ -9,18 +9,26 @@ import (
 // regions that the kernel is asked to back with huge pages: at millions of
 // sessions an exchange spends more on finding memory than on anything else.
 //
-// Regions are never given up; a page that a shard gives back serves any other.
+// A page that a shard gives back serves any other. Pages come out of the first
+// regions that have some, so that the last ones get free as a whole.
 type pagePool struct {
 	mu      sync.Mutex // guards all below; a shard's lock may be held, none is taken under it
-	regions [][]byte
-	n       uint32 // pages cut so far; the regions' rest is uncut
-	free    uint32 // first free page, linked by each one's first four bytes
-	frees   uint32 // free pages
+	regions []region
+	first   int // no region before it has free pages
+}
+
+// region is a run of pages. Bit i of the masks stands for page i.
+type region struct {
+	data     []byte // nil once the region is given back
+	free     uint64
+	idle     uint64 // free since before the last giveBack
+	released uint64 // idle, and its memory is the kernel's again
 }
 
 const (
 	pageSize       = 64 << 10 // bytes
 	pagesPerRegion = 64       // 4 MiB: little to wipe if the memory is not fresh
+	allPages       = 1<<pagesPerRegion - 1
 )
 
 // poolPage is memory for a shard. What is in it is not wiped.
@@ -33,39 +41,44 @@ type poolPage struct {
 func (p *pagePool) take() poolPage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if number := p.free; number != 0 {
-		data := p.dataLocked(number)
-		p.free = binary.LittleEndian.Uint32(data)
-		p.frees--
-		return poolPage{number, data}
+	for p.first < len(p.regions) && p.regions[p.first].free == 0 {
+		p.first++
 	}
-	if p.n == uint32(len(p.regions)*pagesPerRegion) {
-		region := make([]byte, pagesPerRegion*pageSize)
-		adviseHugePages(region)
-		p.regions = append(p.regions, region)
+	if p.first == len(p.regions) {
+		p.addRegionLocked()
 	}
-	p.n++
-	return poolPage{p.n, p.dataLocked(p.n)}
+	r := &p.regions[p.first]
+	i := bits.TrailingZeros64(r.free)
+	r.free &^= 1 << i
+	r.idle &= r.free
+	r.released &= r.free
+	return poolPage{uint32(p.first*pagesPerRegion + i + 1), r.page(i)}
+}
+
+// addRegionLocked makes a region, in place of one that was given back if there is
+// one. It requires mu.
+func (p *pagePool) addRegionLocked() {
+	made := region{data: make([]byte, pagesPerRegion*pageSize), free: allPages}
+	adviseHugePages(made.data)
+	for i := range p.regions {
+		if p.regions[i].data == nil {
+			p.regions[i], p.first = made, i
+			return
+		}
+	}
+	p.regions = append(p.regions, made)
 }
 
 // give takes a page back.
 func (p *pagePool) give(number uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	binary.LittleEndian.PutUint32(p.dataLocked(number), p.free)
-	p.free = number
-	p.frees++
+	i := int(number-1) / pagesPerRegion
+	p.regions[i].free |= 1 << ((number - 1) % pagesPerRegion)
+	p.first = min(p.first, i)
 }
 
-// freeBytes returns how many bytes are in free pages.
-func (p *pagePool) freeBytes() int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return int64(p.frees) * pageSize
-}
-
-// dataLocked returns the memory of a page. It requires mu.
-func (p *pagePool) dataLocked(number uint32) []byte {
-	i := number - 1
-	return p.regions[i/pagesPerRegion][i%pagesPerRegion*pageSize:][:pageSize:pageSize]
+// page returns the memory of a page.
+func (r *region) page(i int) []byte {
+	return r.data[i*pageSize:][:pageSize:pageSize]
 }

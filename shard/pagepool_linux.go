@@ -18,3 +18,10 @@ func adviseHugePages(memory []byte) {
 	// Parts that the heap has not mapped yet give an error, and the others the advice.
 	_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, start, end-start, syscall.MADV_HUGEPAGE)
 }
+
+// releaseMemory gives memory back to the kernel, which makes it anew, with zeros,
+// when it is touched. An error leaves it as it is.
+func releaseMemory(memory []byte) {
+	first := uintptr(unsafe.Pointer(&memory[0]))
+	_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, first, uintptr(len(memory)), syscall.MADV_DONTNEED)
+}

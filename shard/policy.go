@@ -17,10 +17,10 @@ type policyState struct {
 	absoluteDeadline timestamp                   // which no exchange moves; 0 for none
 	created          timestamp
 	spends           uint32      // exchanges so far: the next one's index in spent
-	record           recordIndex // whose policy state it is
+	record           recordIndex // whose policy state it is; noRecord says that it is free
 	// next is the session of the same subject created before, and prev the one
 	// created after; the oldest and the newest are neighbours. Free policy states
-	// are linked by next.
+	// are linked by both.
 	next, prev policyIndex
 }
 
@@ -66,28 +66,49 @@ type policyIndex uint32
 // policySlab is a shard's slab of policy states.
 type policySlab struct {
 	chunks chunked[policyState]
-	n      uint32      // policy states made so far
+	n      uint32      // policy states up to the last one that was ever in use
 	free   policyIndex // the first free one
 	used   uint32
 }
 
 func (s *policySlab) at(i policyIndex) *policyState { return s.chunks.at(uint32(i) - 1) }
 
+// reserve makes sure that there is a free policy state. It returns false if there
+// is no room for one.
+func (s *policySlab) reserve() bool { return s.free != 0 || s.chunks.reserve(s.n) }
+
+// alloc returns a free policy state, which must have been reserved.
 func (s *policySlab) alloc() policyIndex {
 	s.used++
 	if i := s.free; i != 0 {
-		s.free = s.at(i).next
+		s.unlink(i)
 		return i
 	}
-	s.chunks.reserve(s.n)
 	s.n++
 	return policyIndex(s.n)
 }
 
+// release wipes a policy state and puts it on the free list.
 func (s *policySlab) release(i policyIndex) {
 	s.used--
-	*s.at(i) = policyState{next: s.free}
+	*s.at(i) = policyState{record: noRecord, next: s.free}
+	if s.free != 0 {
+		s.at(s.free).prev = i
+	}
 	s.free = i
+}
+
+// unlink takes a policy state off the free list.
+func (s *policySlab) unlink(i policyIndex) {
+	p := s.at(i)
+	if p.prev == 0 {
+		s.free = p.next
+	} else {
+		s.at(p.prev).next = p.next
+	}
+	if p.next != 0 {
+		s.at(p.next).prev = p.prev
+	}
 }
 
 // addPolicyLocked stores the policy state of a record, and lists it with its

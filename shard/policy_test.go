@@ -28,17 +28,19 @@ func checkPolicies(t testing.TB, sh *shard, live []recordIndex) {
 		}
 	}
 	free := uint32(0)
+	prev := policyIndex(0)
 	for e := sh.policies.free; e != 0 && free <= sh.policies.n; e = sh.policies.at(e).next {
-		if used[e] {
-			t.Errorf("policy state %d is used and free", e)
+		if used[e] || sh.policies.at(e).record != noRecord || sh.policies.at(e).prev != prev {
+			t.Errorf("policy state %d is used and free, or not linked to %d", e, prev)
 		}
+		prev = e
 		free++
 	}
 	if int(sh.policies.used) != len(used) || sh.policies.used+free != sh.policies.n {
 		t.Errorf("%d policies: %d in use, %d counted, %d free", sh.policies.n, len(used), sh.policies.used, free)
 	}
-	if len(sh.subjects) != len(subjects) {
-		t.Errorf("%d subjects in the index, %d among the sessions", len(sh.subjects), len(subjects))
+	if sh.subjects.n != len(subjects) {
+		t.Errorf("%d subjects in the index, %d among the sessions", sh.subjects.n, len(subjects))
 	}
 	for subject, n := range subjects {
 		checkSubject(t, sh, subject, n)
@@ -47,7 +49,7 @@ func checkPolicies(t testing.TB, sh *shard, live []recordIndex) {
 
 func checkSubject(t testing.TB, sh *shard, subject Subject, want int) {
 	t.Helper()
-	newest := sh.subjects[subject]
+	newest, _ := sh.subjects.get(subject)
 	if newest == 0 {
 		t.Errorf("a subject with %d sessions is not in the index", want)
 		return
@@ -136,9 +138,10 @@ func TestPolicyStateSpentAt(t *testing.T) {
 }
 
 func TestPolicySlabReuse(t *testing.T) {
-	s := policySlab{chunks: chunked[policyState]{pool: new(pagePool)}}
+	s := policySlab{chunks: chunked[policyState]{memory: newMemory()}}
 	const n = 3000
 	for i := range policyIndex(n) {
+		s.reserve()
 		if got := s.alloc(); got != i+1 {
 			t.Fatalf("alloc = policy state %d, want %d", got, i+1)
 		}
@@ -147,7 +150,7 @@ func TestPolicySlabReuse(t *testing.T) {
 	for i := range policyIndex(n) {
 		s.release(i + 1)
 	}
-	if s.used != 0 || *s.at(7) != (policyState{next: 6}) {
+	if s.used != 0 || *s.at(7) != (policyState{record: noRecord, next: 6, prev: 8}) {
 		t.Errorf("all released: %d in use, policy state 7 is %+v", s.used, *s.at(7))
 	}
 	for i := range policyIndex(n) {
@@ -185,12 +188,12 @@ func TestPlainSessionsHaveNoPolicyState(t *testing.T) {
 		s.SubjectSessions(t.Context(), []byte("ada"), token.Page{Limit: 10})
 		for i := range s.shards {
 			sh := &s.shards[i]
-			if sh.policies.n != 0 || len(sh.policies.chunks.chunks) != 0 || sh.subjects != nil || sh.pending.writes != nil {
+			if sh.policies.n != 0 || len(sh.policies.chunks.chunks) != 0 || sh.subjects.m != nil || sh.pending.writes != nil {
 				t.Errorf("shard %d: %d policies in %d chunks, %d subjects, %d changes under way, want none",
-					i, sh.policies.n, len(sh.policies.chunks.chunks), len(sh.subjects), len(sh.pending.writes))
+					i, sh.policies.n, len(sh.policies.chunks.chunks), sh.subjects.n, len(sh.pending.writes))
 			}
 		}
-		const want = sessions * (72 + 16) // a block of 16 bytes holds 7 of metadata
+		const want = sessions * (90 + 16) // a block of 16 bytes holds 7 of metadata
 		if got := s.Stats().Bytes; got != want {
 			t.Errorf("%d sessions take %d bytes, want %d", sessions, got, want)
 		}
@@ -218,7 +221,11 @@ func TestOnlySomeSessionsHavePolicyState(t *testing.T) {
 		s := open(t, test.cfg)
 		test.new.Meta = []byte(meta)
 		tok := mustCreateNew(t, s, test.new)
-		if got, want := s.Stats().Bytes, sessionCost(len(meta), test.want); got != want {
+		want := sessionCost(len(meta), test.want)
+		if test.new.Subject != nil {
+			want += subjectCost
+		}
+		if got := s.Stats().Bytes; got != want {
 			t.Errorf("%s: a session takes %d bytes, want %d", test.name, got, want)
 		}
 		s.Delete(t.Context(), tok)
@@ -231,7 +238,7 @@ func TestOnlySomeSessionsHavePolicyState(t *testing.T) {
 		mustCreate(t, s, meta)
 		createFor(t, s, "ada", 1)
 	}
-	if got, want := s.Stats().Bytes, 10*(sessionCost(len(meta), false)+sessionCost(len(meta), true)); got != want {
+	if got, want := s.Stats().Bytes, 10*(sessionCost(len(meta), false)+sessionCost(len(meta), true))+subjectCost; got != want {
 		t.Errorf("10 sessions with a subject and 10 without take %d bytes, want %d", got, want)
 	}
 }

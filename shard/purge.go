@@ -12,7 +12,7 @@ import (
 )
 
 // purgeBatch is how many sessions are purged under one hold of a lock.
-const purgeBatch = 16
+const purgeBatch = 4
 
 // purgeState is what purges know beyond the shards.
 type purgeState struct {
@@ -22,6 +22,8 @@ type purgeState struct {
 	// otherwise look into each shard at each create.
 	earliest atomic.Int64
 	longest  atomic.Int64 // nanoseconds that a batch held a lock
+	// unsqueezed says that a shard may have freed something since it was squeezed.
+	unsqueezed atomic.Bool
 }
 
 // expect says that a session expires at d.
@@ -37,12 +39,16 @@ func (p *purgeState) expect(d timestamp) {
 func (s *Store) purgeLoop(interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
+	giveBack := time.NewTicker(giveBackInterval)
+	defer giveBack.Stop()
 	for {
 		select {
 		case <-s.closing:
 			return
 		case <-ticker.C:
 			s.purgeOrLog()
+		case <-giveBack.C:
+			s.pool.giveBack()
 		}
 	}
 }
@@ -82,6 +88,17 @@ func (s *Store) isClosing() bool {
 	}
 }
 
+// makeMemory makes room because the limit of memory is reached: what has expired
+// goes, and sparse pages are emptied.
+func (s *Store) makeMemory(now timestamp) {
+	s.makeRoom(now)
+	s.purge.makingRoom.Lock()
+	defer s.purge.makingRoom.Unlock()
+	var p pacer
+	defer p.close()
+	s.squeeze(&p)
+}
+
 // makeRoom purges what has expired because a limit is reached. Where another
 // call is at it already, it waits for that one.
 //
@@ -101,12 +118,12 @@ func (s *Store) isClosing() bool {
 func (s *Store) makeRoom(now timestamp) {
 	s.purge.makingRoom.Lock()
 	defer s.purge.makingRoom.Unlock()
+	var p pacer
+	defer p.close()
 	if int64(now) < s.purge.earliest.Load() {
 		return
 	}
 	s.purge.earliest.Store(math.MaxInt64)
-	var p pacer
-	defer p.close()
 	for i := range s.shards {
 		_, next := s.purgeShard(&s.shards[i], now, &p)
 		s.purge.expect(next)
@@ -119,9 +136,8 @@ func (s *Store) purgeShard(sh *shard, now timestamp, p *pacer) (purged int, next
 	for n := purgeBatch; n == purgeBatch && !s.isClosing(); purged += n {
 		start := time.Now()
 		n, next = sh.purgeBatch(now)
-		held := time.Since(start)
-		s.purge.held(held)
-		p.worked(held)
+		p.worked(time.Since(start))
+		s.compact(sh, p)
 	}
 	return purged, next
 }
@@ -160,6 +176,9 @@ func (p *pacer) close() {
 	}
 }
 
+// heldSince is told when a purge has got the lock that it has just released.
+func (p *purgeState) heldSince(locked time.Time) { p.held(time.Since(locked)) }
+
 func (p *purgeState) held(d time.Duration) {
 	for {
 		longest := p.longest.Load()
@@ -172,7 +191,8 @@ func (p *purgeState) held(d time.Duration) {
 // purgeBatch removes up to purgeBatch sessions that have expired.
 func (sh *shard) purgeBatch(now timestamp) (purged int, next timestamp) {
 	sh.lock()
-	defer sh.mu.Unlock()
+	defer sh.purge.heldSince(time.Now())
+	defer sh.unlock()
 	for ; sh.heap.n > 0; purged++ {
 		first := sh.heap.min()
 		if purged == purgeBatch || first.deadline > now {

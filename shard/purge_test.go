@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,7 +35,7 @@ func newTrappedShard(t testing.TB, expired, live int) *shard {
 	t.Helper()
 	sh := new(shard)
 	sh.init(&rules{maxMeta: token.DefaultMetaLimit}, new(pagePool), new(budget), new(purgeState))
-	sh.sessions = decoys
+	sh.sessions.m = decoys
 	var meta metadata.Object
 	meta.Split([]byte(`{"a":1}`))
 	for i := range expired {
@@ -45,6 +46,8 @@ func newTrappedShard(t testing.TB, expired, live int) *shard {
 		}
 	}
 	for i := range live {
+		sh.records.reserve()
+		sh.heap.reserve()
 		r := sh.records.alloc()
 		*sh.records.at(r) = record{id: decoyID(1<<20 + i), block: math.MaxUint32}
 		sh.heap.push(entry{deadline: timestamp(100 + i%1000), record: r})
@@ -185,6 +188,26 @@ func TestLongestPurgeHold(t *testing.T) {
 	s.purge.held(first + 1)
 	if got := s.Stats().LongestPurgeHold; got != first+1 {
 		t.Errorf("LongestPurgeHold = %v after a longer one, want %v", got, first+1)
+	}
+}
+
+// TestPurgeHoldIsNoWait has a purge wait for the lock: it holds it no longer for that.
+func TestPurgeHoldIsNoWait(t *testing.T) {
+	const wait = 50 * time.Millisecond
+	s := open(t, Config{Shards: 1, PurgeInterval: never})
+	mustCreate(t, s, `{}`)
+	sh := &s.shards[0]
+	sh.mu.Lock()
+	done := make(chan int)
+	go func() { done <- s.Purge() }()
+	for goroutinesIn("shard.(*shard).wait(") == 0 {
+		runtime.Gosched()
+	}
+	time.Sleep(wait) // what the purge waits
+	sh.mu.Unlock()
+	<-done
+	if st := s.Stats(); st.LongestPurgeHold >= wait/2 || st.LockWait < wait {
+		t.Errorf("LongestPurgeHold = %v, LockWait = %v, want far less than %v, and that", st.LongestPurgeHold, st.LockWait, wait)
 	}
 }
 

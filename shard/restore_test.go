@@ -205,7 +205,7 @@ func TestRestoreBeyondLimits(t *testing.T) {
 	const sessions, fit = 10, 7
 	meta := `{"a":"` + strings.Repeat("x", 100) + `"}`
 	cost := sessionCost(len(meta), false)
-	tests := []Config{{MaxSessions: fit}, {MaxBytes: fit*cost + 1}, {MaxSessions: fit, MaxBytes: fit * cost}}
+	tests := []Config{{MaxSessions: fit}, {MaxSessions: fit, MaxBytes: 10 * sessions * cost}}
 	for _, cfg := range tests {
 		j := newJournal(t)
 		from := open(t, Config{Shards: 4, Journal: j})
@@ -235,6 +235,36 @@ func TestRestoreBeyondLimits(t *testing.T) {
 	}
 }
 
+// TestRestoreBeyondMemory restores more than a lowered limit of memory allows: all
+// is there, and nothing more is reserved until there is room.
+func TestRestoreBeyondMemory(t *testing.T) {
+	const sessions, limit = 1000, 150 << 10
+	j := newJournal(t)
+	from := open(t, Config{Shards: 4, Journal: j})
+	var tokens []token.Token
+	for range sessions {
+		tokens = append(tokens, mustCreate(t, from, string(metaOf(500))))
+	}
+	s := restored(t, Config{Shards: 4, MaxBytes: limit}, j)
+	before := s.Stats().Reserved
+	fillUp(t, s, metaOf(300))
+	if got := s.Stats().Reserved; before < 3*limit || got > before {
+		t.Errorf("%d bytes reserved after the restore, and %d later, want no more", before, got)
+	}
+	for i, tok := range tokens {
+		tokens[i] = mustExchange(t, s, tok, metaOf(500))
+		if i >= 50 {
+			s.Delete(t.Context(), tokens[i])
+		}
+	}
+	if got := s.Stats().Reserved; got > limit {
+		t.Errorf("most are deleted, and %d bytes reserved, want at most %d", got, limit)
+	}
+	for _, tok := range tokens[:50] {
+		mustExchange(t, s, tok, nil)
+	}
+}
+
 // TestShrinkBeyondLimit: what is over the limit of bytes can be made smaller, and
 // not larger, until it is below.
 func TestShrinkBeyondLimit(t *testing.T) {
@@ -242,7 +272,7 @@ func TestShrinkBeyondLimit(t *testing.T) {
 	from := open(t, Config{Shards: 1, Journal: j})
 	large := []byte(`{"a":"` + strings.Repeat("x", 1000) + `"}`)
 	a, b := mustCreate(t, from, string(large)), mustCreate(t, from, string(large))
-	s := restored(t, Config{Shards: 1, MaxBytes: sessionCost(len(large), false)}, j)
+	s := restored(t, Config{Shards: 1, MaxBytes: 2000}, j)
 	if _, err := s.Exchange(t.Context(), a, token.Patch{Meta: []byte(`{"b":"` + strings.Repeat("x", 1000) + `"}`)}, nil); !errors.Is(err, token.ErrFull) {
 		t.Errorf("Exchange that grows = error %v, want %v", err, token.ErrFull)
 	}
@@ -265,6 +295,58 @@ func TestRestoreWithAnotherSecret(t *testing.T) {
 	next := mustExchange(t, s, tok, nil)
 	if x, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); x.Token != next || !x.Reused || err != nil {
 		t.Errorf("Exchange(token spent since) = the current one: %v, error %v, want true", x.Token == next, err)
+	}
+}
+
+// TestKeyIsChanged: what was spent before the key was changed, or since, is a replay as
+// long as it is in its grace, and no theft.
+func TestKeyIsChanged(t *testing.T) {
+	key, previous := []byte("the key of all tests' tokens, 32+"), []byte("the key before that of the tests, 32+")
+	cfg := Config{Shards: 4, Grace: time.Minute, RevokeOnReuse: true}
+	for before := range token.GraceDepth + 2 {
+		for since := range token.GraceDepth + 2 - before {
+			j := newJournal(t)
+			cfg.Journal, cfg.Secret = j, token.NewSecret(previous)
+			s := open(t, cfg)
+			chain := exchangeAll(t, s, before, mustCreate(t, s, `{}`))
+			cfg.Journal, cfg.Secret = nil, token.NewSecretAfter(key, previous)
+			s = restored(t, cfg, j)
+			chain = append(chain, exchangeAll(t, s, since, chain[before])[1:]...)
+			wantReplays(t, s, chain[max(0, len(chain)-1-token.GraceDepth):])
+			if got := s.Stats(); got.Reused != 0 || got.Sessions != 1 {
+				t.Errorf("%d exchanges, and %d with another key: %d reuses, %d sessions, want 0 and 1", before, since, got.Reused, got.Sessions)
+			}
+			if before+since > token.GraceDepth { // chain[0] is too old
+				s.Exchange(t.Context(), chain[0], token.Patch{}, nil)
+				if got := s.Stats(); got.Revoked != 1 {
+					t.Errorf("%d exchanges, and %d with another key: %d sessions are revoked for a token that is too old, want 1", before, since, got.Revoked)
+				}
+			}
+		}
+	}
+}
+
+// exchangeAll returns a token and those that n exchanges make of it.
+func exchangeAll(t *testing.T, s *Store, n int, tok token.Token) []token.Token {
+	t.Helper()
+	chain := []token.Token{tok}
+	for i := range n {
+		chain = append(chain, mustExchange(t, s, chain[i], nil))
+	}
+	return chain
+}
+
+// wantReplays expects that all tokens of a chain stand for the last.
+func wantReplays(t *testing.T, s *Store, chain []token.Token) {
+	t.Helper()
+	last := len(chain) - 1
+	for age, tok := range chain[:last] {
+		if _, _, err := s.Validate(t.Context(), tok, nil); err != nil {
+			t.Errorf("Validate of token %d of %d = error %v", age, last, err)
+		}
+		if x, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); x.Token != chain[last] || !x.Reused || err != nil {
+			t.Errorf("Exchange of token %d of %d = the current token: %v, error %v, want true", age, last, x.Token == chain[last], err)
+		}
 	}
 }
 

@@ -23,16 +23,47 @@ type credential struct {
 type successors struct {
 	tokens  [token.GraceDepth]token.Token
 	digests [token.GraceDepth]token.Digest
+	// changes are those that follow it if the key was changed in between, where there
+	// is a previous one.
+	changes []successor
 }
 
-// successorsOf derives what follows t. No lock is held: it takes microseconds.
+// successor is a token that was, or is, the current one age exchanges later.
+type successor struct {
+	age    int
+	token  token.Token
+	digest token.Digest
+}
+
+// successorsOf derives what follows t. No lock is held: it takes microseconds, and
+// five times as many where there is a previous key.
 func (s *Store) successorsOf(t token.Token) *successors {
 	next := new(successors)
+	for age, changed := range s.secret.Changes(t) {
+		next.changes = append(next.changes, successor{age, changed, changed.Digest()})
+	}
 	for i := range next.tokens {
 		t = s.secret.Next(t)
 		next.tokens[i], next.digests[i] = t, t.Digest()
 	}
 	return next
+}
+
+// age returns after how many exchanges there is a digest among the successors; 0 if it
+// is not. The token of that age is the one with the digest from then on.
+func (n *successors) age(digest token.Digest) int {
+	for i := range n.digests {
+		if n.digests[i] == digest {
+			return i + 1
+		}
+	}
+	for i := range n.changes {
+		if c := &n.changes[i]; c.digest == digest {
+			n.tokens[c.age-1] = c.token
+			return c.age
+		}
+	}
+	return 0
 }
 
 // graceAgeLocked returns how many exchanges ago a token was spent that is not r's
@@ -46,14 +77,10 @@ func (sh *shard) graceAgeLocked(r *record, c *credential) (age int, err error) {
 	case c.successors == nil:
 		return 0, errUnproven
 	}
-	for i := range c.successors.digests {
-		if c.successors.digests[i] != r.digest {
-			continue
+	if age = c.successors.age(r.digest); age > 0 {
+		if p := sh.policyLocked(r); p != nil && c.now < p.spentAt(age).Add(sh.rules.grace) {
+			return age, nil
 		}
-		if p := sh.policyLocked(r); p != nil && c.now < p.spentAt(i+1).Add(sh.rules.grace) {
-			return i + 1, nil
-		}
-		break
 	}
 	return 0, token.ErrInvalid
 }

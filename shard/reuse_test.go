@@ -107,7 +107,7 @@ func TestSpendWraps(t *testing.T) {
 		s := open(t, Config{Shards: 1, Grace: time.Minute, PurgeInterval: never})
 		tok := mustCreate(t, s, `{}`)
 		sh := &s.shards[0]
-		sh.policyLocked(sh.records.at(sh.sessions[tok.ID])).spends = 1<<32 - 5
+		sh.policyLocked(sh.liveLocked(tok.ID, s.now())).spends = 1<<32 - 5
 		chain := []token.Token{tok}
 		for i := range token.GraceDepth + 2 {
 			time.Sleep(time.Second)
@@ -131,7 +131,7 @@ func TestSpendWraps(t *testing.T) {
 // of the same token win while room is made for it: it is a replay then.
 func TestSpentWhileMakingRoom(t *testing.T) {
 	grown := []byte(`{"a":"` + strings.Repeat("x", 1000) + `"}`)
-	s := open(t, Config{Shards: 1, Grace: time.Minute, MaxBytes: 1500, PurgeInterval: never, Secret: testSecret})
+	s := open(t, Config{Shards: 1, Grace: time.Minute, MaxBytes: 2700, PurgeInterval: never, Secret: testSecret})
 	tok := mustCreate(t, s, `{"a":1}`)
 	filler := mustCreate(t, s, string(grown))
 	type result struct {

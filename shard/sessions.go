@@ -25,21 +25,42 @@ func (s *Store) Sessions(ctx context.Context) iter.Seq2[token.Session, error] {
 	return func(yield func(token.Session, error) bool) {
 		var l listing
 		for i := range s.shards {
-			for l.next = 0; l.read(&s.shards[i], s.now()); {
-				if err := ctx.Err(); err != nil {
-					yield(token.Session{}, err)
-					return
-				}
-				if err := waitAll(l.underWay); err != nil {
-					yield(token.Session{}, err)
-					return
-				}
-				if !l.yield(s, yield) {
-					return
-				}
+			if !s.listShard(ctx, &s.shards[i], &l, yield) {
+				return
 			}
 		}
 	}
+}
+
+// listShard lists a shard's sessions. Its records are not moved meanwhile, so that
+// none is listed twice or left out. It returns false if the listing has come to
+// its end.
+func (s *Store) listShard(ctx context.Context, sh *shard, l *listing, yield func(token.Session, error) bool) bool {
+	sh.listings.Add(1)
+	defer s.listed(sh)
+	for l.next = 0; l.read(sh, s.now()); {
+		err := ctx.Err()
+		if err == nil {
+			err = waitAll(l.underWay)
+		}
+		if err != nil {
+			yield(token.Session{}, err)
+			return false
+		}
+		if !l.yield(s, yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// listed compacts a shard through which a listing has gone.
+func (s *Store) listed(sh *shard) {
+	var p pacer
+	defer p.close()
+	sh.listings.Add(-1)
+	sh.backlog.Store(true)
+	s.compact(sh, &p)
 }
 
 // listing is a batch of sessions, copied so that no lock is held while they are listed.
@@ -112,6 +133,7 @@ func (s *Store) SubjectSessions(_ context.Context, name []byte, page token.Page)
 		start := time.Now()
 		goesOn = sh.listSubject(&l)
 		p.worked(time.Since(start))
+		s.compact(sh, &p)
 	}
 	if err := waitAll(l.underWay); err != nil {
 		return nil, false, err
@@ -148,7 +170,7 @@ func (l *subjectListing) isLost() bool { return l.goesOn && len(l.walk.trail) ==
 // under way: those that were so at an earlier hold, and are no more, last.
 func (sh *shard) listSubject(l *subjectListing) bool {
 	sh.lock()
-	defer sh.mu.Unlock()
+	defer sh.unlock()
 	end := l.size + listBytes
 	for steps := 0; steps < subjectBatch && l.size < end; steps++ {
 		if !sh.listNextLocked(l) {

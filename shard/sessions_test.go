@@ -378,3 +378,29 @@ func TestOfSubject(t *testing.T) {
 		}
 	}
 }
+
+// TestPageLosesItsPlace has the last session of the page before end while the next one
+// is listed: what was listed before can't be told from what was not.
+func TestPageLosesItsPlace(t *testing.T) {
+	const n = 3 * subjectBatch
+	s := open(t, Config{Shards: 1, PurgeInterval: never})
+	all := createNumbered(t, s, 1, n)
+	for _, holds := range []int{0, 1} {
+		l := subjectListing{walk: subjectWalk{subject: NewSubject([]byte("ada"))}, now: s.rules.clock.Read(), limit: 1000}
+		l.goesOn, l.walk.trail = true, []token.ID{all[n].ID}
+		for range holds {
+			if !s.shards[0].listSubject(&l) || l.isLost() {
+				t.Fatal("the listing is complete after one hold, or lost")
+			}
+		}
+		for i := n - len(l.sessions); i <= n; i++ {
+			s.Delete(t.Context(), all[i])
+		}
+		for s.shards[0].listSubject(&l) {
+		}
+		if !l.isLost() {
+			t.Errorf("after %d holds: the listing goes on with %d sessions, want it lost", holds, len(l.sessions))
+		}
+		all = createNumbered(t, s, 1, n)
+	}
+}

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,16 +17,25 @@ type shard struct {
 	// mu guards all of the shard but the atomic counters. It is held for one
 	// operation, or one bounded batch of a purge or a listing.
 	mu       sync.RWMutex
-	sessions map[token.ID]recordIndex
+	sessions index[token.ID, recordIndex]
 	records  slab
 	heap     deadlineHeap
 	meta     arena
 	policies policySlab
-	subjects map[Subject]policyIndex // the newest session of each, unless restoring
-	pending  pending                 // the last changes of sessions that may be under way
+	subjects index[Subject, policyIndex] // the newest session of each, unless restoring
+	pending  pending                     // the last changes of sessions that may be under way
 	counters stats.Counters
+	memory   memory
 	// restoring says that sessions are being restored, in no order.
 	restoring bool
+	// loose says that there may be something to compact.
+	loose bool
+	// backlog says that a step of compaction has left something to do.
+	backlog atomic.Bool
+	// squeezed says that nothing was freed since the last squeeze.
+	squeezed atomic.Bool
+	// listings is how many listings go through the records, which are not moved.
+	listings atomic.Int32
 
 	// waited and contended count under no lock, since readers count too.
 	waited    atomic.Int64 // nanoseconds
@@ -49,12 +59,14 @@ type rules struct {
 }
 
 func (sh *shard) init(r *rules, pool *pagePool, b *budget, p *purgeState) {
-	sh.sessions = make(map[token.ID]recordIndex)
+	sh.memory = memory{pool: pool, quota: &b.bytes}
 	sh.heap.records = &sh.records
-	sh.records.chunks.pool = pool
-	sh.heap.entries.pool = pool
-	sh.policies.chunks.pool = pool
-	sh.meta.pool = pool
+	sh.sessions.memory = &sh.memory
+	sh.records.chunks.memory = &sh.memory
+	sh.heap.entries.memory = &sh.memory
+	sh.policies.chunks.memory = &sh.memory
+	sh.subjects.memory = &sh.memory
+	sh.meta.memory = &sh.memory
 	sh.rules, sh.budget, sh.purge = r, b, p
 }
 
@@ -89,14 +101,11 @@ type newSession struct {
 	policy    policyState
 }
 
-// cost is what the session takes of the budget.
-func (n *newSession) cost() int64 { return sessionCost(n.size, n.hasPolicy) }
-
-// create stores a session whose room the caller has taken from the budget. It
-// returns false if the id is taken.
+// create stores a session that the budget counts already. It returns false if the
+// id is taken, or with token.ErrFull if there is no room for it.
 func (sh *shard) create(n *newSession) (bool, Write, error) {
 	sh.lock()
-	defer sh.mu.Unlock()
+	defer sh.unlock()
 	r, err := sh.addLocked(n)
 	if r == nil {
 		return false, nil, err
@@ -108,8 +117,11 @@ func (sh *shard) create(n *newSession) (bool, Write, error) {
 // addLocked stores a session. It returns nil if the id is taken, or with an
 // error. It requires the write lock.
 func (sh *shard) addLocked(n *newSession) (*record, error) {
-	if _, taken := sh.sessions[n.id]; taken {
+	if _, taken := sh.sessions.get(n.id); taken {
 		return nil, nil
+	}
+	if !sh.reserveLocked(n) {
+		return nil, token.ErrFull
 	}
 	ref, ok := sh.meta.alloc(blockLen(n.size, n.hasPolicy))
 	if !ok {
@@ -120,12 +132,30 @@ func (sh *shard) addLocked(n *newSession) (*record, error) {
 	if n.hasPolicy {
 		e = sh.addPolicyLocked(n.policy, i)
 	}
+	binary.LittleEndian.PutUint32(sh.meta.block(ref), uint32(i))
 	n.meta.Append(sh.resizeLocked(ref, n.size, e)[:0])
 	r := sh.records.at(i)
 	*r = record{digest: n.digest, id: n.id, block: ref}
 	sh.heap.push(entry{deadline: n.deadline, record: i})
-	sh.sessions[n.id] = i
+	sh.sessions.add(n.id, i)
 	return r, nil
+}
+
+// reserveLocked makes sure that there is room for all of a session but its block.
+// What it has reserved where it fails serves the next one. It requires the write
+// lock.
+func (sh *shard) reserveLocked(n *newSession) bool {
+	if !sh.records.reserve() || !sh.heap.reserve() || !sh.sessions.reserve() {
+		return false
+	}
+	if n.hasPolicy && !sh.policies.reserve() {
+		return false
+	}
+	if n.policy.subject == (Subject{}) {
+		return true
+	}
+	_, known := sh.subjects.get(n.policy.subject)
+	return known || sh.subjects.reserve()
 }
 
 // exchangeArgs is what one exchange brings to a shard.
@@ -143,7 +173,7 @@ type exchangeArgs struct {
 // was spent.
 func (sh *shard) exchange(x *exchangeArgs, dst []byte) (meta []byte, age int, w Write, err error) {
 	sh.lock()
-	defer sh.mu.Unlock()
+	defer sh.unlock()
 	return sh.exchangeLocked(x, dst)
 }
 
@@ -184,7 +214,7 @@ func (sh *shard) mergeLocked(r *record, patch *metadata.Object, dst []byte) ([]b
 	}
 	start := len(dst)
 	dst = patch.AppendMerged(dst, meta)
-	if err := sh.setMetaLocked(r, e, len(meta), dst[start:]); err != nil {
+	if err := sh.setMetaLocked(r, e, dst[start:]); err != nil {
 		return dst[:start], err
 	}
 	return dst, nil
@@ -207,7 +237,7 @@ func (sh *shard) renewLocked(r *record, now timestamp) {
 // liveLocked returns the session with an id, or nil if there is none that lives.
 // It requires the read lock.
 func (sh *shard) liveLocked(id token.ID, now timestamp) *record {
-	i, ok := sh.sessions[id]
+	i, ok := sh.sessions.get(id)
 	if !ok {
 		return nil
 	}
@@ -243,7 +273,7 @@ func (sh *shard) validateLocked(c *credential, dst []byte) ([]byte, timestamp, W
 // delete ends the session that c is a token of. Its error is errUnproven or nil.
 func (sh *shard) delete(c *credential) (Write, error) {
 	sh.lock()
-	defer sh.mu.Unlock()
+	defer sh.unlock()
 	return sh.deleteLocked(c)
 }
 
@@ -276,14 +306,13 @@ func (sh *shard) endLocked(r *record) Write {
 // write lock.
 func (sh *shard) removeLocked(i recordIndex) {
 	r := sh.records.at(i)
-	meta, e := sh.contentLocked(r)
-	size, hasPolicy := len(meta), e != 0
-	if hasPolicy {
+	if _, e := sh.contentLocked(r); e != 0 {
 		sh.removePolicyLocked(e)
 	}
-	delete(sh.sessions, r.id)
+	sh.sessions.remove(r.id)
 	sh.heap.remove(r.heapIndex)
-	sh.meta.free(r.block, blockLen(size, hasPolicy))
-	sh.budget.giveSession(sessionCost(size, hasPolicy))
+	sh.meta.free(r.block)
+	sh.budget.sessions.give(1)
 	sh.records.release(i)
+	sh.freedLocked()
 }

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"encoding/binary"
 	"unsafe"
 
 	"tokenserver/token"
@@ -20,24 +21,32 @@ const recordSize = int64(unsafe.Sizeof(record{}))
 // recordIndex names a record in a slab.
 type recordIndex uint32
 
-// slab is a shard's records. They never move, but for those of the first chunk
-// while it grows. Free records are linked by their block field.
+// noRecord is more than any recordIndex. Less than freeBlock they are all: a
+// shard's pages are numbered with fewer bits.
+const noRecord recordIndex = 1<<32 - 1
+
+// slab is a shard's records. Free records are linked in both directions, counted
+// from 1, by their block field and the first bytes of their digest.
 type slab struct {
 	chunks chunked[record]
-	n      uint32 // records made so far
+	n      uint32 // records up to the last one that was ever in use
 	free   uint32 // first free record, counted from 1
+	frees  uint32 // free records
 }
 
 func (s *slab) at(i recordIndex) *record { return s.chunks.at(uint32(i)) }
 
-// alloc returns a free record.
+// reserve makes sure that there is a free record. It returns false if there is no
+// room for one.
+func (s *slab) reserve() bool { return s.free != 0 || s.chunks.reserve(s.n) }
+
+// alloc returns a free record, which must have been reserved.
 func (s *slab) alloc() recordIndex {
 	if s.free != 0 {
 		i := recordIndex(s.free - 1)
-		s.free = uint32(s.at(i).block)
+		s.unlink(i)
 		return i
 	}
-	s.chunks.reserve(s.n)
 	s.n++
 	return recordIndex(s.n - 1)
 }
@@ -45,74 +54,28 @@ func (s *slab) alloc() recordIndex {
 // release wipes a record and puts it on the free list.
 func (s *slab) release(i recordIndex) {
 	*s.at(i) = record{block: blockRef(s.free)}
+	if s.free != 0 {
+		s.at(recordIndex(s.free - 1)).setPrev(uint32(i) + 1)
+	}
 	s.free = uint32(i) + 1
+	s.frees++
 }
 
-// chunked is an array of T, which has no pointers. It grows in chunks, so that no
-// growth copies more than one: the first one doubles until it has the size of a
-// page, then whole pages follow.
-type chunked[T any] struct {
-	pool   *pagePool
-	chunks [][]T
-	pages  []uint32 // the pool page of each chunk; 0 for the first one while it is smaller
-}
-
-// firstLen is the length of the first chunk at first.
-const firstLen = 8
-
-// chunkLen is how many elements a page has.
-func (c *chunked[T]) chunkLen() uint32 {
-	var t T
-	return pageSize / uint32(unsafe.Sizeof(t))
-}
-
-func (c *chunked[T]) at(i uint32) *T {
-	return &c.chunks[i/c.chunkLen()][i%c.chunkLen()]
-}
-
-// reserve makes sure that there is an element i. All before it are there, or there
-// are none yet and i is less than firstLen.
-func (c *chunked[T]) reserve(i uint32) {
-	switch {
-	case len(c.chunks) == 0:
-		c.chunks = append(c.chunks, make([]T, firstLen))
-		c.pages = append(c.pages, 0)
-	case int(i) == len(c.chunks[0]) && 2*i < c.chunkLen():
-		first := make([]T, 2*i)
-		copy(first, c.chunks[0])
-		c.chunks[0] = first
-	case int(i) == len(c.chunks[0]) && i < c.chunkLen():
-		first := c.chunks[0]
-		c.chunks, c.pages = c.chunks[:0], c.pages[:0]
-		c.addPage()
-		copy(c.chunks[0], first)
-	case i/c.chunkLen() == uint32(len(c.chunks)):
-		c.addPage()
+// unlink takes a record off the free list.
+func (s *slab) unlink(i recordIndex) {
+	r := s.at(i)
+	next, prev := uint32(r.block), r.prev()
+	if prev == 0 {
+		s.free = next
+	} else {
+		s.at(recordIndex(prev - 1)).block = blockRef(next)
 	}
-}
-
-func (c *chunked[T]) addPage() {
-	p := c.pool.take()
-	c.chunks = append(c.chunks, unsafe.Slice((*T)(unsafe.Pointer(&p.data[0])), c.chunkLen()))
-	c.pages = append(c.pages, p.number)
-}
-
-// drop gives the last chunk back if element n and all behind it are unused, and
-// half a chunk before it too, so that n going up and down does not cost a chunk
-// each time.
-func (c *chunked[T]) drop(n uint32) {
-	last := len(c.chunks) - 1
-	if last > 0 && n+c.chunkLen()/2 <= uint32(last)*c.chunkLen() {
-		c.pool.give(c.pages[last])
-		c.chunks[last] = nil
-		c.chunks, c.pages = c.chunks[:last], c.pages[:last]
+	if next != 0 {
+		s.at(recordIndex(next - 1)).setPrev(prev)
 	}
+	s.frees--
 }
 
-// len returns for how many elements there is room.
-func (c *chunked[T]) len() int {
-	if len(c.chunks) == 0 {
-		return 0
-	}
-	return len(c.chunks[0]) + (len(c.chunks)-1)*int(c.chunkLen())
-}
+// prev is the free record before a free record.
+func (r *record) prev() uint32     { return binary.LittleEndian.Uint32(r.digest[:]) }
+func (r *record) setPrev(i uint32) { binary.LittleEndian.PutUint32(r.digest[:], i) }

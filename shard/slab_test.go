@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"math/bits"
 	"slices"
 	"testing"
 	"unsafe"
@@ -13,10 +14,10 @@ func TestRecordsShareCacheLines(t *testing.T) {
 }
 
 func TestSlabReuses(t *testing.T) {
-	var pool pagePool
-	s := slab{chunks: chunked[record]{pool: &pool}}
+	s := slab{chunks: chunked[record]{memory: newMemory()}}
 	const n = 5000
 	for i := range n {
+		s.reserve()
 		if got := s.alloc(); int(got) != i {
 			t.Fatalf("alloc = record %d, want %d", got, i)
 		}
@@ -35,6 +36,7 @@ func TestSlabReuses(t *testing.T) {
 			t.Fatalf("records given out again: %d as the %dth, want %d", got, i, 3*i)
 		}
 	}
+	s.reserve()
 	if got := s.alloc(); int(got) != n || s.n != n+1 {
 		t.Errorf("alloc = record %d of %d, want %d of %d", got, s.n, n, n+1)
 	}
@@ -44,8 +46,8 @@ func TestSlabReuses(t *testing.T) {
 }
 
 func TestChunkedGrows(t *testing.T) {
-	var pool pagePool
-	c := chunked[entry]{pool: &pool}
+	memory := newMemory()
+	c := chunked[entry]{memory: memory}
 	chunkLen := c.chunkLen()
 	if c.len() != 0 {
 		t.Errorf("empty: len = %d, want 0", c.len())
@@ -65,8 +67,8 @@ func TestChunkedGrows(t *testing.T) {
 			t.Fatalf("element %d = %d", i, got)
 		}
 	}
-	if pool.n != 4 || pool.frees != 0 {
-		t.Errorf("%d pages taken, %d free, want 4, 0", pool.n, pool.frees)
+	if got := memory.pool.taken(); got != 4 || memory.reserved != 4*pageSize {
+		t.Errorf("%d pages taken, %d bytes reserved, want 4, %d", got, memory.reserved, 4*pageSize)
 	}
 }
 
@@ -81,8 +83,8 @@ func roomFor(i, chunkLen uint32) int {
 }
 
 func TestChunkedDrops(t *testing.T) {
-	var pool pagePool
-	c := chunked[entry]{pool: &pool}
+	memory := newMemory()
+	c := chunked[entry]{memory: memory}
 	chunkLen := c.chunkLen()
 	for i := range 3 * chunkLen {
 		c.reserve(i)
@@ -95,26 +97,35 @@ func TestChunkedDrops(t *testing.T) {
 		{2*chunkLen - chunkLen/2, 2}, // again: what is in use stays
 		{chunkLen - chunkLen/2 + 1, 2},
 		{chunkLen - chunkLen/2, 1},
-		{0, 1}, // the first one is kept
 	}
 	for _, test := range tests {
 		c.drop(test.n)
-		if got := uint32(len(c.chunks)); got != test.chunks || pool.n-pool.frees != test.chunks {
-			t.Errorf("drop(%d): %d chunks, %d pages, want %d", test.n, got, pool.n-pool.frees, test.chunks)
+		if got := uint32(len(c.chunks)); got != test.chunks || memory.pool.taken() != int(test.chunks) || memory.reserved != int64(got)*pageSize {
+			t.Errorf("drop(%d): %d chunks, %d pages, want %d", test.n, got, memory.pool.taken(), test.chunks)
 		}
 	}
 	for i := range 3 * chunkLen {
 		c.reserve(i)
 	}
-	if len(c.chunks) != 3 || pool.n != 3 || pool.frees != 0 {
-		t.Errorf("grown again: %d chunks, %d pages, %d free, want 3, 3, 0", len(c.chunks), pool.n, pool.frees)
+	if got := memory.pool.taken(); len(c.chunks) != 3 || got != 3 {
+		t.Errorf("grown again: %d chunks, %d pages, want 3, 3", len(c.chunks), got)
+	}
+	// The first one becomes smaller, down to its first length.
+	for n := 3 * chunkLen; n > 0; n-- {
+		c.drop(n - 1)
+		if got, limit := c.len(), int(max(4*n, n+2*chunkLen, firstLen)); got > limit || got < int(n)-1 {
+			t.Fatalf("drop(%d): room for %d, want at most %d", n-1, got, limit)
+		}
+	}
+	if got := memory.pool.taken(); c.len() != firstLen || got != 0 || memory.reserved != c.bytes(firstLen) {
+		t.Errorf("emptied: room for %d, %d pages, %d bytes reserved", c.len(), got, memory.reserved)
 	}
 }
 
 // TestChunkedKeepsChunk goes up and down at the end of a chunk, which must not
 // cost a chunk each time.
 func TestChunkedKeepsChunk(t *testing.T) {
-	c := chunked[entry]{pool: new(pagePool)}
+	c := chunked[entry]{memory: newMemory()}
 	chunkLen := c.chunkLen()
 	for i := range chunkLen + 1 {
 		c.reserve(i)
@@ -158,13 +169,32 @@ func TestPagesAreReused(t *testing.T) {
 	}
 	pool.give(2)
 	pool.give(4)
-	if got := pool.freeBytes(); got != 2*pageSize {
-		t.Errorf("freeBytes = %d, want %d", got, 2*pageSize)
+	if got := pool.taken(); got != 3 {
+		t.Errorf("%d pages taken, want 3", got)
 	}
-	if a, b, c := pool.take().number, pool.take().number, pool.take().number; a != 4 || b != 2 || c != 6 {
-		t.Errorf("take = pages %d, %d, %d, want 4, 2, 6", a, b, c)
+	if a, b, c := pool.take().number, pool.take().number, pool.take().number; a != 2 || b != 4 || c != 6 {
+		t.Errorf("take = pages %d, %d, %d, want 2, 4, 6", a, b, c)
 	}
-	if got := pool.freeBytes(); got != 0 {
-		t.Errorf("freeBytes = %d, want 0", got)
+	// What the first regions have goes first.
+	for range 2 * pagesPerRegion {
+		pool.take()
 	}
+	pool.give(pagesPerRegion + 3)
+	pool.give(7)
+	if a, b := pool.take().number, pool.take().number; a != 7 || b != pagesPerRegion+3 {
+		t.Errorf("take = pages %d, %d, want 7, %d", a, b, pagesPerRegion+3)
+	}
+}
+
+// newMemory returns the memory of a shard of its own, without a limit.
+func newMemory() *memory { return &memory{pool: new(pagePool), quota: new(quota)} }
+
+// taken returns how many pages are in use.
+func (p *pagePool) taken() (n int) {
+	for _, r := range p.regions {
+		if r.data != nil {
+			n += bits.OnesCount64(^r.free)
+		}
+	}
+	return n
 }

@@ -10,7 +10,6 @@ import (
 // that under load the sum is of no single moment.
 func (s *Store) Stats() stats.Store {
 	sum := stats.Store{
-		Reserved:         s.pool.freeBytes(),
 		LongestPurgeHold: time.Duration(s.purge.longest.Load()),
 	}
 	for i := range s.shards {
@@ -26,23 +25,16 @@ func (sh *shard) stats() stats.Store {
 		Counters:  sh.counters,
 		Shards:    1,
 		Sessions:  int64(sh.heap.n),
-		Subjects:  int64(len(sh.subjects)),
+		Subjects:  int64(sh.subjects.n),
 		Bytes:     sh.bytesLocked(),
-		Reserved:  sh.reservedLocked(),
+		Reserved:  sh.memory.reserved,
 		LockWait:  time.Duration(sh.waited.Load()),
 		Contended: uint64(sh.contended.Load()),
 	}
 }
 
-// bytesLocked returns what the sessions take of the budget. It requires the read lock.
+// bytesLocked returns what the sessions use. It requires the read lock.
 func (sh *shard) bytesLocked() int64 {
-	return int64(sh.heap.n)*sessionOverhead + int64(sh.policies.used)*policySize + sh.meta.used
-}
-
-// reservedLocked returns what is reserved, without the maps. It requires the read lock.
-func (sh *shard) reservedLocked() int64 {
-	records := int64(sh.records.chunks.len()) * recordSize
-	entries := int64(sh.heap.entries.len()) * entrySize
-	policies := int64(sh.policies.chunks.len()) * policySize
-	return records + entries + policies + sh.meta.reserved
+	sessions := int64(sh.heap.n)*sessionOverhead + int64(sh.policies.used)*policySize
+	return sessions + int64(sh.subjects.n)*subjectCost + sh.meta.used
 }

@@ -42,8 +42,8 @@ type Config struct {
 	PurgeInterval time.Duration
 	// MaxSessions is how many sessions there may be. 0 means no limit.
 	MaxSessions int64
-	// MaxBytes is how much memory all sessions may take, as Bytes of Stats counts
-	// it. 0 means no limit.
+	// MaxBytes is how much memory may be reserved for all sessions, as Reserved of
+	// Stats counts it. 0 means no limit.
 	MaxBytes int64
 	// MaxMeta is the greatest size of a session's metadata in bytes. 0 means
 	// [token.DefaultMetaLimit].
@@ -121,6 +121,7 @@ func New(cfg Config) *Store {
 	}
 	s.budget.sessions.limit = cfg.MaxSessions
 	s.budget.bytes.limit = cfg.MaxBytes
+	s.purge.unsqueezed.Store(true)
 	for i := range s.shards {
 		s.shards[i].init(&s.rules, &s.pool, &s.budget, &s.purge)
 	}
@@ -187,7 +188,7 @@ func (s *Store) Create(_ context.Context, n token.NewSession) (token.Token, erro
 // create is Create without the wait.
 func (s *Store) create(n token.NewSession) (token.Token, Write, error) {
 	meta := s.split(n.Meta)
-	defer s.members.Put(meta)
+	defer s.release(meta)
 	session := newSession{meta: meta, size: meta.Len()}
 	if session.size > s.rules.maxMeta {
 		return token.Token{}, nil, token.ErrMetaTooLarge
@@ -197,12 +198,16 @@ func (s *Store) create(n token.NewSession) (token.Token, Write, error) {
 	if n.Lifetime != 0 || len(n.Subject) > 0 || s.rules.grace != 0 || s.rules.maxLifetime != 0 {
 		s.addPolicyState(&session, n, now)
 	}
-	if !s.takeSession(session.cost(), now) {
+	if !s.takeSession(now) {
 		return token.Token{}, nil, token.ErrFull
 	}
 	t, w, err := s.add(&session)
+	if err == token.ErrFull {
+		s.makeMemory(now)
+		t, w, err = s.addSomewhere(&session)
+	}
 	if err != nil {
-		s.budget.giveSession(session.cost())
+		s.budget.sessions.give(1)
 		return token.Token{}, nil, err
 	}
 	s.purge.expect(session.deadline)
@@ -234,18 +239,33 @@ func (s *Store) add(n *newSession) (token.Token, Write, error) {
 	}
 }
 
+// addTries is how many shards, picked at random, are asked for room.
+const addTries = 4
+
+// addSomewhere is add for a store that is nearly full. Where a shard has no room,
+// another may have some, unless the session's subject has its own.
+func (s *Store) addSomewhere(n *newSession) (t token.Token, w Write, err error) {
+	for range addTries {
+		if t, w, err = s.add(n); err != token.ErrFull || n.policy.subject != (Subject{}) {
+			break
+		}
+	}
+	return t, w, err
+}
+
 // takeSession takes the room of a session from the budget, expired ones making room first.
-func (s *Store) takeSession(cost int64, now timestamp) bool {
-	if s.budget.takeSession(cost) {
+func (s *Store) takeSession(now timestamp) bool {
+	if s.budget.sessions.take(1) {
 		return true
 	}
 	s.makeRoom(now)
-	return s.budget.takeSession(cost)
+	return s.budget.sessions.take(1)
 }
 
 // Exchange spends t and returns the session's next token, with the metadata,
-// into which patch is merged, appended to dst: of concurrent calls exactly one wins. Its errors are [token.ErrInvalid], and, with t still
-// valid, [token.ErrMetaTooLarge] and [token.ErrFull].
+// into which patch is merged, appended to dst: of concurrent calls exactly one
+// wins. Its errors are [token.ErrInvalid], and, with t still valid,
+// [token.ErrMetaTooLarge] and [token.ErrFull].
 //
 // In a store with a grace, a token that was spent less than the grace ago, and
 // no more than [token.GraceDepth] exchanges, gets the session's current token: nothing is
@@ -266,11 +286,11 @@ func (s *Store) exchange(t token.Token, patch token.Patch, dst []byte) (token.Ex
 	x.digest, x.new = token.Digests(t, next)
 	if !patch.IsZero() {
 		x.patch = s.splitPatch(patch)
-		defer s.members.Put(x.patch)
+		defer s.release(x.patch)
 	}
 	meta, age, w, err := s.exchangeIn(s.shard(t.ID), t, &x, dst)
 	if err == token.ErrFull {
-		s.makeRoom(x.now)
+		s.makeMemory(x.now)
 		if x.successors == nil {
 			x.now = s.now() // a grace begins when the token is spent, not before the purge
 		}
@@ -351,7 +371,7 @@ func (s *Store) Holds(id token.ID) bool {
 	sh := s.shard(id)
 	sh.rlock()
 	defer sh.mu.RUnlock()
-	_, ok := sh.sessions[id]
+	_, ok := sh.sessions.get(id)
 	return ok
 }
 
@@ -362,6 +382,12 @@ func (s *Store) shardNumber(id token.ID) int { return int(hashOf(id) >> s.shift)
 
 func (s *Store) split(object []byte) *metadata.Object {
 	return s.splitPatch(token.Patch{Meta: object})
+}
+
+// release lets another call have m, which refers to nothing of this one any more.
+func (s *Store) release(m *metadata.Object) {
+	m.Reset()
+	s.members.Put(m)
 }
 
 func (s *Store) splitPatch(p token.Patch) *metadata.Object {

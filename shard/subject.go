@@ -36,9 +36,9 @@ func NewSubject(name []byte) Subject {
 // lock.
 func (sh *shard) linkLocked(i policyIndex) {
 	e := sh.policies.at(i)
-	newest, ok := sh.subjects[e.subject]
+	newest, ok := sh.subjects.get(e.subject)
 	if !ok {
-		sh.setNewestLocked(e.subject, i)
+		sh.subjects.add(e.subject, i)
 		e.next, e.prev = i, i
 		return
 	}
@@ -52,26 +52,21 @@ func (sh *shard) linkLocked(i policyIndex) {
 	sh.policies.at(e.prev).next = i
 	sh.policies.at(next).prev = i
 	if next == newest && (sh.restoring || sh.policies.at(newest).created <= e.created) {
-		sh.setNewestLocked(e.subject, i)
+		sh.subjects.replace(e.subject, i)
 	}
-}
-
-// setNewestLocked makes a session the newest of its subject. It requires the write lock.
-func (sh *shard) setNewestLocked(subject Subject, i policyIndex) {
-	if sh.subjects == nil {
-		sh.subjects = make(map[Subject]policyIndex)
-	}
-	sh.subjects[subject] = i
 }
 
 // sortSubjects puts each subject's sessions in their order again, after they
 // were restored.
 func (sh *shard) sortSubjects() {
 	sh.lock()
-	defer sh.mu.Unlock()
-	sh.restoring = false
+	defer sh.unlock()
+	sh.restoring, sh.memory.exempt = false, false
+	for sh.subjects.old != nil {
+		sh.moveSubjectsLocked()
+	}
 	var list []policyIndex
-	for subject, newest := range sh.subjects {
+	for subject, newest := range sh.subjects.m {
 		list = append(list[:0], newest)
 		for i := sh.policies.at(newest).next; i != newest; i = sh.policies.at(i).next {
 			list = append(list, i)
@@ -83,7 +78,7 @@ func (sh *shard) sortSubjects() {
 			next := list[(n+1)%len(list)]
 			sh.policies.at(i).next, sh.policies.at(next).prev = next, i
 		}
-		sh.subjects[subject] = list[0]
+		sh.subjects.replace(subject, list[0])
 	}
 }
 
@@ -92,13 +87,13 @@ func (sh *shard) sortSubjects() {
 func (sh *shard) unlinkLocked(i policyIndex) {
 	e := sh.policies.at(i)
 	if e.next == i {
-		delete(sh.subjects, e.subject)
+		sh.subjects.remove(e.subject)
 		return
 	}
 	sh.policies.at(e.next).prev = e.prev
 	sh.policies.at(e.prev).next = e.next
-	if sh.subjects[e.subject] == i {
-		sh.subjects[e.subject] = e.next
+	if newest, _ := sh.subjects.get(e.subject); newest == i {
+		sh.subjects.replace(e.subject, e.next)
 	}
 }
 
@@ -166,7 +161,7 @@ func (s *Store) EndSession(_ context.Context, name []byte, session token.Session
 // endSession ends a session, if it lives.
 func (sh *shard) endSession(id token.ID, now timestamp) (ended int, w Write) {
 	sh.lock()
-	defer sh.mu.Unlock()
+	defer sh.unlock()
 	r := sh.liveLocked(id, now)
 	if r == nil {
 		return 0, sh.pending.writes[id]
@@ -185,6 +180,7 @@ func (s *Store) endSubject(subject Subject, keep *token.ID, now timestamp) (ende
 		start := time.Now()
 		batch, more = sh.endSubject(subject, keep, now)
 		p.worked(time.Since(start))
+		s.compact(sh, &p)
 		ended += batch.live
 		if err := waitAll(batch.writes); err != nil {
 			return ended, err
@@ -202,7 +198,7 @@ type endedSessions struct {
 // now, but for keep, if it is not nil. It returns whether there are more.
 func (sh *shard) endSubject(subject Subject, keep *token.ID, now timestamp) (batch endedSessions, more bool) {
 	sh.lock()
-	defer sh.mu.Unlock()
+	defer sh.unlock()
 	batch.writes = sh.pending.all()
 	for range subjectBatch {
 		r := sh.oldestLocked(subject, keep, now)
@@ -225,7 +221,7 @@ func (sh *shard) endSubject(subject Subject, keep *token.ID, now timestamp) (bat
 // oldestLocked returns the oldest session of a subject but for keep, or nil if there is
 // none that existed at now. It requires the read lock.
 func (sh *shard) oldestLocked(subject Subject, keep *token.ID, now timestamp) *record {
-	newest, ok := sh.subjects[subject]
+	newest, ok := sh.subjects.get(subject)
 	if !ok {
 		return nil
 	}

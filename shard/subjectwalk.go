@@ -23,7 +23,8 @@ type subjectWalk struct {
 func (w *subjectWalk) nextLocked(sh *shard) (i policyIndex, ok bool) {
 	n := len(w.trail)
 	if n == 0 {
-		return sh.subjects[w.subject], true
+		newest, _ := sh.subjects.get(w.subject)
+		return newest, true
 	}
 	last := sh.ofSubjectLocked(w.trail[n-1], w.subject)
 	if last == 0 {
@@ -37,7 +38,7 @@ func (w *subjectWalk) nextLocked(sh *shard) (i policyIndex, ok bool) {
 // oldest. It requires the read lock.
 func (sh *shard) olderLocked(i policyIndex, subject Subject) policyIndex {
 	next := sh.policies.at(i).next
-	if next == sh.subjects[subject] {
+	if newest, _ := sh.subjects.get(subject); next == newest {
 		return 0
 	}
 	return next
@@ -46,7 +47,7 @@ func (sh *shard) olderLocked(i policyIndex, subject Subject) policyIndex {
 // ofSubjectLocked returns the policy state of a session, or 0 if it is not there or not
 // the subject's. It requires the read lock.
 func (sh *shard) ofSubjectLocked(id token.ID, subject Subject) policyIndex {
-	i, ok := sh.sessions[id]
+	i, ok := sh.sessions.get(id)
 	if !ok || subject == (Subject{}) {
 		return 0
 	}

@@ -14,9 +14,11 @@ const GraceDepth = 8
 // Bounds and defaults of the session policies. Flags and requests are held to
 // them; a store takes what it is given.
 const (
-	// MinIdleLifetime and MaxIdleLifetime bound the idle lifetime, which every exchange
-	// renews in full: the store's, and that of a session of its own.
+	// MinIdleLifetime and MaxIdleLifetime bound the store's idle lifetime, which every
+	// exchange renews in full. A session's own may be as short as MinSessionLifetime:
+	// who asks for it knows what it is for.
 	MinIdleLifetime     = 30 * time.Minute
+	MinSessionLifetime  = time.Minute
 	MaxIdleLifetime     = 96 * time.Hour
 	DefaultIdleLifetime = 2 * time.Hour
 

@@ -3,6 +3,7 @@ package token
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"maps"
 	"sync"
 	"testing"
 )
@@ -48,6 +49,48 @@ func TestSecretKeyTooShort(t *testing.T) {
 		}
 	}()
 	NewSecret(testKey[:MinSecret-1])
+}
+
+func TestPreviousKeyTooShort(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("NewSecretAfter took a previous key of 31 bytes")
+		}
+	}()
+	NewSecretAfter(testKey, testKey[:MinSecret-1])
+}
+
+// TestSecretChanges walks all that may follow a token if the key was changed once.
+func TestSecretChanges(t *testing.T) {
+	previousKey := []byte("the key before, of 32 bytes or more")
+	s, previous, start := NewSecretAfter(testKey, previousKey), NewSecret(previousKey), Generate()
+	if s.Next(start) != NewSecret(testKey).Next(start) {
+		t.Error("Next is not by the key, but by the previous one")
+	}
+	want := make(map[Token]int) // age
+	for before := 1; before <= GraceDepth; before++ {
+		tok := start
+		for age := 1; age <= GraceDepth; age++ {
+			if age <= before {
+				tok = previous.Next(tok)
+			} else {
+				tok = s.Next(tok)
+			}
+			if age >= before {
+				want[tok] = age
+			}
+		}
+	}
+	got := make(map[Token]int)
+	for age, tok := range s.Changes(start) {
+		got[tok] = age
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("Changes has %d tokens, want %d of their ages", len(got), len(want))
+	}
+	for range NewSecret(testKey).Changes(start) {
+		t.Fatal("without a previous key there are changes")
+	}
 }
 
 func TestSecretConcurrently(t *testing.T) {

@@ -11,7 +11,7 @@ type NewSession struct {
 	// nobody's. It is the caller's: a store keeps a digest.
 	Subject []byte
 	// Lifetime takes the place of the store's idle lifetime, for this session:
-	// MinIdleLifetime to MaxIdleLifetime. 0 means that it does not.
+	// MinSessionLifetime to MaxIdleLifetime. 0 means that it does not.
 	Lifetime time.Duration
 }
 

@@ -45,7 +45,7 @@ type Config struct {
 	Grace       time.Duration // 0 is none
 	OnReuse     string        // reject or revoke
 	MaxLifetime time.Duration // 0 is no limit
-	SecretFile  string        // empty for none
+	SecretFiles []string      // the key's, and that of the previous one; none, one or two
 
 	DataDir string // empty for memory mode
 	Fsync   string // always or everysec
@@ -58,6 +58,7 @@ type Config struct {
 const (
 	maxDrainDelay  = 5 * time.Minute
 	maxConnections = 1_000_000
+	maxSecretFiles = 2
 )
 
 func defaultConfig() Config {
@@ -102,7 +103,7 @@ func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set
 	s.Var(flags.Duration(&c.Grace, 0, token.MaxGrace), "grace", "how long a spent token still gets its session's current one")
 	s.Var(flags.Choice(&c.OnReuse, onReuseReject, onReuseRevoke), "on-reuse", "what becomes of a session whose spent token comes back after its grace")
 	s.Var(flags.OptionalDuration(&c.MaxLifetime, token.MinAbsoluteLifetime, token.MaxAbsoluteLifetime), "max-lifetime", "how long a session lives at most, whatever is exchanged")
-	s.Var(flags.Path(&c.SecretFile), "secret-file", "file with the key from which tokens are derived under a grace")
+	s.Var(&flags.Repeated[string]{Target: &c.SecretFiles, Each: flags.Path(new(string))}, "secret-file", "file with the key from which tokens are derived under a grace, the second one has the previous key")
 	s.Var(flags.Path(&c.DataDir), "data-dir", "data directory in which sessions are kept over restarts and crashes")
 	s.Var(flags.Choice(&c.Fsync, durable.Always.String(), durable.EverySecond.String()), "fsync", "when a change is on disk: before its answer, or within a second")
 	s.Var(flags.Level(&c.LogLevel), "log-level", "least level of what is logged")
@@ -115,6 +116,9 @@ func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set
 func (c *Config) check() error {
 	if c.OnReuse == onReuseRevoke && c.Grace == 0 {
 		return fmt.Errorf("--on-reuse %q: needs a --grace, or two requests at once with one token would end their session", c.OnReuse)
+	}
+	if len(c.SecretFiles) > maxSecretFiles {
+		return fmt.Errorf("--secret-file %q: given too often: must be the key, and at most one previous key", c.SecretFiles[maxSecretFiles])
 	}
 	return c.checkAddresses()
 }
@@ -132,7 +136,7 @@ func (c *Config) checkAddresses() error {
 
 // unused says which flags have no effect beside the others.
 func (c *Config) unused() (texts []string) {
-	if c.SecretFile != "" && c.Grace == 0 {
+	if len(c.SecretFiles) > 0 && c.Grace == 0 {
 		texts = append(texts, "secret-file is not used: there is no grace")
 	}
 	if c.DataDir == "" && c.Fsync != durable.Always.String() {

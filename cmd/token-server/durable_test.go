@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tokenserver/token"
 )
 
 // api sends one request about a token on a connection of its own.
@@ -97,6 +99,34 @@ func TestGraceSurvives(t *testing.T) {
 	p = startProcess(t, args...)
 	if got := p.exchange(spent); got != current {
 		t.Errorf("PUT /token in the grace = token %s, want the current one", got)
+	}
+}
+
+// The key is changed, from that of the data directory to one in a file and again to
+// another one: no replay in the grace is taken for a theft.
+func TestKeyIsChanged(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	args := []string{"--data-dir=" + data, "--grace=1min", "--on-reuse=revoke"}
+	previous := filepath.Join(data, "SECRET")
+	p := startProcess(t, args...)
+	spent := create(t, "http://"+p.address)
+	current := p.exchange(spent)
+	for _, name := range []string{"one", "two"} {
+		key := filepath.Join(dir, name)
+		if err := os.WriteFile(key, []byte(strings.Repeat(name, token.MinSecret)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.signal(syscall.SIGTERM)
+		p.wait()
+		p = startProcess(t, append([]string{"--secret-file=" + key, "--secret-file=" + previous}, args...)...)
+		for range 2 {
+			if got := p.exchange(spent); got != current {
+				t.Errorf("PUT /token with a token of the previous key = token %s, want the current one", got)
+			}
+			spent, current = current, p.exchange(current) // by the new key, from the previous one's
+		}
+		previous = key
 	}
 }
 

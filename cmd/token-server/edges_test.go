@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -70,6 +72,66 @@ func TestPauseOfTheProcess(t *testing.T) {
 	}
 }
 
+// answerOrRefusal reads what came for a create, and says if that was neither an answer
+// nor a refusal.
+func answerOrRefusal(c *client, r *request) error {
+	err := c.receive(r)
+	switch {
+	case err == nil && r.answer.token != "", errors.Is(err, errUnavailable) && r.notDone:
+		return nil
+	case err == nil:
+		return fmt.Errorf("%v", r)
+	}
+	return err
+}
+
+// Beyond the limit of connections nobody is cut off who has asked: neither those whose
+// requests have come while the process stood still, nor those who come all the time.
+func TestCrowdIsRefusedInWords(t *testing.T) {
+	p := startProcess(t, "--max-connections=50")
+	p.signal(syscall.SIGSTOP)
+	var waiting []*client
+	var asked []*request
+	for range 300 {
+		c, err := dialClient(p.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		r := &request{kind: kindCreate}
+		c.send(r)
+		waiting, asked = append(waiting, c), append(asked, r)
+	}
+	p.signal(syscall.SIGCONT)
+	for i, c := range waiting {
+		if err := answerOrRefusal(c, asked[i]); err != nil {
+			t.Errorf("connection %d of the backlog: %v", i, err)
+		}
+	}
+	for _, c := range waiting {
+		c.Close()
+	}
+	var crowd sync.WaitGroup
+	for range 40 {
+		crowd.Go(func() {
+			for range 50 {
+				c, err := dialClient(p.address)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				r := &request{kind: kindCreate}
+				c.send(r)
+				if err := answerOrRefusal(c, r); err != nil {
+					t.Errorf("one of many: %v", err)
+				}
+				c.Close()
+			}
+		})
+	}
+	crowd.Wait()
+}
+
 // wantReplaced checks that the process ends because its data directory is gone, and
 // that it says so in one line.
 func (p *process) wantReplaced(dir string) {
@@ -81,8 +143,8 @@ func (p *process) wantReplaced(dir string) {
 	if took := time.Since(start); took > 4*time.Second {
 		p.t.Errorf("it ended after %v, want 3 s at most", took)
 	}
-	if lines := linesWith("level=ERROR", p.log.String()); len(lines) != 1 || !strings.Contains(lines[0], dir) {
-		p.t.Errorf("errors in the log are %q, want one with %s", lines, dir)
+	if lines := linesWith("level=ERROR", p.log.String()); len(lines) != 1 || !strings.Contains(lines[0], "the data directory is gone") || !strings.Contains(lines[0], dir) {
+		p.t.Errorf("errors in the log are %q, want one that says what became of %s", lines, dir)
 	}
 }
 

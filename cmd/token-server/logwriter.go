@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"tokenserver/internal/stack"
 )
 
 // logPatience is how long an end waits for a log that nobody reads.
@@ -37,10 +39,7 @@ func (l *logWriter) Write(p []byte) (int, error) {
 	}
 	written := make(chan error, 1)
 	entry := bytes.Clone(p) // p is used again, while this may be stuck
-	go func() {
-		_, err := l.w.Write(entry)
-		written <- err
-	}()
+	go func() { written <- writeEntry(l.w, entry) }()
 	select {
 	case err := <-written:
 		return len(p), err
@@ -53,4 +52,15 @@ func (l *logWriter) Write(p []byte) (int, error) {
 		l.stuck = true
 		return 0, errLogStuck
 	}
+}
+
+// writeEntry writes an entry of the log. A panic is an error.
+func writeEntry(w io.Writer, entry []byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = stack.PanicError(p)
+		}
+	}()
+	_, err = w.Write(entry)
+	return err
 }

@@ -88,3 +88,30 @@ func TestLogWriterIsSlow(t *testing.T) {
 		}
 	})
 }
+
+// panicky is a writer that panics.
+type panicky struct{}
+
+func (panicky) Write([]byte) (int, error) { panic("a panic") }
+
+func TestLogOutlivesPanics(t *testing.T) {
+	if _, err := newLogWriter(panicky{}).Write([]byte("x")); err == nil || !strings.Contains(err.Error(), "a panic") {
+		t.Errorf("Write() = %v, want the panic", err)
+	}
+	m := &Main{Stderr: panicky{}}
+	m.writeStacks() // at a SIGQUIT
+}
+
+// A panic before there is a log is told all the same, without arguments.
+func TestPanicBeforeTheLog(t *testing.T) {
+	log := new(buffer)
+	code := -1
+	m := &Main{Stderr: log, Exit: func(c int) { code = c }}
+	func() {
+		defer m.recoverPanic()
+		panic("a panic")
+	}()
+	if got := log.String(); code != exitFailed || !strings.HasPrefix(got, "token-server: panic: a panic\n") || argument.MatchString(got) {
+		t.Errorf("exit code %d, %q, want %d and the panic", code, got, exitFailed)
+	}
+}

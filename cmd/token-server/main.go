@@ -25,7 +25,7 @@ const (
 	exitFailed = 1  // at run time
 	exitUsage  = 2  // a bad flag, value or argument
 	exitQuit   = 2  // SIGQUIT, as in any Go program
-	exitDisk   = 74 // the disk has failed or is full (EX_IOERR of sysexits.h)
+	exitDisk   = 74 // the store can't keep what it answers: the disk has failed or is full (EX_IOERR of sysexits.h)
 )
 
 func main() {
@@ -44,7 +44,7 @@ type Main struct {
 	Exit    func(code int) // when nothing can be promised any more, or somebody won't wait
 
 	hangups  chan struct{}           // a SIGHUP came
-	secret   *token.Secret           // from Config.SecretFile; nil for none
+	secret   *token.Secret           // from Config.SecretFiles; nil for none
 	ignored  []string                // environment variables that were not taken for a flag
 	misspelt []flags.UnknownVariable // environment variables that are no flag
 	logOut   *logWriter              // to Stderr
@@ -57,7 +57,7 @@ type Main struct {
 	server        *server.Server
 	admin         *admin.Server
 
-	diskFailure sync.Once // which is told of once
+	storeFailure sync.Once // which is told of once
 
 	served      chan struct{} // closed when the server has stopped on one of the listeners
 	serveErr    error         // why, before served is closed
@@ -87,7 +87,7 @@ func (m *Main) Execute(ctx context.Context, args []string) int {
 	}
 	m.logOut.hurry()
 	if isDiskFailure(err) {
-		m.diskFailed(err)
+		m.storeFailed(err)
 	}
 	if err != nil {
 		m.logger.Error(err.Error())

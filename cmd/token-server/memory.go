@@ -5,6 +5,7 @@ import (
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 
+	"tokenserver/durable"
 	"tokenserver/internal/flags"
 )
 
@@ -56,19 +57,41 @@ func usableMemory() (uint64, error) {
 	return min(machine, limit), nil
 }
 
-// memoryLimit replaces halfOfMemory, in whole MiB, and warns of a limit that can't be kept.
-func (m *Main) memoryLimit() int64 {
+// memory is how the memory of the process is divided.
+type memory struct {
+	sessions int64 // the default of --max-memory
+	memTable int64 // of the durable store; 0 for its default
+}
+
+// divideMemory divides what may be used, of which 0 is unknown. What the durable store
+// takes in any case is set aside first. Half of the rest is for sessions, in whole MiB.
+func divideMemory(usable int64, isDurable bool) (m memory) {
+	if usable == 0 {
+		return m
+	}
+	if isDurable {
+		m.memTable = durable.MemTableFor(usable)
+		usable -= durable.FixedMemory(m.memTable)
+	}
+	m.sessions = max(usable/2&^(flags.MiB-1), flags.MiB)
+	return m
+}
+
+// divideMemory divides the memory of the process, replaces halfOfMemory in the
+// configuration, and warns of a limit that can't be kept.
+func (m *Main) divideMemory() memory {
 	usable, err := limitMemory()
 	if err != nil {
 		m.logger.Warn("memory limit of the process not set or not found", "error", err)
 	}
-	limit := m.Config.MaxMemory
-	if limit == halfOfMemory {
-		limit = usable / 2 &^ (flags.MiB - 1)
+	divided := divideMemory(usable, m.Config.DataDir != "")
+	limit := &m.Config.MaxMemory
+	if *limit == halfOfMemory {
+		*limit = divided.sessions
 	}
-	if usable > 0 && limit > usable {
+	if usable > 0 && *limit > usable {
 		m.logger.Warn("max-memory is more than the process may use",
-			"max_memory", flags.FormatSize(limit), "usable", flags.FormatSize(usable))
+			"max_memory", flags.FormatSize(*limit), "usable", flags.FormatSize(usable))
 	}
-	return limit
+	return divided
 }

@@ -39,7 +39,30 @@ func TestLimitMemoryRespectsTheOperators(t *testing.T) {
 	}
 }
 
-func TestMemoryLimit(t *testing.T) {
+func TestDivideMemory(t *testing.T) {
+	tests := []struct {
+		usable int64 // MiB
+		dir    string
+		want   memory // MiB
+	}{
+		{0, "", memory{}},
+		{0, "dir", memory{}},
+		{101, "", memory{sessions: 50}},
+		{1, "dir", memory{sessions: 1, memTable: 4}},
+		{101, "dir", memory{sessions: 45, memTable: 4}},
+		{256, "dir", memory{sessions: 117, memTable: 8}},
+		{4096, "dir", memory{sessions: 1979, memTable: 64}},
+	}
+	for _, tt := range tests {
+		tt.want.sessions *= flags.MiB
+		tt.want.memTable *= flags.MiB
+		if got := divideMemory(tt.usable*flags.MiB, tt.dir != ""); got != tt.want {
+			t.Errorf("of %d MiB with data directory %q: %+v, want %+v", tt.usable, tt.dir, got, tt.want)
+		}
+	}
+}
+
+func TestMaxMemory(t *testing.T) {
 	keepMemoryLimit(t)
 	t.Setenv("GOMEMLIMIT", "101MiB")
 	debug.SetMemoryLimit(101 * flags.MiB)
@@ -55,11 +78,12 @@ func TestMemoryLimit(t *testing.T) {
 	for _, tt := range tests {
 		var log strings.Builder
 		m := &Main{Config: Config{MaxMemory: tt.config}, logger: slog.New(slog.NewTextHandler(&log, nil))}
-		if got := m.memoryLimit(); got != tt.want {
-			t.Errorf("memoryLimit() with %d = %d, want %d", tt.config, got, tt.want)
+		m.divideMemory()
+		if got := m.Config.MaxMemory; got != tt.want {
+			t.Errorf("max-memory of %d becomes %d, want %d", tt.config, got, tt.want)
 		}
 		if got := strings.Contains(log.String(), "max-memory is more"); got != tt.warns {
-			t.Errorf("memoryLimit() with %d logged %q, want a warning: %v", tt.config, log.String(), tt.warns)
+			t.Errorf("max-memory of %d logged %q, want a warning: %v", tt.config, log.String(), tt.warns)
 		}
 	}
 }

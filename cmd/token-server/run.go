@@ -14,8 +14,8 @@ import (
 	"tokenserver/server"
 )
 
-// How long Close waits. A request may take 10 s to arrive and its answer 10 s
-// to leave; the admin listener is not worth waiting for.
+// How long Close waits. The store may take 10 s, and after twice that nothing is
+// written any more; the admin listener is not worth waiting for.
 const (
 	shutdownTimeout      = 25 * time.Second
 	adminShutdownTimeout = time.Second
@@ -32,9 +32,12 @@ func (m *Main) Run() error {
 	m.logOut = newLogWriter(m.Stderr)
 	m.logger = newLogger(m.logOut, m.Config)
 	m.warnOfVariables()
-	m.Config.MaxMemory = m.memoryLimit()
-	descriptors := m.limitDescriptors()
-	if err := m.openStore(descriptors.store); err != nil {
+	memory := m.divideMemory()
+	descriptors, err := m.limitDescriptors()
+	if err != nil {
+		return err
+	}
+	if err := m.openStore(memory.memTable, descriptors.store); err != nil {
 		return err
 	}
 	if err := m.listen(); err != nil {
@@ -150,7 +153,22 @@ func (m *Main) Wait(ctx context.Context) error {
 		case <-m.served:
 			return cmp.Or(m.serveErr, errStopped)
 		case <-m.hangups:
-			m.logger.Info("SIGHUP changes nothing: there is nothing to reread")
+			m.logHangup()
+		}
+	}
+}
+
+func (m *Main) logHangup() { m.logger.Info("SIGHUP changes nothing: there is nothing to reread") }
+
+// logHangups goes on with what Wait does of them, until the stop is over.
+func (m *Main) logHangups(stopped <-chan struct{}) {
+	defer m.recoverPanic()
+	for {
+		select {
+		case <-m.hangups:
+			m.logHangup()
+		case <-stopped:
+			return
 		}
 	}
 }
@@ -162,6 +180,9 @@ func (m *Main) Close() error {
 	m.logOut.hurry()
 	m.server.Drain() // before all else: the log may block for a while
 	m.logger.Info("stopping", "drain_delay", duration.Format(m.Config.DrainDelay))
+	stopped := make(chan struct{})
+	defer close(stopped)
+	go m.logHangups(stopped)
 	if m.abandonLoad() || m.loadFailed() {
 		m.cutOff()
 		err := closeStore(m.store)

@@ -21,6 +21,9 @@ import (
 // TestMain looks for leaks, but not for two goroutines of fasthttp: its clock,
 // and the cleaner of a server's workers, which ends within 10 s after it.
 func TestMain(m *testing.M) {
+	if os.Getenv(endlessLoadDir) != "" {
+		runEndlessLoad()
+	}
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),

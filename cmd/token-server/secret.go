@@ -8,15 +8,22 @@ import (
 	"tokenserver/token"
 )
 
-// readSecret reads the secret file, if there is one.
-func (m *Main) readSecret() (err error) {
-	name := m.Config.SecretFile
-	if name == "" {
-		return nil
+// readSecret reads the secret files, if there are any.
+func (m *Main) readSecret() error {
+	var keys [][]byte
+	for _, name := range m.Config.SecretFiles {
+		key, err := readKey(name)
+		if err != nil {
+			return fmt.Errorf("--secret-file %q: must be a file of %d bytes or more, owned by this user or root, with nothing for others and no write for the group (mode 0640 at most): %w",
+				name, token.MinSecret, err)
+		}
+		keys = append(keys, key)
 	}
-	if m.secret, err = secretOf(name); err != nil {
-		return fmt.Errorf("--secret-file %q: must be a file of %d bytes or more, owned by this user or root, with nothing for others and no write for the group (mode 0640 at most): %w",
-			name, token.MinSecret, err)
+	switch len(keys) {
+	case 1:
+		m.secret = token.NewSecret(keys[0])
+	case maxSecretFiles:
+		m.secret = token.NewSecretAfter(keys[0], keys[1])
 	}
 	return nil
 }
@@ -25,9 +32,9 @@ func (m *Main) readSecret() (err error) {
 // container runtime mounts belong to root, and to a group that may read them.
 const secretMode = 0o640
 
-// secretOf reads a key from a file that only its owner may write, and others but
+// readKey reads a key from a file that only its owner may write, and others but
 // its group may not read.
-func secretOf(name string) (*token.Secret, error) {
+func readKey(name string) ([]byte, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would wait for a writer
 	if err != nil {
 		return nil, err
@@ -50,7 +57,7 @@ func secretOf(name string) (*token.Secret, error) {
 	if _, err := f.ReadAt(key, 0); err != nil {
 		return nil, err
 	}
-	return token.NewSecret(key), nil
+	return key, nil
 }
 
 // isOwn says whether a file belongs to this user or to root.

@@ -54,6 +54,52 @@ func TestSecretFile(t *testing.T) {
 	}
 }
 
+// TestTwoSecretFiles: the first has the key, and the second the previous one.
+func TestTwoSecretFiles(t *testing.T) {
+	dir := t.TempDir()
+	key, previous := filepath.Join(dir, "key"), filepath.Join(dir, "previous")
+	for _, file := range []string{key, previous} {
+		if err := os.WriteFile(file, []byte(strings.Repeat(filepath.Base(file), token.MinSecret)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, given := range map[string]struct {
+		args []string
+		env  map[string]string
+	}{
+		"flags":    {[]string{"--grace=1s", "--secret-file=" + key, "--secret-file", previous}, nil},
+		"variable": {[]string{"--grace=1s"}, map[string]string{"TOKEN_SERVER_SECRET_FILE": key + "," + previous}},
+	} {
+		m, _, err := parse(given.args, given.env)
+		if err != nil {
+			t.Fatalf("%s: ParseFlags = error %v", name, err)
+		}
+		tok := token.Generate()
+		if want := token.NewSecret(readFile(t, key)).Next(tok); m.secret.Next(tok) != want {
+			t.Errorf("%s: the first file's key does not derive", name)
+		}
+		want, found := token.NewSecret(readFile(t, previous)).Next(tok), false
+		for _, got := range m.secret.Changes(tok) {
+			found = found || got == want
+		}
+		if !found {
+			t.Errorf("%s: the second file's key is not accepted", name)
+		}
+	}
+	if _, _, err := parse([]string{"--grace=1s", "--secret-file=" + key, "--secret-file=" + dir}, nil); err == nil || !strings.Contains(err.Error(), "--secret-file \""+dir+"\"") {
+		t.Errorf("ParseFlags = error %v, want one that names the second file", err)
+	}
+}
+
+func readFile(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
 func TestSecretFileIsNoPipe(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	err := syscall.Mkfifo(pipe, 0o600)

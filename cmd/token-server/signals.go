@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -56,6 +57,7 @@ func (m *Main) writeStacks() {
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
+		defer func() { recover() }() // there is nobody to tell, and the process ends
 		m.Stderr.Write(stack.All())
 	}()
 	select {
@@ -68,7 +70,13 @@ func (m *Main) writeStacks() {
 // ends the process: the runtime's own report of a panic has the arguments of
 // functions in it.
 func (m *Main) recoverPanic() {
-	if p := recover(); p != nil {
+	p := recover()
+	switch {
+	case p == nil:
+	case m.logger == nil: // before Run
+		fmt.Fprintf(m.Stderr, "token-server: panic: %v\n%s", p, stack.Current())
+		m.Exit(exitFailed)
+	default:
 		m.logOut.hurry()
 		m.logger.Error("panic", "panic", p, "stack", string(stack.Current()))
 		m.Exit(exitFailed)

@@ -22,6 +22,25 @@ func TestHangupIsLogged(t *testing.T) {
 	}
 }
 
+// Nor does it during a stop.
+func TestHangupDuringAStop(t *testing.T) {
+	p := startProcess(t, "--drain-delay=5min")
+	p.signal(syscall.SIGTERM)
+	for status := 200; status != 503; {
+		status, _ = do(t, "GET", "http://"+p.address+"/readyz", "")
+	}
+	for range 2 {
+		before := len(linesWith("SIGHUP", p.log.String()))
+		p.signal(syscall.SIGHUP)
+		for deadline := time.Now().Add(10 * time.Second); len(linesWith("SIGHUP", p.log.String())) == before; {
+			if time.Now().After(deadline) {
+				t.Fatalf("a SIGHUP during a stop is not logged:\n%s", p.log)
+			}
+			create(t, "http://"+p.address) // all goes on
+		}
+	}
+}
+
 // argument is an argument of a function as the runtime prints it in a stack.
 var argument = regexp.MustCompile(`\(.*0x[0-9a-f]+.*\)`)
 

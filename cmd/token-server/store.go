@@ -54,8 +54,9 @@ func closeStore(s server.Store) error {
 	return nil
 }
 
-// openStore makes the store that was chosen, which may keep so many files open.
-func (m *Main) openStore(maxFiles int) error {
+// openStore makes the store that was chosen. A durable one has memtables of so many
+// bytes, and may keep so many files open.
+func (m *Main) openStore(memTable int64, maxFiles int) error {
 	if m.store != nil { // a test's
 		return nil
 	}
@@ -63,7 +64,10 @@ func (m *Main) openStore(maxFiles int) error {
 		m.store = shard.New(m.shardConfig())
 		return nil
 	}
-	cfg := durable.Config{Dir: m.Config.DataDir, Store: m.shardConfig(), Logger: m.logger, Fatal: m.diskFailed, MaxOpenFiles: maxFiles}
+	cfg := durable.Config{
+		Dir: m.Config.DataDir, Store: m.shardConfig(), Logger: m.logger, Fatal: m.storeFailed,
+		MemTableBytes: memTable, MaxOpenFiles: maxFiles,
+	}
 	if m.Config.Fsync == durable.EverySecond.String() {
 		cfg.Fsync = durable.EverySecond
 	}
@@ -95,19 +99,38 @@ func (m *Main) shardConfig() shard.Config {
 	}
 }
 
-// diskFailed ends the process: what was answered is safe, and what was not must
+// storeFailed ends the process: what was answered is safe, and what was not must
 // not be answered any more.
-func (m *Main) diskFailed(err error) {
-	m.diskFailure.Do(func() {
+func (m *Main) storeFailed(err error) {
+	m.storeFailure.Do(func() {
 		m.logOut.hurry()
-		m.logger.Error("the disk has failed: no more answers can be kept", "error", err)
+		m.logger.Error(whatFailed(err)+": no more answers can be kept", "error", err)
 		m.Exit(exitDisk)
 	})
 }
 
-// isDiskFailure says whether the disk is the reason, and not a file that is damaged.
+// whatFailed says what a failure of the store means to an operator.
+func whatFailed(err error) string {
+	switch {
+	case errors.Is(err, durable.ErrGone):
+		return "the data directory is gone"
+	case errors.Is(err, durable.ErrNoDescriptors):
+		return "there are no file descriptors left"
+	case errors.Is(err, durable.ErrCorrupt):
+		return "the data directory is damaged"
+	case errors.Is(err, durable.ErrFailed):
+		return "the disk has failed"
+	}
+	return "the store has failed"
+}
+
+// isDiskFailure says whether the disk is the reason, or what has become of the data
+// directory, and not a file that is damaged.
 func isDiskFailure(err error) bool {
-	return errors.Is(err, durable.ErrFailed) && !errors.Is(err, durable.ErrCorrupt)
+	if errors.Is(err, durable.ErrCorrupt) {
+		return false
+	}
+	return errors.Is(err, durable.ErrFailed) || errors.Is(err, durable.ErrGone)
 }
 
 // exitCode returns the exit code for an error at run time.

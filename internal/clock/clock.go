@@ -16,9 +16,13 @@
 package clock
 
 import (
+	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tokenserver/internal/stack"
 )
 
 // Timestamp is a point in time on a Clock: nanoseconds since its zero, which is just
@@ -128,9 +132,19 @@ func (c *Clock) lookLoop() {
 		case <-c.closing:
 			return
 		case <-ticker.C:
-			c.look()
+			c.lookOnce()
 		}
 	}
+}
+
+// lookOnce outlives a panic: the next look may do better.
+func (c *Clock) lookOnce() {
+	defer func() {
+		if p := recover(); p != nil {
+			slog.Error("recovered panic", "panic", fmt.Sprint(p), "stack", string(stack.Current()))
+		}
+	}()
+	c.look()
 }
 
 // look looks at how long the machine has slept, and at the wall clock.

@@ -1,6 +1,9 @@
 package clock
 
 import (
+	"log/slog"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,5 +177,40 @@ func TestNowAllocatesNothing(t *testing.T) {
 	defer c.Close()
 	if got := testing.AllocsPerRun(100, func() { c.Time(c.Now()) }); got != 0 {
 		t.Errorf("Now and Time allocate %v times, want 0", got)
+	}
+}
+
+// panicky is a system that can't be asked once.
+type panicky struct {
+	*Fake
+	panics atomic.Bool
+}
+
+func (p *panicky) Slept() time.Duration {
+	if p.panics.CompareAndSwap(true, false) {
+		panic("a panic")
+	}
+	return p.Fake.Slept()
+}
+
+// TestLookOutlivesPanics: after a panic the clock is looked at as ever.
+func TestLookOutlivesPanics(t *testing.T) {
+	var log strings.Builder
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	synctest.Test(t, func(t *testing.T) {
+		p := &panicky{Fake: NewFake()}
+		c := New(p)
+		defer c.Close()
+		p.panics.Store(true)
+		p.Suspend(time.Hour)
+		time.Sleep(2*LookInterval + 1)
+		if got := c.Now(); got < Timestamp(time.Hour) {
+			t.Errorf("Now = %d, want that the sleep is seen", got)
+		}
+	})
+	if got := log.String(); strings.Count(got, "recovered panic") != 1 || !strings.Contains(got, "look(…)") {
+		t.Errorf("log = %s, want one panic with its stack", got)
 	}
 }

@@ -36,8 +36,8 @@ type Store struct {
 	Shards           int
 	Sessions         int64         // sessions held, expired ones that are not purged yet among them
 	Subjects         int64         // subjects that have sessions
-	Bytes            int64         // bytes that the sessions take, as the limit of memory counts them
-	Reserved         int64         // bytes reserved for sessions, free ones included, without the maps
+	Bytes            int64         // bytes that the sessions use
+	Reserved         int64         // bytes reserved for sessions, free ones and maps included, as the limit of memory counts them
 	LockWait         time.Duration // spent waiting for locks
 	Contended        uint64        // times that a lock had to be waited for
 	LongestPurgeHold time.Duration // longest time that a purge has held a lock

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -183,10 +184,8 @@ func (m *model) newSession(n token.NewSession) (*session, error) {
 		return nil, token.ErrMetaTooLarge
 	case m.cfg.MaxSessions > 0 && int64(len(m.live)) >= m.cfg.MaxSessions:
 		return nil, token.ErrFull
-	case m.cost != nil && m.cfg.MaxBytes > 0 && m.bytes()+m.cost(size, s.hasPolicy) > m.cfg.MaxBytes:
-		return nil, token.ErrFull
 	}
-	return s, nil
+	return s, m.fits(nil, s.hasPolicy, size)
 }
 
 func (s *session) renew() {
@@ -215,17 +214,14 @@ func (m *model) exchange(t token.Token, patch token.Patch) (*session, standing, 
 		return nil, worth, nil, token.ErrInvalid
 	}
 	merged := s.meta.apply(patch)
-	size := len(merged.String())
+	size, err := len(merged.String()), error(nil)
 	if m.cfg.MaxMeta > 0 && size > m.cfg.MaxMeta {
 		return nil, worth, nil, token.ErrMetaTooLarge
 	}
-	if m.cost != nil && m.cfg.MaxBytes > 0 {
-		growth := m.cost(size, s.hasPolicy) - m.cost(len(s.meta.String()), s.hasPolicy)
-		if growth > 0 && m.bytes()+growth > m.cfg.MaxBytes {
-			return nil, worth, nil, token.ErrFull
-		}
+	if size > len(s.meta.String()) {
+		err = m.fits(s, s.hasPolicy, size)
 	}
-	return s, worth, merged, nil
+	return s, worth, merged, err
 }
 
 // delete ends the session that t stands for, or that it is reused of.
@@ -263,10 +259,35 @@ func (m *model) endSession(subject string, name token.SessionName) (ended int) {
 	})
 }
 
+// errMayBeFull says that a store may answer token.ErrFull or do what it is asked:
+// what it holds beside the sessions is its own affair.
+var errMayBeFull = errors.New("storetest: may be full")
+
+// fits says whether a session of so many bytes has room, in place of what it was if
+// there was one: its error is nil, errMayBeFull or token.ErrFull.
+func (m *model) fits(was *session, hasPolicy bool, size int) error {
+	if m.cost == nil || m.cfg.MaxBytes == 0 {
+		return nil
+	}
+	bytes := m.bytes() + m.cost(size, hasPolicy)
+	if was != nil {
+		bytes -= m.costOf(was)
+	}
+	switch {
+	case bytes > m.cfg.MaxBytes:
+		return token.ErrFull
+	case bytes > m.cfg.MaxBytes/4:
+		return errMayBeFull
+	}
+	return nil
+}
+
 // bytes is what all live sessions take.
 func (m *model) bytes() (sum int64) {
 	for _, s := range m.live {
-		sum += m.cost(len(s.meta.String()), s.hasPolicy)
+		sum += m.costOf(s)
 	}
 	return sum
 }
+
+func (m *model) costOf(s *session) int64 { return m.cost(len(s.meta.String()), s.hasPolicy) }

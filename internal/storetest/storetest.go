@@ -50,8 +50,9 @@ type Harness struct {
 	// Unlimited says that the store knows neither MaxSessions nor MaxBytes.
 	Unlimited bool
 	// Cost returns what a session with so many bytes of metadata takes of
-	// MaxBytes; hasPolicy says that it has a subject or a lifetime of its own, or the
+	// MaxBytes at least; hasPolicy says that it has a subject or a lifetime of its own, or the
 	// store a Grace or a MaxLifetime. If it is nil, the random walk has no such limit.
+	// A store may refuse what does not fit into a quarter of MaxBytes.
 	Cost func(meta int, hasPolicy bool) int64
 	// Check, if it is not nil, is called again and again during a random walk and
 	// after each concurrent test, while no call is under way.

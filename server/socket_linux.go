@@ -9,7 +9,14 @@ import (
 
 // unsent returns how many bytes that were written to a socket the client's side
 // has not acknowledged yet, or -1 if that is not known.
-func unsent(nc net.Conn) int {
+func unsent(nc net.Conn) int { return queued(nc, unix.SIOCOUTQ) }
+
+// unread returns how many bytes that a client has sent lie in a socket and were not
+// read yet, or -1 if that is not known.
+func unread(nc net.Conn) int { return queued(nc, unix.SIOCINQ) }
+
+// queued asks for the length of one of a socket's queues.
+func queued(nc net.Conn, request uint) int {
 	if layered, ok := nc.(interface{ NetConn() net.Conn }); ok {
 		nc = layered.NetConn()
 	}
@@ -23,8 +30,8 @@ func unsent(nc net.Conn) int {
 	}
 	n := -1
 	raw.Control(func(fd uintptr) {
-		if queued, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ); err == nil {
-			n = queued
+		if length, err := unix.IoctlGetInt(int(fd), request); err == nil {
+			n = length
 		}
 	})
 	return n
