@@ -22,6 +22,7 @@ import (
 type fakeServer struct {
 	address     string
 	connections atomic.Int64
+	batches     atomic.Int64
 
 	mu       sync.Mutex
 	sessions map[string]string // metadata by live token
@@ -66,6 +67,10 @@ func (f *fakeServer) received() [operationCount]int {
 }
 
 func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/token/batch" {
+		f.serveBatch(w, r)
+		return
+	}
 	var body struct {
 		Token string
 		Meta  json.RawMessage
@@ -84,6 +89,44 @@ func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", a.cacheControl)
 	w.WriteHeader(a.status)
 	_, _ = w.Write([]byte(a.body))
+}
+
+// serveBatch answers each item as the request of its own would be.
+func (f *fakeServer) serveBatch(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Batch []map[string]struct {
+			Token string
+			Meta  json.RawMessage
+		}
+	}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	routes := map[string]string{"create": "POST /token", "exchange": "PUT /token", "validate": "POST /token/validate", "delete": "DELETE /token"}
+	var items []string
+	for _, item := range body.Batch {
+		for kind, each := range item {
+			op, a := f.answer(routes[kind], each.Token, string(each.Meta))
+			if f.spoil != nil && !f.spoil(op, &a, w) {
+				return
+			}
+			switch kind {
+			case "create":
+				a.body = okTokenStart + a.body + `"}}`
+			case "delete":
+				a.body = `{"Ok":{}}`
+			}
+			items = append(items, a.body)
+		}
+	}
+	f.batches.Add(1)
+	h := w.Header()
+	h.Set("Content-Type", jsonType)
+	h.Set("Cache-Control", "no-store")
+	text := answersStart + strings.Join(items, ",") + answersEnd
+	h.Set("Content-Length", fmt.Sprint(len(text)))
+	_, _ = w.Write([]byte(text))
 }
 
 func (f *fakeServer) answer(route, token, meta string) (operation, fakeAnswer) {

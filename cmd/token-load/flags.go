@@ -17,6 +17,7 @@ type Config struct {
 	Address     string
 	Connections int
 	Pipeline    int           // requests that a connection sends before it waits for their answers
+	Batch       int           // requests that travel in one, as a batch
 	Rate        int           // requests a second over all connections; 0 is the closed loop
 	Mix         mix           // weights of the operations
 	MetaSize    int           // bytes of every session's metadata
@@ -35,6 +36,7 @@ type Config struct {
 const (
 	maxConnections = math.MaxUint16
 	maxPipeline    = 1024
+	maxBatch       = 4096
 	maxRate        = 10_000_000
 	maxSessions    = 10_000_000
 	maxMetaSize    = token.MaxMetaLimit
@@ -46,6 +48,7 @@ func defaultConfig() Config {
 		Address:     "127.0.0.1:3666",
 		Connections: 64,
 		Pipeline:    1,
+		Batch:       1,
 		Mix:         defaultMix,
 		MetaSize:    115,
 		Sessions:    10_000,
@@ -67,6 +70,10 @@ A session that was idle for longer than the server's token lifetime is gone, whi
 counts as an error: keep a run shorter. Against a server with a grace for spent
 tokens, leave replay out of the mix. Where no session is left, a create takes the
 place of any operation, and an exchange that of a replay as long as no token is spent.
+
+With --batch requests travel together, also those that create the sessions. They are
+counted and timed one by one all the same. The server has to take as many items, and
+so large a body (--max-batch, --max-batch-body).
 
 An interrupt ends the run early, with a report of what was done, as soon as the
 requests under way are answered or timed out; a second one ends it at once. The exit
@@ -98,6 +105,7 @@ func (c *Config) flagSet() *flags.Set {
 	s.Var(flags.Address(&c.Address), "address", "address of the server")
 	s.VarP(flags.Number(&c.Connections, 1, maxConnections), "connections", "c", "connections to keep open")
 	s.Var(flags.Number(&c.Pipeline, 1, maxPipeline), "pipeline", "requests that a connection sends at once")
+	s.Var(flags.Number(&c.Batch, 1, maxBatch), "batch", "requests that travel together as the items of one batch")
 	s.Var(flags.Number(&c.Rate, 0, maxRate), "rate", "requests a second over all connections, of which 0 is as fast as they go")
 	s.Var(&c.Mix, "mix", "weights of the operations (a patch is an exchange with a patch, a replay one of a spent token)")
 	s.Var(flags.Number(&c.Sessions, 0, maxSessions), "sessions", "sessions to create first")
@@ -123,10 +131,16 @@ func newPlotPath(target *string) flags.Value {
 
 // check checks what no flag can check alone.
 func (c *Config) check() error {
-	// With fewer, a pipelined batch would run out of sessions and create more instead.
-	if least := c.Connections * c.Pipeline; c.Mix.needsSessions() && c.Sessions < least {
-		return fmt.Errorf("--sessions \"%d\": must be %d … %d with %d connections and a pipeline of %d",
-			c.Sessions, least, maxSessions, c.Connections, c.Pipeline)
+	if c.Batch > 1 && c.Pipeline > 1 {
+		return fmt.Errorf("--batch \"%d\": can't be had together with a --pipeline", c.Batch)
+	}
+	// With fewer, what is sent at once would run out of sessions and create more instead.
+	if least := c.Connections * c.atOnce(); c.Mix.needsSessions() && c.Sessions < least {
+		return fmt.Errorf("--sessions \"%d\": must be %d … %d with %d connections and %d requests at once on each",
+			c.Sessions, least, maxSessions, c.Connections, c.atOnce())
 	}
 	return nil
 }
+
+// atOnce is how many requests a connection sends at once.
+func (c *Config) atOnce() int { return max(c.Pipeline, c.Batch) }

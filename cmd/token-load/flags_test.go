@@ -17,7 +17,7 @@ func TestParseFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Config{Address: "[::1]:80", Connections: 3, Pipeline: 4, Rate: 5,
+	want := Config{Address: "[::1]:80", Connections: 3, Pipeline: 4, Batch: 1, Rate: 5,
 		Mix: newMix([operationCount]uint32{opReplay: 1, opExchange: 2}), MetaSize: 49, Sessions: 12, Duration: 90 * time.Second,
 		Timeout: time.Second, Seed: 9, Unchecked: true, JSON: true, Plot: "a.svg", PlotTitle: "T"}
 	if m.Config != want {
@@ -34,7 +34,7 @@ func TestDefaults(t *testing.T) {
 		t.Error("seed 0, want a random one")
 	}
 	m.Config.Seed = 0
-	want := Config{Address: "127.0.0.1:3666", Connections: 64, Pipeline: 1, Mix: defaultMix, MetaSize: 115, Sessions: 10_000,
+	want := Config{Address: "127.0.0.1:3666", Connections: 64, Pipeline: 1, Batch: 1, Mix: defaultMix, MetaSize: 115, Sessions: 10_000,
 		WarmUp: 2 * time.Second, Duration: 10 * time.Second, Timeout: 10 * time.Second, PlotTitle: "Token Server latency"}
 	if m.Config != want {
 		t.Errorf("defaults: %+v, want %+v", m.Config, want)

@@ -15,6 +15,9 @@ const stopCheck = 100 * time.Millisecond
 func (w *worker) preload(ctx context.Context, count int) {
 	size := len(w.load.requests.appendCreate(nil, 0))
 	depth := min(max(directWrite/size, 1), 64)
+	if batch := w.load.config.Batch; batch > 1 {
+		depth = batch
+	}
 	for left := count; left > 0 && !w.load.stopped.Load(); {
 		if w.connected(ctx) {
 			n := min(depth, left)
@@ -38,7 +41,7 @@ func (w *worker) closedLoop(ctx context.Context) {
 		if !w.connected(ctx) {
 			continue
 		}
-		for range c.Pipeline {
+		for range c.atOnce() {
 			w.add(c.Mix.pick(w.rng), 0)
 		}
 		start := w.load.now()
@@ -72,7 +75,7 @@ func (w *worker) openLoop(ctx context.Context, s *sleep.Sleeper) {
 		if !w.connected(ctx) {
 			continue
 		}
-		for ; due <= now && due < w.load.end && len(w.batch) < c.Pipeline; due = w.load.intendedStart(next) {
+		for ; due <= now && due < w.load.end && len(w.batch) < c.atOnce(); due = w.load.intendedStart(next) {
 			w.add(c.Mix.pick(w.rng), due)
 			next += c.Connections
 		}

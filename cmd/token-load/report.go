@@ -20,6 +20,7 @@ type report struct {
 	Rate        int               `json:"rate"` // requests a second, 0 in a closed loop
 	Connections int               `json:"connections"`
 	Pipeline    int               `json:"pipeline"`
+	Batch       int               `json:"batch"`
 	Sessions    int64             `json:"sessions"` // created before the load
 	EndSessions int               `json:"sessions_at_end"`
 	MetaSize    int               `json:"meta_size"`
@@ -81,7 +82,7 @@ const allOperations = "all"
 func newReport(l *load) *report {
 	c := l.config
 	r := &report{
-		Address: c.Address, Loop: "closed", Rate: c.Rate, Connections: c.Connections, Pipeline: c.Pipeline,
+		Address: c.Address, Loop: "closed", Rate: c.Rate, Connections: c.Connections, Pipeline: c.Pipeline, Batch: c.Batch,
 		Sessions: l.recorder.created.Load(), MetaSize: c.MetaSize, Mix: map[string]uint32{}, Seed: c.Seed, Checked: !c.Unchecked,
 		PreloadSeconds: l.preloaded.Seconds(), WarmUpSeconds: l.warmedUp().Seconds(), Seconds: l.measured().Seconds(),
 		Interrupted: l.stopped.Load(), Operations: map[string]operationReport{}, Errors: []errorReport{},
@@ -182,8 +183,8 @@ func (r *report) writeHead(w io.Writer, p *message.Printer) {
 	if r.Loop == "open" {
 		loop = p.Sprintf("open loop of %d requests/s", r.Rate)
 	}
-	p.Fprintf(w, "%s: %s, %d connections, pipeline %d, metadata of %d bytes, seed %s\n",
-		r.Address, loop, r.Connections, r.Pipeline, r.MetaSize, fmt.Sprint(r.Seed))
+	p.Fprintf(w, "%s: %s, %d connections, %s, metadata of %d bytes, seed %s\n",
+		r.Address, loop, r.Connections, r.together(), r.MetaSize, fmt.Sprint(r.Seed))
 	p.Fprintf(w, "%d sessions created in %.2f s, %d at the end\n", r.Sessions, r.PreloadSeconds, r.EndSessions)
 	p.Fprintf(w, "%d requests in %.2f s after a warm-up of %.2f s\n", r.Requests, r.Seconds, r.WarmUpSeconds)
 	p.Fprintf(w, "throughput: %.0f requests/s\n", r.Throughput)
@@ -196,6 +197,14 @@ func (r *report) writeHead(w io.Writer, p *message.Printer) {
 	if r.Interrupted {
 		p.Fprintln(w, "interrupted before its end")
 	}
+}
+
+// together says how requests travel together.
+func (r *report) together() string {
+	if r.Batch > 1 {
+		return fmt.Sprintf("batches of %d", r.Batch)
+	}
+	return fmt.Sprintf("pipeline %d", r.Pipeline)
 }
 
 func (r *report) writeTable(w io.Writer, p *message.Printer) {

@@ -22,17 +22,17 @@ const (
 	patchBodyLen = len(tokenBody) + tokenSize + len(tokenMeta) + patchSize + len(bodyEnd)
 )
 
-// requestWriter appends whole requests. All requests of an operation have the same length, so
-// that their heads are made once.
+// requestWriter appends whole requests, or items of a batch. All requests of an operation have
+// the same length, so that their heads are made once.
 type requestWriter struct {
 	heads [operationCount]string
+	end   string // of an item
 	meta  *metadata
 }
 
 func newRequestWriter(address string, meta *metadata) *requestWriter {
 	head := func(line string, bodyLen int) string {
-		return fmt.Sprintf("%s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
-			line, address, bodyLen)
+		return fmt.Sprintf(requestHead, line, address, bodyLen)
 	}
 	return &requestWriter{meta: meta, heads: [operationCount]string{
 		opCreate:   head("POST /token", len(metaBody)+meta.size+len(bodyEnd)),
@@ -44,11 +44,14 @@ func newRequestWriter(address string, meta *metadata) *requestWriter {
 	}}
 }
 
+const requestHead = "%s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+
 func (w *requestWriter) appendCreate(dst []byte, user uint32) []byte {
 	dst = append(dst, w.heads[opCreate]...)
 	dst = append(dst, metaBody...)
 	dst = w.meta.append(dst, user, 0)
-	return append(dst, bodyEnd...)
+	dst = append(dst, bodyEnd...)
+	return append(dst, w.end...)
 }
 
 func (w *requestWriter) appendPatch(dst []byte, t *rawToken, visits uint32) []byte {
@@ -57,7 +60,8 @@ func (w *requestWriter) appendPatch(dst []byte, t *rawToken, visits uint32) []by
 	dst = append(dst, t[:]...)
 	dst = append(dst, tokenMeta...)
 	dst = appendPatch(dst, visits)
-	return append(dst, bodyEnd...)
+	dst = append(dst, bodyEnd...)
+	return append(dst, w.end...)
 }
 
 // appendToken appends a request of op whose body is the token alone.
@@ -65,5 +69,6 @@ func (w *requestWriter) appendToken(dst []byte, op operation, t *rawToken) []byt
 	dst = append(dst, w.heads[op]...)
 	dst = append(dst, tokenBody...)
 	dst = append(dst, t[:]...)
-	return append(dst, tokenEnd...)
+	dst = append(dst, tokenEnd...)
+	return append(dst, w.end...)
 }

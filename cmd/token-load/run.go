@@ -73,6 +73,9 @@ func newLoad(c *Config) *load {
 		started:     time.Now(),
 		measureFrom: math.MaxInt64,
 	}
+	if c.Batch > 1 {
+		l.requests = newItemWriter(meta)
+	}
 	for i := range c.Connections {
 		l.workers = append(l.workers, newWorker(l, i))
 	}

@@ -23,6 +23,9 @@ func TestGoodServer(t *testing.T) {
 		{"closed, pipelined", []string{"--pipeline", "16"}},
 		{"open", []string{"--rate", "2000"}},
 		{"open, pipelined", []string{"--rate", "3000", "--pipeline", "8"}},
+		{"closed, in batches", []string{"--batch", "16"}},
+		{"open, in batches", []string{"--rate", "3000", "--batch", "8"}},
+		{"large batches", []string{"--batch", "50", "--meta-size", "20000"}},
 		{"large metadata", []string{"--pipeline", "8", "--meta-size", "20000"}},
 		{"smallest metadata", []string{"--meta-size", fmt.Sprint(minMetaSize)}},
 		{"as many sessions as a batch needs", []string{"--connections", "1", "--pipeline", "50", "--sessions", "50"}},
@@ -49,6 +52,49 @@ func TestGoodServer(t *testing.T) {
 				t.Errorf("sessions at the end: %d, want the server's %d", got, want)
 			}
 		})
+	}
+}
+
+// With --batch nothing travels alone, and what is wrong with one item is its own fault.
+func TestBatches(t *testing.T) {
+	f := startFake(t, new(fakeServer))
+	args := []string{"--connections", "2", "--sessions", "64", "--batch", "32", "--mix", everyOperation, "-d", "300ms"}
+	code, r := runLoad(t, f, args...)
+	if got, least := f.batches.Load(), r.Requests/32; code != exitOK || r.Batch != 32 || got < least || got > 2*least+100 {
+		t.Errorf("exit code %d, %d batches for %d requests, %+v, want %d or some more", code, got, r.Requests, r.Errors, least)
+	}
+	wrong := startFake(t, &fakeServer{spoil: func(op operation, a *fakeAnswer, _ http.ResponseWriter) bool {
+		if op == opValidate {
+			a.body = invalidTokenBody
+		}
+		return true
+	}})
+	code, r = runLoad(t, wrong, args...)
+	if code != exitFailed || len(r.Errors) != 1 || r.Errors[0].Kind != "live token refused" || r.Errors[0].Operation != "validate" {
+		t.Errorf("exit code %d, errors %+v, want that live tokens were refused to validates", code, r.Errors)
+	}
+}
+
+func TestCutItem(t *testing.T) {
+	tests := []struct {
+		rest         string
+		last         bool
+		item, behind string
+		ok           bool
+	}{
+		{`{"a":"}\"{"},{"b":1}]}`, false, `{"a":"}\"{"}`, `{"b":1}]}`, true},
+		{`{"b":{"c":{}}}]}`, true, `{"b":{"c":{}}}`, ``, true},
+		{`{"b":1}]}`, false, "", "", false},   // one too few
+		{`{"b":1},{}]}`, true, "", "", false}, // one too many
+		{`{"b":1`, false, "", "", false},
+		{`5,{}`, false, "", "", false},
+		{``, true, "", "", false},
+	}
+	for _, tt := range tests {
+		item, behind, ok := cutItem([]byte(tt.rest), tt.last)
+		if ok != tt.ok || ok && (string(item) != tt.item || string(behind) != tt.behind) {
+			t.Errorf("cutItem(%s, %v) = %s, %s, %v, want %s, %s, %v", tt.rest, tt.last, item, behind, ok, tt.item, tt.behind, tt.ok)
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ type worker struct {
 	written   chan struct{}
 	closing   bool // the server has announced to close
 	out       []byte
+	wrapped   []byte // of a batch: what out was, or will be
 	batch     []request
 	pool      pool
 	spent     spentTokens
@@ -62,15 +63,15 @@ func newWorker(l *load, index int) *worker {
 		rng:      rand.New(rand.NewPCG(uint64(c.Seed), uint64(index))),
 		nextUser: uint32(index),
 		written:  make(chan struct{}, 1),
-		batch:    make([]request, 0, c.Pipeline),
+		batch:    make([]request, 0, c.atOnce()),
 		samples:  make([]sample, 0, sampleCount),
 		faults:   faults{},
 	}
-	w.pool.sessions = make([]session, 0, share+share/16+c.Pipeline)
+	w.pool.sessions = make([]session, 0, share+share/16+c.atOnce())
 	w.answers = answerReader{
 		clock:   l.now,
-		maxBody: c.MetaSize + 4<<10,
-		buf:     make([]byte, min(512+c.Pipeline*(c.MetaSize+320), directWrite)),
+		maxBody: c.Batch*(c.MetaSize+128) + 4<<10,
+		buf:     make([]byte, min(512+c.atOnce()*(c.MetaSize+320), directWrite)),
 	}
 	return w
 }
@@ -110,14 +111,18 @@ func (w *worker) addFor(s *session, op operation, intended int64) {
 // answer is a fault, and its session is left alone from then on.
 func (w *worker) roundTrip() {
 	w.renewDeadline()
+	batched := w.load.config.Batch > 1
+	if batched {
+		w.wrapBatch()
+	}
 	err := w.send()
 	answered := 0
-	var a answer
-	for err == nil && answered < len(w.batch) {
-		if err = w.answers.next(w.batch[answered].op, &a); err == nil {
-			w.judge(&w.batch[answered], &a)
-			answered++
-		}
+	switch {
+	case err != nil:
+	case batched:
+		answered, err = w.readBatch()
+	default:
+		answered, err = w.readAnswers()
 	}
 	if err == nil && w.answers.unread() {
 		w.addFault(faultKey{op: noOperation, fault: faultUnasked}, "more bytes than the answers")
@@ -137,6 +142,18 @@ func (w *worker) roundTrip() {
 	w.pool.settle()
 	w.batch, w.out = w.batch[:0], w.out[:0]
 	w.flush(w.latest)
+}
+
+// readAnswers reads the answers to the requests and judges them. It returns how many have one.
+func (w *worker) readAnswers() (answered int, err error) {
+	var a answer
+	for ; answered < len(w.batch); answered++ {
+		if err := w.answers.next(w.batch[answered].op, &a); err != nil {
+			return answered, err
+		}
+		w.judge(&w.batch[answered], &a)
+	}
+	return answered, nil
 }
 
 // send writes the batch, a large one while the answers are read.
