@@ -45,6 +45,9 @@ type Config struct {
 	// Ready says why the store can't be relied on, for /readyz. nil means that it
 	// always can.
 	Ready func() error
+	// StoreID says which store it is, for the header Store-Id of /readyz: letters,
+	// digits, - and _. Empty means that there is no such header.
+	StoreID string
 	// Logger is where the dump, recovered panics, and at level debug each request, are
 	// written. nil means slog.Default().
 	Logger *slog.Logger
@@ -106,6 +109,7 @@ func (cfg Config) withDefaults() Config {
 type Server struct {
 	store   Store
 	maxBody int
+	storeID string
 	log     *slog.Logger
 	http    fasthttp.Server
 	reaper  *reaper
@@ -128,6 +132,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		store:    cfg.Store,
 		maxBody:  cfg.MaxBody,
+		storeID:  cfg.StoreID,
 		log:      cfg.Logger,
 		unready:  cfg.Ready,
 		requests: sync.Pool{New: func() any { return new(request) }},
