@@ -202,7 +202,7 @@ func (ss *servers) usableLocked(s *server) bool {
 // has not been looked at yet.
 func (ss *servers) pick(ctx context.Context) (*server, error) {
 	for {
-		s, why, changed := ss.tryPick()
+		s, changed, why := ss.tryPick()
 		if err := endOf(ctx); err != nil {
 			return nil, notDone(err, why)
 		}
@@ -219,14 +219,14 @@ func (ss *servers) pick(ctx context.Context) (*server, error) {
 	}
 }
 
-// tryPick returns the server whose turn it is, or why there is none, and what is
-// closed when that may have changed.
-func (ss *servers) tryPick() (s *server, why error, changed <-chan struct{}) {
+// tryPick returns the server whose turn it is, or what is closed when there may be one,
+// and why there is none.
+func (ss *servers) tryPick() (s *server, changed <-chan struct{}, why error) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	for _, s := range ss.all {
 		if !s.probed {
-			return nil, nil, ss.changed
+			return nil, ss.changed, nil
 		}
 	}
 	for range ss.all {
@@ -236,7 +236,7 @@ func (ss *servers) tryPick() (s *server, why error, changed <-chan struct{}) {
 			return s, nil, nil
 		}
 	}
-	return nil, ss.reasonLocked(), ss.changed
+	return nil, ss.changed, ss.reasonLocked()
 }
 
 // reasonLocked says why no server gets calls, or why one that is up is refused. It
