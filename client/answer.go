@@ -64,6 +64,7 @@ func (p *parser) text() (raw []byte, ok bool) {
 			p.i++
 		}
 	}
+	p.i = len(p.b) // a backslash may be the last
 	return nil, false
 }
 

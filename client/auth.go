@@ -27,7 +27,7 @@ type auth struct {
 func newAuth(cfg *Config) *auth {
 	a := &auth{secret: cfg.Secret}
 	if a.secret == nil && cfg.SecretFile != "" {
-		a.file = &watchedFile{names: []string{cfg.SecretFile}}
+		a.file = &watchedFile{names: []string{cfg.SecretFile}, every: recheckEvery}
 		a.secret = a.read
 	}
 	return a
@@ -72,12 +72,13 @@ func (a *auth) refresh() bool {
 	return a.secret != nil
 }
 
-// recheckEvery is how often files are looked at.
+// recheckEvery is how often the file of the secret is looked at.
 const recheckEvery = time.Second
 
 // watchedFile has the texts of files, which are read again when one has changed.
 type watchedFile struct {
 	names []string
+	every time.Duration // how often they are looked at; 0 for each time
 
 	mu      sync.Mutex // guards what follows
 	checked time.Time
@@ -96,7 +97,7 @@ func (w *watchedFile) recheck() {
 func (w *watchedFile) read() ([][]byte, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.texts != nil && time.Since(w.checked) < recheckEvery {
+	if w.texts != nil && time.Since(w.checked) < w.every {
 		return w.texts, nil
 	}
 	w.checked = time.Now()

@@ -111,6 +111,7 @@ func cutAt(t *testing.T, items int, at int64, answer bool) {
 			begin()
 		}
 		wg.Wait()
+		synctest.Wait() // the server may still be at it
 		for i, token := range tokens {
 			switch {
 			case f.seen[token] > 1:
