@@ -421,44 +421,54 @@ func TestStoresThatDiffer(t *testing.T) {
 // it still answers on them.
 func TestADrainingServerLosesNoConnectionInUse(t *testing.T) {
 	f := newFake("1")
-	inBubble(t, Config{}, func(b *bubble) {
-		b.create()
-		var closed atomic.Bool
-		b.network.wrap = func(c net.Conn) net.Conn { return watched{c, &closed} }
-		b.client.servers.closeIdle()
-		b.create()
+	inBubble(t, Config{MaxInFlight: 3}, func(b *bubble) {
+		var open atomic.Int64
+		b.network.wrap = func(c net.Conn) net.Conn { open.Add(1); return &watched{Conn: c, open: &open} }
+		one, two := b.hold(f), b.hold(f)
+		one()
+		two()
+		if open.Load() < 2 {
+			b.Errorf("%d connections, want 2 for a start", open.Load())
+		}
 		f.mu.Lock()
 		f.ready = false
 		f.mu.Unlock()
 		time.Sleep(time.Second - time.Millisecond)
-		if !closed.Load() {
-			b.Error("a connection lies idle when the server closes it")
+		if got := open.Load(); got > 0 {
+			b.Errorf("%d connections lie idle when the server closes them", got)
 		}
 	}, f)
 }
 
+// watched is the client's side of a connection, counted while it is open.
 type watched struct {
 	net.Conn
-	closed *atomic.Bool
+	open *atomic.Int64
+	once sync.Once
 }
 
-func (w watched) Close() error { w.closed.Store(true); return w.Conn.Close() }
+func (w *watched) Close() error {
+	w.once.Do(func() { w.open.Add(-1) })
+	return w.Conn.Close()
+}
 
 // TestNothingIsAskedWhileNothingIsCalled: a client that is not used leaves servers alone.
 func TestNothingIsAskedWhileNothingIsCalled(t *testing.T) {
 	f := newFake("1")
 	inBubble(t, Config{}, func(b *bubble) {
+		looks := func() int {
+			synctest.Wait()
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return f.looks
+		}
 		b.create()
 		time.Sleep(idleTimeout + time.Minute)
-		b.network.mu.Lock()
-		dials := b.network.dials
-		b.network.mu.Unlock()
+		before := looks()
 		time.Sleep(time.Hour)
-		b.network.mu.Lock()
-		if got := b.network.dials - dials; got > 0 {
-			b.Errorf("%d connections were made", got)
+		if got := looks() - before; got > 0 {
+			b.Errorf("it was asked %d times", got)
 		}
-		b.network.mu.Unlock()
 		b.create()
 	}, f)
 }

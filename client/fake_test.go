@@ -21,7 +21,6 @@ type network struct {
 	mu      sync.Mutex
 	servers map[string]chan net.Conn
 	wrap    func(net.Conn) net.Conn // of the client's side of new connections
-	dials   int
 }
 
 func newNetwork() *network { return &network{servers: make(map[string]chan net.Conn)} }
@@ -29,7 +28,6 @@ func newNetwork() *network { return &network{servers: make(map[string]chan net.C
 func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	n.mu.Lock()
 	ln, wrap := n.servers[address], n.wrap
-	n.dials++
 	n.mu.Unlock()
 	if ln == nil {
 		return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
@@ -95,6 +93,7 @@ type fake struct {
 	sessions map[string]json.RawMessage // by token
 	seen     map[string]int             // by token: exchanges that were carried out
 	made     int
+	looks    int                         // at /readyz
 	fits     int                         // how many items of a batch are carried out; 0 for all
 	grace    map[string]string           // spent tokens, if there is a grace
 	requests []string                    // method, path and body, but for /readyz
@@ -159,6 +158,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (f *fake) serveReady(w http.ResponseWriter) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.looks++
 	if f.id != "" {
 		w.Header().Set("Store-Id", f.id)
 	}
