@@ -421,14 +421,19 @@ func TestStoresThatDiffer(t *testing.T) {
 // it still answers on them.
 func TestADrainingServerLosesNoConnectionInUse(t *testing.T) {
 	f := newFake("1")
-	inBubble(t, Config{MaxInFlight: 3}, func(b *bubble) {
+	const connections = 10 // more than looks could use up
+	inBubble(t, Config{MaxInFlight: connections}, func(b *bubble) {
 		var open atomic.Int64
 		b.network.wrap = func(c net.Conn) net.Conn { open.Add(1); return &watched{Conn: c, open: &open} }
-		one, two := b.hold(f), b.hold(f)
-		one()
-		two()
-		if open.Load() < 2 {
-			b.Errorf("%d connections, want 2 for a start", open.Load())
+		var releases []func()
+		for range connections {
+			releases = append(releases, b.hold(f))
+		}
+		for _, release := range releases {
+			release()
+		}
+		if got := open.Load(); got < connections {
+			b.Errorf("%d connections, want %d for a start", got, connections)
 		}
 		f.mu.Lock()
 		f.ready = false
