@@ -93,17 +93,20 @@ func invalid(format string, args ...any) error {
 }
 
 // notDone is the error of a call that has come to its end without being carried out.
-// last is why not, or nil.
+// last is why not, or nil, and so is ended if the call had time left.
 func notDone(ended, last error) error {
 	if errors.Is(ended, ErrClosed) {
 		return ErrClosed
 	}
 	var e Error
-	if known := new(Error); errors.As(last, &known) {
+	if known, ok := last.(*Error); ok {
 		e, last = *known, known.Cause
 	}
 	e.Kind, e.Cause = ErrUnavailable, ended
-	if last != nil {
+	switch {
+	case ended == nil:
+		e.Cause = last
+	case last != nil:
 		e.Cause = fmt.Errorf("%w: %w", ended, last)
 	}
 	return &e

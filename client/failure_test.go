@@ -478,6 +478,26 @@ func TestNothingIsAskedWhileNothingIsCalled(t *testing.T) {
 	}, f)
 }
 
+func TestReady(t *testing.T) {
+	one, two := newFake("1"), newFake("1")
+	inBubble(t, Config{}, func(b *bubble) {
+		if err := b.client.Ready(b.Context()); err != nil {
+			b.Errorf("both are ready: %v", err)
+		}
+		b.stops[0]()
+		if err := b.client.Ready(b.Context()); err != nil {
+			b.Errorf("one is ready: %v", err)
+		}
+		two.mu.Lock()
+		two.ready = false
+		two.mu.Unlock()
+		err := b.client.Ready(b.Context())
+		if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "Draining") || !strings.Contains(err.Error(), "refused") || strings.Contains(err.Error(), "%!") {
+			b.Errorf("none is ready: %v, want ErrUnavailable with both reasons", err)
+		}
+	}, one, two)
+}
+
 func TestSecret(t *testing.T) {
 	f := newFake("1")
 	var secret atomic.Value
