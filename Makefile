@@ -14,6 +14,9 @@ ROUNDS   ?= 200
 # The commit goes into the binary from the checkout, where there is one.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto
 
+# The Go client is a module of its own, and ./... ends where another module begins.
+MODULES := . client
+
 # The standard library first, then other modules, then ours.
 IMPORTS := $(GO) tool goimports -local tokenserver
 
@@ -33,25 +36,30 @@ run: build ## build and start the server (ARGS="--port 8080" for flags)
 test: ## run all tests, with the race detector
 	@# The race detector allocates, and slows down what is large.
 	$(GO) test -timeout 10m ./shard ./server
-	$(GO) test -race -timeout 20m ./...
+	@set -e; for module in $(MODULES); do \
+	  echo "test $$module"; $(GO) -C $$module test -race -timeout 20m ./...; \
+	done
 
 .PHONY: lint
 lint: ## check formatting and the order of imports, vet (for another system too), staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
 	@test -z "$$($(IMPORTS) -l .)" || { $(IMPORTS) -d .; exit 1; }
-	$(GO) vet ./...
-	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	@set -e; staticcheck=$$($(GO) tool -n staticcheck); for module in $(MODULES); do \
+	  echo "lint $$module"; \
+	  $(GO) -C $$module vet ./...; \
+	  CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) -C $$module vet ./...; \
+	  (cd $$module && "$$staticcheck" ./...); \
+	done
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME
-	@set -e; for pkg in $$($(GO) list ./...); do \
-	  list=$$($(GO) test -list '^Fuzz' $$pkg); \
+	@set -e; for module in $(MODULES); do for pkg in $$($(GO) -C $$module list ./...); do \
+	  list=$$($(GO) -C $$module test -list '^Fuzz' $$pkg); \
 	  for target in $$(grep '^Fuzz' <<< "$$list" || true); do \
 	    echo "fuzz $$pkg $$target"; \
-	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
+	    $(GO) -C $$module test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
 	  done; \
-	done
+	done; done
 
 .PHONY: torture
 torture: ## kill the server ROUNDS times and check all that it has told

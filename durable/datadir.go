@@ -17,6 +17,7 @@ import (
 const (
 	formatFile = "FORMAT"
 	secretFile = "SECRET"
+	idFile     = "ID"
 	openedFile = "OPENED" // empty; there has been a log since
 	tempSuffix = ".tmp"
 )

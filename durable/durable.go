@@ -129,6 +129,7 @@ func (cfg Config) withDefaults() Config {
 type Store struct {
 	cfg      Config
 	dataDir  *dataDir
+	id       string
 	db       *pebble.DB
 	journal  *journal
 	failure  *failure
@@ -182,6 +183,9 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	s.epochs = epochKeeper{dataDir: s.dataDir, clock: s.clock, writing: s.watchdog.write("a write of " + epochsFile)}
+	if s.id, err = openID(s.dataDir); err != nil {
+		return err
+	}
 	if s.epochs.list, err = s.dataDir.readEpochs(); err != nil {
 		return err
 	}

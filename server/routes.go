@@ -90,6 +90,9 @@ func (s *Server) handleReady(ctx *fasthttp.RequestCtx) error {
 	}
 	err := s.unready()
 	if err == nil {
+		if s.storeID != "" {
+			ctx.Response.Header.Set("Store-Id", s.storeID)
+		}
 		return s.handleHealth(ctx)
 	}
 	// The one answer with any error of the store's in it: it is for operators.

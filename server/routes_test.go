@@ -148,10 +148,10 @@ func TestHealth(t *testing.T) {
 // The reason is for operators, and nothing but readyz cares about it.
 func TestNotReady(t *testing.T) {
 	var reason error
-	s := serve(t, Config{Ready: func() error { return reason }})
+	s := serve(t, Config{Ready: func() error { return reason }, StoreID: "some-store"})
 	c := s.dial(t)
-	if r := c.do("GET", "/readyz", ""); r.status != 200 || r.body != "ok\n" {
-		t.Errorf("GET /readyz: %v, want 200 and ok", r)
+	if r := c.do("GET", "/readyz", ""); r.status != 200 || r.body != "ok\n" || r.header.Get("Store-Id") != "some-store" {
+		t.Errorf("GET /readyz: %v, want 200, ok and the store's identity", r)
 	}
 	reason = errors.New("disk \"d\" is full\n")
 	r := c.do("GET", "/readyz", "")

@@ -57,6 +57,9 @@ type Config struct {
 	// Ready says why the store can't be relied on, for /readyz. nil means that it
 	// always can.
 	Ready func() error
+	// StoreID says which store it is, for the header Store-Id of /readyz: letters,
+	// digits, - and _. Empty means that there is no such header.
+	StoreID string
 	// Logger is where the dump, recovered panics, and at level debug each request, are
 	// written. nil means slog.Default().
 	Logger *slog.Logger
@@ -129,6 +132,7 @@ type Server struct {
 	maxBody      int // bytes, and maxBatchBody for a batch
 	maxBatchBody int
 	maxBatch     int // items
+	storeID      string
 	log          *slog.Logger
 	http         fasthttp.Server
 	reaper       *reaper
@@ -159,6 +163,7 @@ func New(cfg Config) *Server {
 		maxBody:      cfg.MaxBody,
 		maxBatchBody: max(cfg.MaxBody, cfg.MaxBatchBody),
 		maxBatch:     cfg.MaxBatch,
+		storeID:      cfg.StoreID,
 		log:          cfg.Logger,
 		unready:      cfg.Ready,
 		requests:     sync.Pool{New: func() any { return new(request) }},

@@ -54,7 +54,23 @@ func (rs results) targets() []target {
 	ts = append(ts, rs.memoryTargets()...)
 	ts = append(ts, rs.purgeTargets()...)
 	ts = append(ts, rs.loadTargets()...)
+	ts = append(ts, rs.clientTargets()...)
 	return append(ts, rs.durableTargets()...)
+}
+
+func clientName(goroutines int, by string) string {
+	return fmt.Sprintf("Client/goroutines=%d/by=%s", goroutines, by)
+}
+
+func (rs results) clientTargets() []target {
+	ratio := func(goroutines int, unit string) float64 {
+		return median(rs.roundRatios(clientName(goroutines, "client"), clientName(goroutines, "nethttp"), unit))
+	}
+	return []target{
+		{what: "exchanges/s of the Go client, 256 goroutines, against net/http", value: ratio(256, "exchanges/s"), limit: 5, unit: " ×"},
+		{what: "their 99th percentile of latency", value: ratio(256, "p99-ns"), limit: 1, unit: " ×", atMost: true},
+		{what: "latency of the Go client, one goroutine, against net/http", value: ratio(1, "p50-ns"), limit: 1.1, unit: " ×", atMost: true},
+	}
 }
 
 func (rs results) exchangeTargets() []target {

@@ -56,6 +56,12 @@ func TestTargetsFindTheirResults(t *testing.T) {
 	set(loadName("redis-server", 16), "cpu-us/req", 4)
 	set(halfRateName(caseLive), "p99.9-us", 100, 2, 4)
 	set(halfRateName(caseExpiring), "p99.9-us", 100, 3, 8)
+	set(clientName(256, "client"), "exchanges/s", 500)
+	set(clientName(256, "nethttp"), "exchanges/s", 100)
+	set(clientName(256, "client"), "p99-ns", 7)
+	set(clientName(256, "nethttp"), "p99-ns", 7)
+	set(clientName(1, "client"), "p50-ns", 110)
+	set(clientName(1, "nethttp"), "p50-ns", 100)
 	for _, connections := range keeperConnections {
 		set(keeperName("token-server", keepsAlways, connections), "req/s", 10, 700, 30)
 		set(keeperName("redis-server", keepsAlways, connections), "req/s", 11, 700, 20)
@@ -71,7 +77,7 @@ func TestTargetsFindTheirResults(t *testing.T) {
 	set(startUpName(1e6), "ns/op", 5e9)
 	set(startUpName(most), "ns/op", 60e9)
 	ts := rs.targets()
-	if got, want := len(ts), 30; got != want {
+	if got, want := len(ts), 33; got != want {
 		t.Errorf("%d targets, want %d", got, want)
 	}
 	for _, target := range ts {

@@ -54,6 +54,7 @@ func (m *Main) Run() error {
 		MaxConnections: m.Config.MaxConnections,
 		Dump:           m.Config.Dump,
 		Ready:          readiness(m.store),
+		StoreID:        storeID(m.store),
 		Logger:         m.logger,
 	})
 	m.serve()

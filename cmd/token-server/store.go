@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"errors"
 	"io"
 
@@ -16,6 +17,8 @@ type (
 	statsKeeper interface{ Stats() stats.Store }
 	// readyChecker says why the store can't be relied on.
 	readyChecker interface{ Ready() error }
+	// identified has an identity that outlives the process.
+	identified interface{ ID() string }
 )
 
 // What our stores can do: a method whose signature changed would be missed silently.
@@ -24,6 +27,7 @@ var (
 	_ io.Closer    = (*shard.Store)(nil)
 	_ statsKeeper  = (*durable.Store)(nil)
 	_ readyChecker = (*durable.Store)(nil)
+	_ identified   = (*durable.Store)(nil)
 	_ loader       = (*durable.Store)(nil)
 	_ io.Closer    = (*durable.Store)(nil)
 )
@@ -44,6 +48,15 @@ func readiness(s server.Store) func() error {
 		return checker.Ready
 	}
 	return nil
+}
+
+// storeID returns what clients tell stores apart by: the store's identity, or one of
+// this process.
+func storeID(s server.Store) string {
+	if named, ok := s.(identified); ok {
+		return named.ID()
+	}
+	return rand.Text()
 }
 
 // closeStore closes a store that has to be closed.

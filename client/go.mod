@@ -1,0 +1,3 @@
+module tokenserver/client
+
+go 1.26.0
