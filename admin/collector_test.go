@@ -40,12 +40,29 @@ func sampleCollector() collector {
 					Counts: []uint64{30, 3, 0, 1},
 					Sum:    2500 * time.Millisecond,
 				},
+				BatchItems: []stats.ItemCount{
+					{Kind: "exchange", Result: "Ok", Count: 295}, {Kind: "exchange", Result: "InvalidToken", Count: 4},
+					{Kind: "none", Result: "InvalidRequest", Count: 1},
+				},
+				BatchSizes: stats.Sizes{Bounds: []float64{1, 64}, Counts: []uint64{2, 3, 1}, Sum: 300},
 			}
 		},
 	}
 }
 
 const sampleMetrics = `
+# HELP token_server_batch_items Items of a batch.
+# TYPE token_server_batch_items histogram
+token_server_batch_items_bucket{le="1"} 2
+token_server_batch_items_bucket{le="64"} 5
+token_server_batch_items_bucket{le="+Inf"} 6
+token_server_batch_items_sum 300
+token_server_batch_items_count 6
+# HELP token_server_batch_items_total Items of batches.
+# TYPE token_server_batch_items_total counter
+token_server_batch_items_total{kind="exchange",result="InvalidToken"} 4
+token_server_batch_items_total{kind="exchange",result="Ok"} 295
+token_server_batch_items_total{kind="none",result="InvalidRequest"} 1
 # HELP token_server_build_info Always 1, labelled with what runs.
 # TYPE token_server_build_info gauge
 token_server_build_info{commit="abc123",goversion="go1.26",version="v1.2.3"} 1

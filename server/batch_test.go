@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"tokenserver/internal/stats"
 	"tokenserver/shard"
 	"tokenserver/token"
 )
@@ -215,5 +217,51 @@ func TestBatchesInAPipeline(t *testing.T) {
 		if got, want := len(c.batchAnswers(c.receive("POST"))), i*10+1; got != want {
 			t.Errorf("batch %d has %d answers, want %d", i, got, want)
 		}
+	}
+}
+
+func TestBatchesAreCounted(t *testing.T) {
+	s := serve(t, Config{})
+	c := s.dial(t)
+	tok := c.create(`{}`)
+	c.batch(exchangeItem(tok), exchangeItem(tok), `{"delete":{"token":"x"}}`, `5`, `{"create":{"meta":5}}`)
+	c.batch(exchangeItem(somewhere))
+	got := s.Stats()
+	want := []stats.ItemCount{
+		{Kind: "none", Result: "InvalidRequest", Count: 1},
+		{Kind: "create", Result: "InvalidRequest", Count: 1},
+		{Kind: "exchange", Result: "Ok", Count: 1},
+		{Kind: "exchange", Result: "InvalidToken", Count: 2},
+		{Kind: "delete", Result: "Ok", Count: 1},
+	}
+	if !slices.Equal(got.BatchItems, want) {
+		t.Errorf("items %+v, want %+v", got.BatchItems, want)
+	}
+	// One batch of one item, and one of five, which is in the bucket up to eight.
+	if sizes := got.BatchSizes; sizes.Sum != 6 || sizes.Counts[0] != 1 || sizes.Counts[3] != 1 || sizes.Bounds[3] != 8 {
+		t.Errorf("sizes %+v, want one batch of 1 item and one of 5", sizes)
+	}
+}
+
+// A batch whose client goes away gives its memory back, and one that the store panics
+// at does too.
+func TestBatchMemoryIsGivenBack(t *testing.T) {
+	const size = 64 << 10
+	store := newStore(t, shard.Config{})
+	fake := &fakeStore{store, func(string) error { return nil }}
+	s := serve(t, Config{Store: fake, Logger: slog.New(slog.DiscardHandler), AnswerTimeout: hurry})
+	c := s.dial(t)
+	tok := c.create(`{"a":"` + strings.Repeat("x", size-100) + `"}`)
+	ln := s.servePipes(t)
+	gone := ln.dial(t)
+	gone.send(requestText("POST", batchPath, batchText(slices.Repeat([]string{`{"validate":` + tokenBody(tok) + `}`}, 20)...)))
+	gone.peekStatus()
+	gone.conn.Close()
+	fake.before = func(string) error { panic("defect") }
+	c.do("POST", batchPath, batchText(exchangeItem(tok))).wantError(t, 500, "InternalServerError")
+	if memory, err := s.answers.take(maxLargeAnswers); err != nil {
+		t.Error("some memory of answers is still taken")
+	} else {
+		memory.release()
 	}
 }

@@ -25,7 +25,7 @@ func TestGoodServer(t *testing.T) {
 		{"open, pipelined", []string{"--rate", "3000", "--pipeline", "8"}},
 		{"closed, in batches", []string{"--batch", "16"}},
 		{"open, in batches", []string{"--rate", "3000", "--batch", "8"}},
-		{"large batches", []string{"--batch", "50", "--meta-size", "20000"}},
+		{"large batches", []string{"--batch", "50", "--meta-size", "2000"}},
 		{"large metadata", []string{"--pipeline", "8", "--meta-size", "20000"}},
 		{"smallest metadata", []string{"--meta-size", fmt.Sprint(minMetaSize)}},
 		{"as many sessions as a batch needs", []string{"--connections", "1", "--pipeline", "50", "--sessions", "50"}},
