@@ -21,7 +21,7 @@ var (
 	tortureSeed   = flag.Uint64("torture.seed", 0, "seed of the random choices; 0 is a random one")
 )
 
-// TestKill kills a server under load, again and again, and now and then stops it
+// TestKill kills a server under load, of which a part comes in batches, again and again, and now and then stops it
 // or takes its data directory away instead. Nothing that an answer has told may be
 // taken back.
 func TestKill(t *testing.T) {
@@ -289,14 +289,25 @@ func (w *worker) close() {
 	}
 }
 
-// load sends requests on both connections until the server is gone.
+// maxItems is how many requests a worker sends in a batch, at most: of those about one
+// session, all orders are thought of.
+const maxItems = 5
+
+// load sends requests on both connections, or some in a batch, until the server is gone.
 func (w *worker) load() {
-	for {
+	for err := error(nil); err == nil; {
 		time.Sleep(time.Duration(w.rng.Int64N(int64(w.pause) + 1)))
-		a, b := w.pick(), w.pick()
-		if err := w.do([]*account{a, b}, []*request{w.request(a), w.request(b)}); err != nil {
-			return
+		send, n := w.do, 2
+		if w.rng.IntN(3) == 0 {
+			send, n = w.doBatch, 1+w.rng.IntN(maxItems)
 		}
+		var as []*account
+		var rs []*request
+		for range n {
+			a := w.pick()
+			as, rs = append(as, a), append(rs, w.request(a))
+		}
+		err = send(as, rs)
 	}
 }
 
