@@ -67,6 +67,10 @@ func (f *fakeServer) received() [operationCount]int {
 }
 
 func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/readyz" { // which the client asks
+		fmt.Fprintln(w, "ok")
+		return
+	}
 	if r.URL.Path == "/token/batch" {
 		f.serveBatch(w, r)
 		return

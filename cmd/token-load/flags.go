@@ -18,6 +18,7 @@ type Config struct {
 	Connections int
 	Pipeline    int           // requests that a connection sends before it waits for their answers
 	Batch       int           // requests that travel in one, as a batch
+	Client      bool          // by the Go client, which decides what travels together
 	Rate        int           // requests a second over all connections; 0 is the closed loop
 	Mix         mix           // weights of the operations
 	MetaSize    int           // bytes of every session's metadata
@@ -106,6 +107,7 @@ func (c *Config) flagSet() *flags.Set {
 	s.VarP(flags.Number(&c.Connections, 1, maxConnections), "connections", "c", "connections to keep open")
 	s.Var(flags.Number(&c.Pipeline, 1, maxPipeline), "pipeline", "requests that a connection sends at once")
 	s.Var(flags.Number(&c.Batch, 1, maxBatch), "batch", "requests that travel together as the items of one batch")
+	s.Var(flags.Switch(&c.Client), "client", "have as many goroutines call the Go client as there are connections otherwise")
 	s.Var(flags.Number(&c.Rate, 0, maxRate), "rate", "requests a second over all connections, of which 0 is as fast as they go")
 	s.Var(&c.Mix, "mix", "weights of the operations (a patch is an exchange with a patch, a replay one of a spent token)")
 	s.Var(flags.Number(&c.Sessions, 0, maxSessions), "sessions", "sessions to create first")
@@ -131,8 +133,11 @@ func newPlotPath(target *string) flags.Value {
 
 // check checks what no flag can check alone.
 func (c *Config) check() error {
-	if c.Batch > 1 && c.Pipeline > 1 {
+	switch {
+	case c.Batch > 1 && c.Pipeline > 1:
 		return fmt.Errorf("--batch \"%d\": can't be had together with a --pipeline", c.Batch)
+	case c.Client && c.atOnce() > 1:
+		return errors.New("--client \"true\": decides itself what travels together, without --pipeline and --batch")
 	}
 	// With fewer, what is sent at once would run out of sessions and create more instead.
 	if least := c.Connections * c.atOnce(); c.Mix.needsSessions() && c.Sessions < least {

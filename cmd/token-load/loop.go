@@ -15,8 +15,8 @@ const stopCheck = 100 * time.Millisecond
 func (w *worker) preload(ctx context.Context, count int) {
 	size := len(w.load.requests.appendCreate(nil, 0))
 	depth := min(max(directWrite/size, 1), 64)
-	if batch := w.load.config.Batch; batch > 1 {
-		depth = batch
+	if c := w.load.config; c.Batch > 1 || c.Client {
+		depth = c.Batch
 	}
 	for left := count; left > 0 && !w.load.stopped.Load(); {
 		if w.connected(ctx) {

@@ -21,6 +21,7 @@ type report struct {
 	Connections int               `json:"connections"`
 	Pipeline    int               `json:"pipeline"`
 	Batch       int               `json:"batch"`
+	Client      bool              `json:"client"`
 	Sessions    int64             `json:"sessions"` // created before the load
 	EndSessions int               `json:"sessions_at_end"`
 	MetaSize    int               `json:"meta_size"`
@@ -82,7 +83,7 @@ const allOperations = "all"
 func newReport(l *load) *report {
 	c := l.config
 	r := &report{
-		Address: c.Address, Loop: "closed", Rate: c.Rate, Connections: c.Connections, Pipeline: c.Pipeline, Batch: c.Batch,
+		Address: c.Address, Loop: "closed", Rate: c.Rate, Connections: c.Connections, Pipeline: c.Pipeline, Batch: c.Batch, Client: c.Client,
 		Sessions: l.recorder.created.Load(), MetaSize: c.MetaSize, Mix: map[string]uint32{}, Seed: c.Seed, Checked: !c.Unchecked,
 		PreloadSeconds: l.preloaded.Seconds(), WarmUpSeconds: l.warmedUp().Seconds(), Seconds: l.measured().Seconds(),
 		Interrupted: l.stopped.Load(), Operations: map[string]operationReport{}, Errors: []errorReport{},
@@ -201,6 +202,9 @@ func (r *report) writeHead(w io.Writer, p *message.Printer) {
 
 // together says how requests travel together.
 func (r *report) together() string {
+	if r.Client {
+		return "of the Go client"
+	}
 	if r.Batch > 1 {
 		return fmt.Sprintf("batches of %d", r.Batch)
 	}

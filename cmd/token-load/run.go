@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tokenserver/client"
 	"tokenserver/internal/sleep"
 )
 
@@ -22,6 +23,7 @@ type load struct {
 	requests *requestWriter
 	checker  *checker
 	recorder *recorder
+	client   *client.Client // with --client
 	workers  []*worker
 	started  time.Time
 	stopped  atomic.Bool
@@ -42,6 +44,12 @@ func (m *Main) Run(ctx context.Context) error {
 		return err
 	}
 	l := newLoad(&m.Config)
+	if m.Config.Client {
+		if l.client, err = client.New(client.Config{Addresses: []string{m.Config.Address}, Timeout: m.Config.Timeout}); err != nil {
+			return errors.Join(err, closePlot(plotFile))
+		}
+		defer l.client.Close()
+	}
 	defer context.AfterFunc(ctx, func() { l.stopped.Store(true) })()
 	hideProgress := m.showProgress(l)
 	err = l.run(ctx)

@@ -25,6 +25,8 @@ func TestGoodServer(t *testing.T) {
 		{"open, pipelined", []string{"--rate", "3000", "--pipeline", "8"}},
 		{"closed, in batches", []string{"--batch", "16"}},
 		{"open, in batches", []string{"--rate", "3000", "--batch", "8"}},
+		{"closed, by the client", []string{"--client"}},
+		{"open, by the client", []string{"--client", "--rate", "2000"}},
 		{"large batches", []string{"--batch", "50", "--meta-size", "2000"}},
 		{"large metadata", []string{"--pipeline", "8", "--meta-size", "20000"}},
 		{"smallest metadata", []string{"--meta-size", fmt.Sprint(minMetaSize)}},

@@ -25,6 +25,7 @@ type request struct {
 	op       operation
 	session  *session // nil for a create and a replay
 	user     uint32   // of a create
+	spent    rawToken // of a replay
 	intended int64    // latency counts from here
 }
 
@@ -82,7 +83,7 @@ func (w *worker) add(op operation, intended int64) {
 	if op == opReplay {
 		if t := w.spent.pick(w.rng); t != nil {
 			w.out = w.load.requests.appendToken(w.out, opReplay, t)
-			w.batch = append(w.batch, request{op: opReplay, intended: intended})
+			w.batch = append(w.batch, request{op: opReplay, spent: *t, intended: intended})
 			return
 		}
 		op = opExchange
@@ -110,6 +111,10 @@ func (w *worker) addFor(s *session, op operation, intended int64) {
 // roundTrip sends the batch and judges its answers. Nothing is ever sent again: what has no
 // answer is a fault, and its session is left alone from then on.
 func (w *worker) roundTrip() {
+	if w.load.client != nil {
+		w.call()
+		return
+	}
 	w.renewDeadline()
 	batched := w.load.config.Batch > 1
 	if batched {
@@ -254,7 +259,7 @@ func (w *worker) flush(now int64) {
 // connected reports whether there is a connection, after an attempt to open one. An attempt that
 // the end of ctx breaks off is no fault.
 func (w *worker) connected(ctx context.Context) bool {
-	if w.conn != nil {
+	if w.conn != nil || w.load.client != nil {
 		return true
 	}
 	err := w.connect(ctx)
