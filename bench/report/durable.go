@@ -56,17 +56,36 @@ func (b *bench) measureDurable(ctx context.Context) error {
 		for _, connections := range keeperConnections {
 			for i := range keepers {
 				k := &keepers[(round+i)%len(keepers)]
-				if err := b.measureKeeper(ctx, k, connections); err != nil {
+				load, name := b.plan.fullLoad(connections, 1), keeperName(k.name, k.keeps, connections)
+				if err := b.measureKeeper(ctx, k, load, name); err != nil {
 					return fmt.Errorf("%v: %w", k, err)
 				}
 			}
+		}
+		if err := b.measureKeepersInBatches(ctx, round); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measureKeepersInBatches compares what is on disk before it is answered where many requests
+// travel together: in a batch, or in a pipeline as deep.
+func (b *bench) measureKeepersInBatches(ctx context.Context, round int) error {
+	for i := range 2 {
+		k, load := &keepers[(round+i)%2], b.plan.batchLoad()
+		if k.name == redisKeeper.name {
+			load = b.plan.fullLoad(batchConnections, batchItems)
+		}
+		if err := b.measureKeeper(ctx, k, load, keeperBatchName(k.name)); err != nil {
+			return fmt.Errorf("%v, in batches: %w", k, err)
 		}
 	}
 	return nil
 }
 
 // measureKeeper gives the server a new data directory, on the disk of temporary files as all of them.
-func (b *bench) measureKeeper(ctx context.Context, k *keeper, connections int) error {
+func (b *bench) measureKeeper(ctx context.Context, k *keeper, load shape, name string) error {
 	dir, err := os.MkdirTemp(b.programs, "data")
 	if err != nil {
 		return err
@@ -79,11 +98,15 @@ func (b *bench) measureKeeper(ctx context.Context, k *keeper, connections int) e
 		return err
 	}
 	defer s.stop()
-	m, err := b.runLoadOn(ctx, anyCPU, s, &k.contender, b.plan.fullLoad(connections, 1))
+	m, err := b.runLoadOn(ctx, anyCPU, s, &k.contender, load)
 	if err != nil {
 		return err
 	}
-	return b.writeFullLoad(keeperName(k.name, k.keeps, connections), m)
+	return b.writeFullLoad(name, m)
+}
+
+func keeperBatchName(server string) string {
+	return fmt.Sprintf("Keep/server=%s/keeps=%s/batch=%d", server, keepsAlways, batchItems)
 }
 
 func keeperName(server, keeps string, connections int) string {

@@ -58,6 +58,7 @@ var exchangesOnly = []string{"--mix", "exchange=1", "--seed", "1"} // of token-l
 type shape struct {
 	connections      int
 	pipeline         int
+	batch            int // items of each request; 0 where requests travel alone
 	sessions         int
 	warmUp, duration time.Duration
 	rate             int // requests a second; 0 for as many as there can be
@@ -69,6 +70,9 @@ func (c *contender) loadArgs(address string, s shape) []string {
 		"--address", address, "--connections", strconv.Itoa(s.connections), "--pipeline", strconv.Itoa(s.pipeline),
 		"--sessions", strconv.Itoa(s.sessions), "--meta-size", strconv.Itoa(metaSize),
 		"--warm-up", s.warmUp.String(), "--duration", s.duration.String(), "--json",
+	}
+	if s.batch > 0 {
+		args = append(args, "--batch", strconv.Itoa(s.batch))
 	}
 	if s.rate > 0 {
 		args = append(args, "--rate", strconv.Itoa(s.rate))
@@ -96,26 +100,37 @@ func (b *bench) measureLoad(ctx context.Context) error {
 		for _, pipeline := range pipelines {
 			for i := range contenders {
 				c := &contenders[(round+i)%len(contenders)]
-				if err := b.measureContender(ctx, c, pipeline); err != nil {
+				load := b.plan.fullLoad(connections, pipeline)
+				if err := b.measureContender(ctx, c, load, loadName(c.name, pipeline)); err != nil {
 					return fmt.Errorf("%s: %w", c.name, err)
 				}
 			}
+		}
+		if err := b.measureContender(ctx, &contenders[0], b.plan.batchLoad(), batchName); err != nil {
+			return fmt.Errorf("%s, in batches: %w", contenders[0].name, err)
 		}
 	}
 	return nil
 }
 
-func (b *bench) measureContender(ctx context.Context, c *contender, pipeline int) error {
+func (b *bench) measureContender(ctx context.Context, c *contender, load shape, name string) error {
 	s, err := b.start(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
-	m, err := b.runLoad(ctx, s, c, b.plan.fullLoad(connections, pipeline))
+	m, err := b.runLoad(ctx, s, c, load)
 	if err != nil {
 		return err
 	}
-	return b.writeFullLoad(loadName(c.name, pipeline), m)
+	return b.writeFullLoad(name, m)
+}
+
+// batchLoad is as many requests as there can be, in batches.
+func (p *plan) batchLoad() shape {
+	load := p.fullLoad(batchConnections, 1)
+	load.batch = batchItems
+	return load
 }
 
 // fullLoad is as many requests as there can be.
@@ -132,6 +147,8 @@ func (b *bench) writeFullLoad(name string, m *measured, more ...value) error {
 	}
 	return b.write(name, m.Requests, slices.Concat(values, m.percentiles(), more))
 }
+
+var batchName = fmt.Sprintf("Load/server=token-server/batch=%d", batchItems)
 
 func loadName(server string, pipeline int) string {
 	return fmt.Sprintf("Load/server=%s/pipeline=%d", server, pipeline)

@@ -39,6 +39,9 @@ type benchmarks struct {
 const (
 	connections = 64
 	metaSize    = 115
+
+	batchItems       = 64
+	batchConnections = 16
 )
 
 // pipelines are the depths at which the servers are compared.
@@ -71,6 +74,7 @@ func fullPlan(memory, disk int64) plan {
 			{"^BenchmarkPolicy$", "2000000x", 3},
 			{"^BenchmarkPolicyMemory$", "1x", 1},
 			{"^BenchmarkClient$", "100000x", 3},
+			{"^BenchmarkBatch$/./" + sessions, "2000000x", 3},
 			{"^BenchmarkSync$", "1s", 3},
 			{"^BenchmarkDurable$", "2s", 3},
 			{"^BenchmarkStartUp$/" + onDisk, "1x", 1},
@@ -105,6 +109,7 @@ func quickPlan() plan {
 			{"^BenchmarkPolicy$", "100ms", 1},
 			{"^BenchmarkPolicyMemory$", "1x", 1},
 			{"^BenchmarkClient$", "5000x", 1},
+			{"^BenchmarkBatch$/./^sessions=10{5}$", "100ms", 1},
 			{"^BenchmarkSync$", "100ms", 1},
 			{"^BenchmarkDurable$", "300ms", 1},
 			{"^BenchmarkStartUp$/^sessions=1000000$", "1x", 1},

@@ -48,12 +48,17 @@ func TestTargetsFindTheirResults(t *testing.T) {
 	set(purgeName(1e3, most), "ns/op", 2e6)
 	set(purgeName(1e3, most), "longest-hold-ns", 100e3)
 	set(purgeName(1e5, most), "ns/op", 300e6)
-	set(loadName("floor", 1), "cpu-us/req", 1)
-	set(loadName("token-server", 1), "cpu-us/req", 1.06)
-	set(loadName("redis-server", 1), "cpu-us/req", 1.325)
-	set(loadName("floor", 16), "cpu-us/req", 1)
-	set(loadName("token-server", 16), "cpu-us/req", 2)
-	set(loadName("redis-server", 16), "cpu-us/req", 4)
+	set(loadName("floor", 1), "cpu-us/req", 340)
+	set(loadName("token-server", 1), "cpu-us/req", 391)
+	set(loadName("redis-server", 1), "cpu-us/req", 460)
+	set(loadName("floor", 16), "cpu-us/req", 1100, 1100, 1100)
+	set(loadName("token-server", 16), "cpu-us/req", 2200, 2200, 2299)
+	set(loadName("redis-server", 16), "cpu-us/req", 4000, 4180, 4180)
+	set(batchName, "cpu-us/req", 1045, 1045, 1045)
+	set(storeBatchName(1, most), "ns/op", 130)
+	set(storeBatchName(batchItems, most), "ns/op", 100)
+	set(keeperBatchName("token-server"), "req/s", 150)
+	set(keeperBatchName("redis-server"), "req/s", 100)
 	set(halfRateName(caseLive), "p99.9-us", 100, 2, 4)
 	set(halfRateName(caseExpiring), "p99.9-us", 100, 3, 8)
 	set(clientName(256, "client"), "exchanges/s", 500)
@@ -77,7 +82,7 @@ func TestTargetsFindTheirResults(t *testing.T) {
 	set(startUpName(1e6), "ns/op", 5e9)
 	set(startUpName(most), "ns/op", 60e9)
 	ts := rs.targets()
-	if got, want := len(ts), 33; got != want {
+	if got, want := len(ts), 37; got != want {
 		t.Errorf("%d targets, want %d", got, want)
 	}
 	for _, target := range ts {
