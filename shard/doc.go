@@ -8,7 +8,9 @@
 // use; the purge in the background only takes back memory.
 //
 // A public method hashes, picks the shard and delegates to it; tokens, digests and
-// patches are made ready before the lock is taken. A [Journal] makes the changes
+// patches are made ready before the lock is taken. [Store.Batch] carries many
+// operations out in windows, each under the locks of up to eight shards, and waits
+// for the Journal once. A [Journal] makes the changes
 // last: it is told of each while the lock is held, and waited for once it is
 // released.
 //
@@ -100,7 +102,8 @@
 //
 //  1. server: dump.mu, listeners.mu, reaper.mu. None is held while a store is called.
 //  2. shard: purgeState.makingRoom, by whoever purges a full store.
-//  3. shard: shard.mu, the read or the write lock, one shard at a time.
+//  3. shard: shard.mu, the read or the write lock, of one shard at a time. Only a batch
+//     takes several, windowLocks at most, in the order of their numbers.
 //  4. shard: pagePool.mu; durable: journal.expired, expiredKeys.mu.
 //  5. durable: journal.writing, by whoever writes a group. It is never taken under
 //     shard.mu, but who holds shard.mu may wait for its owner, if the open group is
