@@ -130,11 +130,12 @@ func TestShedConnectionIsTold(t *testing.T) {
 		"part of it":     whole[:len(whole)-3],
 		"asks for leave": head + "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n",
 	} {
-		for which, begin := range map[string]func(*client){"fresh": func(*client) {}, "idle": func(c *client) { c.wantOpen() }} {
+		for which, begin := range map[string]func(*client){"fresh": func(*client) {}, "idle": (*client).wantOpen} {
 			t.Run(which+" "+name, func(t *testing.T) {
 				s := serve(t, Config{MaxConnections: 1})
 				first := s.letIn(t)
 				begin(first)
+				eventually(t, "it waits", func() bool { return s.reaper.doing(fresh)+s.reaper.doing(idle) == 1 })
 				s.reaper.age(2 * keepServed)
 				second := s.letIn(t)
 				first.send(text)
