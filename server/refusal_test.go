@@ -174,3 +174,29 @@ func TestShedConnectionIsToldAtOnce(t *testing.T) {
 	s.letIn(t).wantOpen()
 	wantClean(t, first.conn)
 }
+
+// busy is a connection on a busy machine: between a deadline and what it is for,
+// others run.
+type busy struct{ *net.TCPConn }
+
+func (b busy) SetWriteDeadline(t time.Time) error {
+	err := b.TCPConn.SetWriteDeadline(t)
+	time.Sleep(refusalWait / 5)
+	return err
+}
+
+// However busy the machine is, who is told at once is told.
+func TestRefusedAtOnceOnABusyMachine(t *testing.T) {
+	knowsUnread(t)
+	for name, refuse := range map[string]func(net.Conn){
+		"new":  func(nc net.Conn) { refuseAtOnce(nc, errCrowded) },
+		"shed": func(nc net.Conn) { (&conn{Conn: nc}).leave() },
+	} {
+		client, server := tcpPair(t)
+		if name == "new" {
+			arrive(t, client, server, requestText("PUT", "/token", tokenBody(somewhere)))
+		}
+		refuse(busy{server.(*net.TCPConn)})
+		wantClean(t, client)
+	}
+}

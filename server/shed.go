@@ -59,7 +59,7 @@ func (c *conn) leave() {
 	}
 	defer cut(c.Conn)
 	if !isLayered(c.Conn) {
-		writeRefusal(c.Conn, errCrowded, time.Millisecond)
+		writeRefusal(c.Conn, errCrowded, refusalPatience(c.Conn))
 	}
 }
 
@@ -101,9 +101,10 @@ func refuseConn(nc net.Conn) {
 // handshake.
 func refuseAtOnce(nc net.Conn, why error) {
 	defer cut(nc)
-	if isLayered(nc) || writeRefusal(nc, why, time.Millisecond) != nil {
+	if isLayered(nc) {
 		return
 	}
+	writeRefusal(nc, why, refusalPatience(nc))
 	buf := make([]byte, headerBuffer)
 	for n := 0; n < refusalBytes && unread(nc) > 0; {
 		read, err := nc.Read(buf)
@@ -111,6 +112,16 @@ func refuseAtOnce(nc net.Conn, why error) {
 			return
 		}
 	}
+}
+
+// refusalPatience is how long the write of an answer may take that should take no
+// time. It takes none where nothing lies before it, and then even a busy machine
+// should come to it.
+func refusalPatience(nc net.Conn) time.Duration {
+	if unsent(nc) > 0 {
+		return time.Millisecond
+	}
+	return refusalWait
 }
 
 // writeRefusal writes the answer to whatever the client will ask, and ends our side.
