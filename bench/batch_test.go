@@ -43,7 +43,7 @@ func benchBatch(b *testing.B, n int, o *ours, items int) {
 			at[i] = w.first + i*part + w.rng.IntN(part)
 			batch.Items[i] = token.BatchItem{Op: token.OpExchange, Token: o.tokens[at[i]]}
 		}
-		o.store.Batch(ctx, batch)
+		must(o.store.Batch(ctx, batch))
 		for i := range batch.Items {
 			must(batch.Items[i].Err)
 			o.tokens[at[i]] = batch.Items[i].Token

@@ -54,31 +54,25 @@ func (s *Store) Delete(ctx context.Context, t token.Token) error {
 }
 
 // Batch carries out the items of b, as [shard.Store.Batch] does, and returns once all
-// that they have changed is on disk: it waits for one sync, however many they are.
-func (s *Store) Batch(ctx context.Context, b *token.Batch) {
+// that they have changed is on disk: it waits for one sync, however many they are. Its
+// error says that the sessions are not loaded.
+func (s *Store) Batch(ctx context.Context, b *token.Batch) error {
 	sessions, err := s.loaded()
 	if err != nil {
-		refuse(b.Items, err)
-		return
+		return err
 	}
 	if err := s.watchdog.check(); err != nil {
 		refuseChanges(b.Items, err)
 	}
-	sessions.Batch(ctx, b)
+	if err := sessions.Batch(ctx, b); err != nil {
+		return err
+	}
 	for i := range b.Items {
 		if item := &b.Items[i]; item.Op == token.OpValidate {
 			item.Err = s.unconfirmed(item.Err)
 		}
 	}
-}
-
-// refuse refuses all items of a batch.
-func refuse(items []token.BatchItem, err error) {
-	for i := range items {
-		if items[i].Err == nil {
-			items[i].Err = err
-		}
-	}
+	return nil
 }
 
 // refuseChanges refuses those items of a batch that may change a session.

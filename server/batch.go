@@ -28,8 +28,9 @@ const (
 	// maxBatchAnswer is how large the answer to a batch may be, in bytes, but for what
 	// one more item adds.
 	maxBatchAnswer = 16 << 20
-	// batchStep is how much memory the answer to a batch takes at a time, in bytes.
-	batchStep = 256 << 10
+	// minBatchStep is how much larger the answer to a batch may become at a time, in
+	// bytes, if no session's metadata is larger.
+	minBatchStep = 256 << 10
 )
 
 // batchKinds are the kinds of items, by the number that BatchScanner gives them.
@@ -102,26 +103,30 @@ func (b *batch) carryOut(ctx *fasthttp.RequestCtx) (err error) {
 		return err
 	}
 	b.readItems()
-	if b.memory, err = b.server.answers.take(int64(b.frames + batchStep)); err != nil {
+	b.Limit = b.server.batchStep
+	if b.memory, err = b.server.answers.take(int64(b.frames + 2*b.Limit)); err != nil {
 		return err
 	}
-	b.Limit = batchStep
-	b.server.store.Batch(context.Background(), &b.Batch)
-	return nil
+	return b.server.store.Batch(context.Background(), &b.Batch)
 }
 
-// grow lets the answer take another step of memory.
+// grow lets the answer take another step of memory. It takes it twice, since while it
+// grows there are two of it.
 func (b *batch) grow() bool {
-	if b.Limit+batchStep > maxBatchAnswer || !b.memory.grow(batchStep) {
+	step := b.server.batchStep
+	if b.Limit+step > maxBatchAnswer || !b.memory.grow(2*int64(step)) {
 		return false
 	}
-	b.Limit += batchStep
+	b.Limit += step
 	return true
 }
 
 // readItems reads the items. One that is not right has its error.
 func (b *batch) readItems() {
 	b.frames = len(batchHead) + len(batchTail)
+	if n := len(b.scanner.Items()); cap(b.Items) < n {
+		b.Items = make([]token.BatchItem, 0, n)
+	}
 	for _, scanned := range b.scanner.Items() {
 		b.Items = append(b.Items, token.BatchItem{})
 		item := &b.Items[len(b.Items)-1]
@@ -201,6 +206,7 @@ func (b *batch) makeAnswer() {
 	}
 	put([]byte(batchHead))
 	b.Buf, b.answer = out, out[write:]
+	b.memory.shrink(int64(cap(out)))
 }
 
 // errorsLen returns how many bytes errors take.

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -157,22 +159,89 @@ func TestBatchRefused(t *testing.T) {
 	c.do("POST", "/token", `{"meta":{"x":"`+strings.Repeat("x", 1<<10)+`"}}`).wantError(t, 413, "BodyTooLarge")
 }
 
-// One store failure is one item's, and says whether anything was done.
+// A store that can't be used at all refuses the whole batch, and says so.
 func TestBatchWithoutStore(t *testing.T) {
+	loading := &token.UnavailableError{Reason: "loading: 43 %"}
+	store := &fakeStore{newStore(t, shard.Config{}), func(string) error { return loading }}
+	c := serve(t, Config{Store: store, Logger: slog.New(slog.DiscardHandler)}).dial(t)
+	r := c.do("POST", batchPath, batchText(exchangeItem(somewhere), `5`))
+	r.wantError(t, 503, "StoreUnavailable")
+	if want := `{"Err":"StoreUnavailable","message":"loading: 43 %","done":false}`; r.body != want {
+		t.Errorf("a batch got %s, want %s", r.body, want)
+	}
+}
+
+// failingStore carries batches out, and then tells of some items that they don't last.
+type failingStore struct {
+	Store
+	err   error
+	fails func(i int) bool
+}
+
+func (f *failingStore) Batch(ctx context.Context, b *token.Batch) error {
+	err := f.Store.Batch(ctx, b)
+	for i := range b.Items {
+		if f.fails(i) {
+			b.Items[i].Err = f.err
+		}
+	}
+	b.DropFailed()
+	return err
+}
+
+// What a store has failed at is one item's, says whether anything was done, and gives
+// away nothing of what it would have answered.
+func TestBatchItemsThatFail(t *testing.T) {
 	for _, test := range []struct {
 		err  error
 		want string
 	}{
-		{&token.UnavailableError{Reason: "loading: 43 %"}, `{"Err":"StoreUnavailable","message":"loading: 43 %","done":false}`},
+		{&token.UnavailableError{Reason: "the disk does not answer"}, `{"Err":"StoreUnavailable","message":"the disk does not answer","done":false}`},
 		{errors.New("engine"), unavailable.body},
 	} {
-		store := &fakeStore{newStore(t, shard.Config{}), func(string) error { return test.err }}
+		store := &failingStore{newStore(t, shard.Config{}), test.err, func(i int) bool { return i%2 == 0 }}
 		c := serve(t, Config{Store: store, Logger: slog.New(slog.DiscardHandler)}).dial(t)
-		for i, answer := range c.batch(exchangeItem(somewhere), `{"create":{"meta":{}}}`, `5`) {
-			if want := test.want; i < 2 && answer != want {
+		var items []string
+		for i := range 6 {
+			items = append(items, `{"validate":`+tokenBody(c.create(fmt.Sprintf(`{"n":%d}`, i)))+`}`)
+		}
+		for i, answer := range c.batch(items...) {
+			want := fmt.Sprintf(`{"Ok":{"meta":{"n":%d},"expires_in":7200}}`, i)
+			if i%2 == 0 {
+				want = test.want
+			}
+			if answer != want {
 				t.Errorf("answer %d is %s, want %s", i, answer, want)
 			}
 		}
+	}
+}
+
+// A batch allocates no more for many items than for few, also where they are wrong,
+// but for the buffer of a large answer, which grows some times.
+func TestBatchAllocations(t *testing.T) {
+	if underRace() {
+		t.Skip("pools forget under the race detector")
+	}
+	d := newDirect(Config{Store: newStore(t, shard.Config{})})
+	tok := d.do(t, "POST", "/token", `{"meta":{"a":1}}`).body
+	allocations := func(items int) float64 {
+		all := make([]string, items)
+		for i := range all {
+			all[i] = []string{`{"validate":` + tokenBody(tok) + `}`, exchangeItem(somewhere), `5`, `{"exchange":{"token":"x"}}`, `{"exchange":{}}`}[i%5]
+		}
+		text := []byte(requestText("POST", batchPath, batchText(all...)))
+		return testing.AllocsPerRun(50, func() {
+			if err := d.handle(text); err != nil {
+				t.Fatal(err)
+			}
+			d.ctx.Response.CloseBodyStream()
+		})
+	}
+	few, many := allocations(10), allocations(DefaultMaxBatch)
+	const growths = 16
+	if few > 4 || many > few+growths {
+		t.Errorf("10 items allocate %v times, and %d items %v times, want next to none and as few", few, DefaultMaxBatch, many)
 	}
 }
 

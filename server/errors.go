@@ -140,10 +140,14 @@ func (s *Server) logStoreError(err error) {
 
 // errorText returns the body of the answer to an error, as an item of a batch has it.
 func errorText(err error) string {
+	a := answerTo(err)
+	if a != &unavailable {
+		return a.body
+	}
 	if away := new(token.UnavailableError); errors.As(err, &away) {
 		return string(appendRefusal(nil, away.Reason))
 	}
-	return answerTo(err).body
+	return a.body
 }
 
 // refuseWith answers a request of which nothing was carried out, with a reason

@@ -116,14 +116,11 @@ func (f *fakeStore) Delete(ctx context.Context, t token.Token) error {
 	return f.Store.Delete(ctx, t)
 }
 
-func (f *fakeStore) Batch(ctx context.Context, b *token.Batch) {
+func (f *fakeStore) Batch(ctx context.Context, b *token.Batch) error {
 	if err := f.before("batch"); err != nil {
-		for i := range b.Items {
-			b.Items[i].Err = err
-		}
-		return
+		return err
 	}
-	f.Store.Batch(ctx, b)
+	return f.Store.Batch(ctx, b)
 }
 
 func (f *fakeStore) EndSubject(ctx context.Context, subject []byte) (int, error) {

@@ -144,6 +144,7 @@ type Server struct {
 	errNoBatch  *requestError
 	answers     answerBudget
 	largestList int64 // bytes
+	batchStep   int   // bytes
 
 	stats     counters
 	unready   func() error
@@ -170,6 +171,7 @@ func New(cfg Config) *Server {
 		answers:      newAnswerBudget(),
 	}
 	s.largestList = largestList(cfg.MaxMeta)
+	s.batchStep = max(minBatchStep, cfg.MaxMeta)
 	s.batches.New = func() any { return s.newBatch() }
 	s.errNoBatch = newRequestError(fmt.Sprintf(`"batch" must be an array of 1 to %d items.`, s.maxBatch))
 	s.reaper = newReaper(cfg)

@@ -30,8 +30,10 @@ type Store interface {
 	Delete(ctx context.Context, t token.Token) error
 	// Batch carries out the items of b, each as the method of its name would, those of
 	// one session in their order. It sets their outcomes, and appends their metadata to
-	// b.Buf. Items that have an error are passed over. Nothing is atomic over items.
-	Batch(ctx context.Context, b *token.Batch)
+	// b.Buf; one that has an error has none. Items that have an error before are passed
+	// over. Nothing is atomic over items. Its own error, *[token.UnavailableError], says
+	// that nothing was carried out.
+	Batch(ctx context.Context, b *token.Batch) error
 	// EndSubject ends each session of a subject that exists at the call and
 	// returns how many lived.
 	EndSubject(ctx context.Context, subject []byte) (ended int, err error)

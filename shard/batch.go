@@ -18,8 +18,8 @@ const (
 
 // Batch carries out the items of b, and waits once until all that they have changed
 // lasts. Items of one session are carried out in their order. Each has the outcome
-// that the method of its name would have, and none touches another.
-func (s *Store) Batch(_ context.Context, b *token.Batch) {
+// that the method of its name would have, and none touches another. Batch returns nil.
+func (s *Store) Batch(_ context.Context, b *token.Batch) error {
 	r := s.runs.Get().(*batchRun)
 	defer r.release()
 	r.store, r.batch = s, b
@@ -27,6 +27,7 @@ func (s *Store) Batch(_ context.Context, b *token.Batch) {
 		r.window()
 	}
 	r.wait()
+	return nil
 }
 
 // batchRun is a batch that is carried out.
@@ -150,11 +151,27 @@ func (r *batchRun) prepare(w *windowItem, item *token.BatchItem, now timestamp) 
 	}
 }
 
-// carryOut carries the window out. It returns true if it has stopped before an item
+// carryOut carries the window out, under the locks of its shards. It returns true if it has stopped before an item
 // that is to be carried out alone. r.next is then that, or where the batch got full.
 func (r *batchRun) carryOut() (stopped bool) {
-	r.lock()
-	defer r.unlock()
+	slices.Sort(r.shards[:r.locks]) // the order of the locks
+	return r.carryOutUnder(r.shards[:r.locks])
+}
+
+// carryOutUnder takes the locks of some shards, one after the other, and carries the
+// window out. Each lock is released whatever becomes of the others.
+func (r *batchRun) carryOutUnder(shards []int) (stopped bool) {
+	if len(shards) == 0 {
+		return r.carryOutAllLocked()
+	}
+	sh := &r.store.shards[shards[0]]
+	sh.lock()
+	defer sh.unlock()
+	return r.carryOutUnder(shards[1:])
+}
+
+// carryOutAllLocked carries the window out. It requires the write locks of its shards.
+func (r *batchRun) carryOutAllLocked() (stopped bool) {
 	r.load()
 	for i := range r.items[:r.n] {
 		w := &r.items[i]
@@ -164,21 +181,6 @@ func (r *batchRun) carryOut() (stopped bool) {
 		}
 	}
 	return false
-}
-
-// lock takes the locks of the window, in the order of the shards, as whoever holds
-// several does.
-func (r *batchRun) lock() {
-	slices.Sort(r.shards[:r.locks])
-	for _, number := range r.shards[:r.locks] {
-		r.store.shards[number].lock()
-	}
-}
-
-func (r *batchRun) unlock() {
-	for _, number := range r.shards[:r.locks] {
-		r.store.shards[number].unlock()
-	}
 }
 
 // load reads what the items will need. Each of its loops asks for memory that does not
@@ -268,13 +270,19 @@ func (r *batchRun) finish(i int, buf []byte, w Write, err error) {
 	r.writes = append(r.writes, batchWrite{w, i, i + 1})
 }
 
-// wait waits until all lasts. What does not has no outcome but that.
+// wait waits until all lasts. What does not has no outcome but that: its metadata is
+// taken out of the batch's.
 func (r *batchRun) wait() {
+	failed := false
 	for _, w := range r.writes {
 		if err := w.write.Wait(); err != nil {
+			failed = true
 			for i := w.first; i < w.end; i++ {
 				r.batch.Items[i].Err = err
 			}
 		}
+	}
+	if failed {
+		r.batch.DropFailed()
 	}
 }

@@ -109,10 +109,10 @@ func (r *restarting) Delete(ctx context.Context, t token.Token) error {
 	return s.Delete(ctx, t)
 }
 
-func (r *restarting) Batch(ctx context.Context, b *token.Batch) {
+func (r *restarting) Batch(ctx context.Context, b *token.Batch) error {
 	s, leave := r.enter()
 	defer leave()
-	s.Batch(ctx, b)
+	return s.Batch(ctx, b)
 }
 
 func (r *restarting) EndSubject(ctx context.Context, name []byte) (int, error) {

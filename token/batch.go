@@ -67,3 +67,23 @@ func (b *Batch) Full() bool { return b.Limit != 0 && len(b.Buf) >= b.Limit }
 
 // MakeRoom calls Grow if b is full, and says whether one more item may be carried out.
 func (b *Batch) MakeRoom() bool { return !b.Full() || b.Grow != nil && b.Grow() }
+
+// DropFailed takes the metadata of items that have an error out of Buf. A store calls
+// it where items were carried out and turn out not to last.
+func (b *Batch) DropFailed() {
+	at := len(b.Buf)
+	for i := range b.Items {
+		at -= b.Items[i].MetaLen
+	}
+	kept := b.Buf[:at]
+	for i := range b.Items {
+		item := &b.Items[i]
+		meta := b.Buf[at : at+item.MetaLen]
+		if at += item.MetaLen; item.Err != nil {
+			item.MetaLen = 0
+		} else {
+			kept = append(kept, meta...)
+		}
+	}
+	b.Buf = kept
+}

@@ -21,7 +21,9 @@ func (b batched) travel(ctx context.Context, item token.BatchItem, dst []byte) (
 	batch := token.Batch{Buf: dst, Items: []token.BatchItem{
 		{Op: token.OpValidate, Token: unknown}, item, {Op: token.OpDelete, Token: unknown},
 	}}
-	b.Batch(ctx, &batch)
+	if err := b.Batch(ctx, &batch); err != nil {
+		panic(fmt.Sprintf("storetest: Batch = %v", err))
+	}
 	if err := batch.Items[0].Err; !errors.Is(err, token.ErrInvalid) {
 		panic(fmt.Sprintf("storetest: validate of an unknown token in a batch = %v", err))
 	}
@@ -99,7 +101,9 @@ var batchTests = []test{
 func (t *tester) batch(items ...token.BatchItem) ([]token.BatchItem, []string) {
 	t.Helper()
 	b := token.Batch{Items: items}
-	t.store.Batch(t.Context(), &b)
+	if err := t.store.Batch(t.Context(), &b); err != nil {
+		t.Fatalf("Batch = %v", err)
+	}
 	metas := make([]string, len(items))
 	for i, item := range b.Items {
 		metas[i] = string(b.Buf[:item.MetaLen])
@@ -229,7 +233,9 @@ func testBatchLimit(t *tester) {
 		b.Limit += 5 * len(meta)
 		return true
 	}
-	t.store.Batch(t.Context(), &b)
+	if err := t.store.Batch(t.Context(), &b); err != nil {
+		t.Fatalf("Batch = %v", err)
+	}
 	for i, item := range b.Items {
 		switch {
 		case i < 20 && item.Err == nil:
@@ -254,7 +260,9 @@ func (h Harness) testOneWinnerOfBatches(t *testing.T) {
 				b.Items = append(b.Items, token.BatchItem{Op: token.OpExchange, Token: token.Generate()})
 			}
 			b.Items = append(b.Items, token.BatchItem{Op: token.OpExchange, Token: tok}, token.BatchItem{Op: token.OpExchange, Token: tok})
-			s.store.Batch(t.Context(), b)
+			if err := s.store.Batch(t.Context(), b); err != nil {
+				t.Errorf("Batch = %v", err)
+			}
 		})
 		winners := 0
 		for i := range batches {

@@ -309,7 +309,10 @@ func (s *naiveSession) hasSpent(nonce token.Nonce, last int) bool {
 	return slices.ContainsFunc(spent, func(spent naiveSpent) bool { return spent.nonce == nonce })
 }
 
-func (n *naive) Batch(ctx context.Context, b *token.Batch) { OneByOne(ctx, n, b) }
+func (n *naive) Batch(ctx context.Context, b *token.Batch) error {
+	OneByOne(ctx, n, b)
+	return nil
+}
 
 func (n *naive) EndSubject(_ context.Context, name []byte) (ended int, err error) {
 	n.mu.Lock()
