@@ -64,6 +64,10 @@ func (s *Store) Batch(ctx context.Context, b *token.Batch) error {
 	if err := s.watchdog.check(); err != nil {
 		refuseChanges(b.Items, err)
 	}
+	if grow := b.Grow; grow != nil { // which may take its time
+		b.Grow = func() bool { return grow() && s.watchdog.check() == nil }
+		defer func() { b.Grow = grow }()
+	}
 	if err := sessions.Batch(ctx, b); err != nil {
 		return err
 	}

@@ -40,8 +40,10 @@ type batchRun struct {
 	n      int              // of items
 	shards [windowLocks]int // their numbers
 	locks  int              // of shards
-	writes []batchWrite
-	loaded uint64 // keeps the compiler from leaving out loads that nothing else needs
+	// looseShards are those in which the window has freed something.
+	looseShards []*shard
+	writes      []batchWrite
+	loaded      uint64 // keeps the compiler from leaving out loads that nothing else needs
 }
 
 // windowItem is an item of the window.
@@ -73,6 +75,8 @@ func (r *batchRun) release() {
 	if r.writes = r.writes[:0]; cap(r.writes) > keptWrites {
 		r.writes = nil
 	}
+	clear(r.looseShards)
+	r.looseShards = r.looseShards[:0]
 	r.store, r.batch, r.next = nil, nil, 0
 	runs.Put(r)
 }
@@ -153,9 +157,18 @@ func (r *batchRun) prepare(w *windowItem, item *token.BatchItem, now timestamp) 
 
 // carryOut carries the window out, under the locks of its shards. It returns true if it has stopped before an item
 // that is to be carried out alone. r.next is then that, or where the batch got full.
+//
+// The steps of compaction that are due after it come when all locks are released, so
+// that none of them holds up the requests of other shards.
 func (r *batchRun) carryOut() (stopped bool) {
 	slices.Sort(r.shards[:r.locks]) // the order of the locks
-	return r.carryOutUnder(r.shards[:r.locks])
+	r.looseShards = r.looseShards[:0]
+	stopped = r.carryOutUnder(r.shards[:r.locks])
+	for _, sh := range r.looseShards {
+		sh.lock()
+		sh.unlock()
+	}
+	return stopped
 }
 
 // carryOutUnder takes the locks of some shards, one after the other, and carries the
@@ -166,8 +179,12 @@ func (r *batchRun) carryOutUnder(shards []int) (stopped bool) {
 	}
 	sh := &r.store.shards[shards[0]]
 	sh.lock()
-	defer sh.unlock()
-	return r.carryOutUnder(shards[1:])
+	defer sh.mu.Unlock()
+	stopped = r.carryOutUnder(shards[1:])
+	if sh.loose {
+		r.looseShards = append(r.looseShards, sh)
+	}
+	return stopped
 }
 
 // carryOutAllLocked carries the window out. It requires the write locks of its shards.

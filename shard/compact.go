@@ -46,13 +46,17 @@ func (sh *shard) compactLocked() {
 func (s *Store) compact(sh *shard, p *pacer) {
 	for sh.backlog.Load() && !s.isClosing() {
 		start := time.Now()
-		sh.lock()
-		sh.loose = true
-		sh.unlock()
-		held := time.Since(start)
-		s.purge.held(held)
-		p.worked(held)
+		sh.compactAlone()
+		p.worked(time.Since(start))
 	}
+}
+
+// compactAlone makes a step of compaction in a hold of its own.
+func (sh *shard) compactAlone() {
+	sh.lock()
+	defer sh.purge.heldSince(time.Now())
+	defer sh.unlock()
+	sh.loose = true
 }
 
 // squeeze compacts all shards in which something was freed since the last time, and
@@ -194,7 +198,7 @@ func (sh *shard) movePolicyLocked(from, to policyIndex) {
 // more. It requires the write lock.
 func (sh *shard) moveSessionsLocked() (more bool) {
 	x := &sh.sessions
-	if !x.shrink() {
+	if sh.subjects.old != nil || !x.shrink() { // one old map at a time
 		return false
 	}
 	for range compactKeys {

@@ -291,3 +291,24 @@ func TestEarliest(t *testing.T) {
 		}
 	})
 }
+
+// A step of compaction holds a lock for its work, not for the wait before it. Here the
+// clock is the real one: under a fake one it would stand while somebody waits for a lock.
+func TestCompactionHoldIsNoWait(t *testing.T) {
+	const wait = 100 * time.Millisecond
+	s := open(t, Config{Shards: 1, PurgeInterval: never})
+	sh := &s.shards[0]
+	sh.lock()
+	sh.backlog.Store(true)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.compact(sh, new(pacer))
+	}()
+	time.Sleep(wait)
+	sh.unlock()
+	<-done
+	if got := s.Stats().LongestPurgeHold; got >= wait {
+		t.Errorf("longest hold %v, want less than the wait of %v before it", got, wait)
+	}
+}

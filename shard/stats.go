@@ -33,8 +33,10 @@ func (sh *shard) stats() stats.Store {
 	}
 }
 
-// bytesLocked returns what the sessions use. It requires the read lock.
+// bytesLocked returns what the sessions use, of the maps no more than they take. It
+// requires the read lock.
 func (sh *shard) bytesLocked() int64 {
-	sessions := int64(sh.heap.n)*sessionOverhead + int64(sh.policies.used)*policySize
-	return sessions + int64(sh.subjects.n)*subjectCost + sh.meta.used
+	sessions := int64(sh.heap.n)*(recordSize+entrySize) + int64(sh.policies.used)*policySize
+	maps := sh.sessions.used(mapCost) + sh.subjects.used(subjectCost)
+	return sessions + maps + sh.meta.used
 }

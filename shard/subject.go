@@ -62,7 +62,7 @@ func (sh *shard) sortSubjects() {
 	sh.lock()
 	defer sh.unlock()
 	sh.restoring, sh.memory.exempt = false, false
-	for sh.subjects.old != nil {
+	for sh.subjects.old != nil { // and so that of sessions is nil: one moves at a time
 		sh.moveSubjectsLocked()
 	}
 	var list []policyIndex

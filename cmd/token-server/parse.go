@@ -45,7 +45,7 @@ func (m *Main) ParseFlags(args []string) error {
 		return err
 	}
 	m.misspelt = slices.DeleteFunc(set.UnknownVariables(m.Environ), func(v flags.UnknownVariable) bool {
-		return notForFlags.MatchString(v.Name)
+		return notForFlags.MatchString(v.Name) || serviceLink.MatchString(m.getenv(v.Name))
 	})
 	return m.readSecret()
 }

@@ -318,6 +318,7 @@ func TestMisspeltVariables(t *testing.T) {
 		{"TOKEN_SERVER_SERVICE_PORT_HTTP", "3666", ""},
 		{"TOKEN_SERVER_PORT_3666_TCP_ADDR", "10.0.0.7", ""},
 		{"TOKEN_SERVER_PORT_3666_TCP", "tcp://10.0.0.7:3666", ""},
+		{"TOKEN_SERVER_ADMIN_PORT", "tcp://10.0.0.7:3667", ""},
 		{"TOKEN_SERVER_ADMIN_SERVICE_HOST", "10.0.0.7", ""},
 		{"TOKEN_SERVER_ADMIN_PORT_3667_TCP_PROTO", "tcp", ""},
 		{"TOKEN_SERVERS", "x", ""},
