@@ -9,8 +9,8 @@
 //
 // A public method hashes, picks the shard and delegates to it; tokens, digests and
 // patches are made ready before the lock is taken. [Store.Batch] carries many
-// operations out in windows, each under the locks of up to eight shards, and waits
-// for the Journal once. A [Journal] makes the changes
+// operations out in windows, each under the locks of a few shards, and waits for the
+// Journal once. A [Journal] makes the changes
 // last: it is told of each while the lock is held, and waited for once it is
 // released.
 //
