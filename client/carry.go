@@ -149,7 +149,7 @@ func (c *Client) sendOne(ctx context.Context, s *server, r *call) (again bool) {
 	defer putBuffer(buf)
 	rep := s.roundTrip(ctx, requests[r.kind].method, requests[r.kind].path, r.body, buf)
 	if rep.kept {
-		r.body = nil // the transport may still read it
+		r.body = slices.Clone(r.body) // the transport may still read the other
 	}
 	if rep.err != nil {
 		c.blame(ctx, s, &rep)

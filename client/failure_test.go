@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -536,6 +538,33 @@ func TestSecret(t *testing.T) {
 		secret.Store("")
 		if _, err := b.client.Validate(b.Context(), someToken); !errors.Is(err, ErrUnauthorized) || !strings.Contains(err.Error(), "vault") {
 			b.Errorf("error = %v, want ErrUnauthorized of the vault", err)
+		}
+	}, f)
+}
+
+// TestRefusedBeforeItIsRead: a call whose body is still being written when it is
+// refused is sent again whole.
+func TestRefusedBeforeItIsRead(t *testing.T) {
+	f := newFake("1")
+	refused := false
+	inBubble(t, Config{}, func(b *bubble) {
+		b.stops[0]()
+		stop := b.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/readyz" || refused {
+				f.ServeHTTP(w, r)
+				return
+			}
+			refused = true
+			w.WriteHeader(http.StatusServiceUnavailable)
+			io.WriteString(w, `{"Err":"StoreUnavailable","message":"m","done":false}`)
+		}), "a:1")
+		defer stop()
+		meta := `{"a":"` + strings.Repeat("a", 1<<20) + `"}`
+		if _, err := b.client.Create(b.Context(), NewSession{Meta: json.RawMessage(meta)}); err != nil {
+			b.Errorf("error = %v", err)
+		}
+		if len(f.requests) != 1 || !strings.HasSuffix(f.requests[0], meta+"}") {
+			b.Errorf("%d requests were read, want one with the whole body", len(f.requests))
 		}
 	}, f)
 }

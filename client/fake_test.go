@@ -291,8 +291,12 @@ func inBubble(t *testing.T, cfg Config, test func(b *bubble), fakes ...*fake) {
 
 // start serves a fake, with batches.
 func (b *bubble) start(f *fake, address string) (stop func()) {
+	return b.serve(f, address)
+}
+
+func (b *bubble) serve(h http.Handler, address string) (stop func()) {
 	ln := b.network.listen(address)
-	s := &http.Server{Handler: f}
+	s := &http.Server{Handler: h}
 	done := make(chan struct{})
 	go func() { defer close(done); s.Serve(ln) }()
 	return func() { s.Close(); <-done }
