@@ -80,7 +80,7 @@ func claim(calls []*call, as *shared) []*call {
 			r.expire(context.DeadlineExceeded)
 		}
 		if late || !r.claim() {
-			as.leave()
+			r.leave()
 			return true
 		}
 		return false

@@ -55,7 +55,7 @@ type call struct {
 	last      error // why it was not carried out
 	maybe     bool  // it may have been carried out
 	refreshed bool  // the secret was read again for it
-	// request is the one that it is part of.
+	// request is the one that it is part of, until it has left it.
 	request atomic.Pointer[shared]
 }
 
@@ -144,6 +144,13 @@ func (r *call) expire(why error) {
 type shared struct {
 	waiting atomic.Int32
 	cancel  context.CancelFunc
+}
+
+// leave takes a call out of the request that it is part of, once.
+func (r *call) leave() {
+	if s := r.request.Swap(nil); s != nil {
+		s.leave()
+	}
 }
 
 func (s *shared) leave() {
@@ -273,7 +280,7 @@ func (r *call) await(ctx context.Context) error {
 		<-r.done
 		return r.err
 	case sent:
-		r.request.Load().leave()
+		r.leave()
 		if r.kind.changes() {
 			return &Error{Kind: ErrOutcomeUnknown, Cause: ctx.Err()}
 		}
