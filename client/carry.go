@@ -219,13 +219,17 @@ func (c *Client) deal(s *server, calls []*call, body []byte) (again []*call) {
 // refused deals with a batch of which nothing was carried out, or with a server that
 // has failed. A call that does not fit must not harm others: it is found by halves.
 func (c *Client) refused(s *server, calls []*call, rep *reply) (again []*call) {
-	a, _ := parseSingle(create, rep)
-	a.status = rep.status
 	if splits(rep.status) {
 		c.split(calls)
 		return nil
 	}
-	return slices.DeleteFunc(calls, func(r *call) bool { return !c.settle(s, r, &a) })
+	a, _ := parseSingle(create, rep)
+	return slices.DeleteFunc(calls, func(r *call) bool {
+		if rep.status < 400 { // of a proxy, perhaps
+			return !c.garbled(s, r, rep.status)
+		}
+		return !c.fail(s, r, s.refusal(&a))
+	})
 }
 
 // splits says whether a status tells that one of the calls, or the size of them all,
@@ -259,7 +263,12 @@ func (c *Client) settle(s *server, r *call, a *answer) (again bool) {
 		r.end(ErrInvalidToken)
 		return false
 	}
-	return c.fail(s, r, &Error{Kind: kindOf(a), Status: a.status, Code: a.code, Message: a.message, Address: s.address})
+	return c.fail(s, r, s.refusal(a))
+}
+
+// refusal is the error of an answer that is no success.
+func (s *server) refusal(a *answer) *Error {
+	return &Error{Kind: kindOf(a), Status: a.status, Code: a.code, Message: a.message, Address: s.address}
 }
 
 // garbled deals with a call whose answer makes no sense.

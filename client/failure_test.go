@@ -568,3 +568,32 @@ func TestRefusedBeforeItIsRead(t *testing.T) {
 		}
 	}, f)
 }
+
+// TestASuccessThatSaysNothing: a batch that is answered with another success than 200
+// may have been carried out.
+func TestASuccessThatSaysNothing(t *testing.T) {
+	for _, with := range []answerWith{{201, `{"Err":"InvalidToken"}`}, {202, ``}, {204, ``}, {304, ``}} {
+		f := newFake("1")
+		inBubble(t, Config{MaxInFlight: 1}, func(b *bubble) {
+			token := b.create()
+			release := b.hold(f)
+			f.mu.Lock()
+			f.before = func(*http.Request) error { return &with }
+			f.mu.Unlock()
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				if got, err := b.client.Create(b.Context(), NewSession{Meta: []byte(`{}`)}); !errors.Is(err, ErrOutcomeUnknown) {
+					b.Errorf("status %d: Create = %q, %v, want ErrOutcomeUnknown", with.status, got, err)
+				}
+			})
+			wg.Go(func() {
+				if _, err := b.client.Exchange(b.Context(), token, Patch{}); !errors.Is(err, ErrOutcomeUnknown) {
+					b.Errorf("status %d: Exchange = %v, want ErrOutcomeUnknown", with.status, err)
+				}
+			})
+			synctest.Wait()
+			release()
+			wg.Wait()
+		}, f)
+	}
+}
