@@ -28,7 +28,7 @@ func (c *Client) carry(calls []*call) {
 // carryOne sends a call whose caller waits for nothing else, until it has ended.
 func (c *Client) carryOne(ctx context.Context, r *call) {
 	for attempt := 0; ; attempt++ {
-		s, ended := c.choose(ctx, attempt)
+		s, ended := c.choose(ctx, attempt, r.kind < list)
 		if s == nil {
 			r.expire(ended)
 			return
@@ -43,7 +43,7 @@ func (c *Client) carryOne(ctx context.Context, r *call) {
 
 // carryOnce sends calls once, and returns those that are to be sent again.
 func (c *Client) carryOnce(ctx context.Context, cancel context.CancelFunc, calls []*call, attempt int) (again []*call) {
-	s, ended := c.choose(ctx, attempt)
+	s, ended := c.choose(ctx, attempt, true)
 	if s == nil {
 		for _, r := range calls {
 			r.expire(ended)
@@ -53,6 +53,7 @@ func (c *Client) carryOnce(ctx context.Context, cancel context.CancelFunc, calls
 	calls = claim(calls, &shared{cancel: cancel})
 	switch len(calls) {
 	case 0:
+		c.servers.release(s)
 		return nil
 	case 1:
 		if !c.sendOne(ctx, s, calls[0]) {
@@ -102,16 +103,12 @@ const (
 	maxPause = 500 * time.Millisecond
 )
 
-// choose returns the server for an attempt, or why there is none.
-func (c *Client) choose(ctx context.Context, attempt int) (*server, error) {
+// choose returns the server for an attempt, as pick does, or why there is none.
+func (c *Client) choose(ctx context.Context, attempt int, counted bool) (*server, error) {
 	if n := attempt - len(c.servers.all); n >= 0 {
 		sleep(ctx, jitter(min(minPause<<min(n, 16), maxPause)))
 	}
-	s, err := c.servers.pick(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return c.servers.pick(ctx, counted)
 }
 
 // jitter returns a time between half of d and d, so that clients don't come back all
@@ -148,6 +145,9 @@ func (c *Client) sendOne(ctx context.Context, s *server, r *call) (again bool) {
 	buf := getBuffer()
 	defer putBuffer(buf)
 	rep := s.roundTrip(ctx, requests[r.kind].method, requests[r.kind].path, r.body, buf)
+	if r.kind < list {
+		c.servers.release(s)
+	}
 	if rep.kept {
 		r.body = slices.Clone(r.body) // the transport may still read the other
 	}
@@ -168,6 +168,7 @@ func (c *Client) sendBatch(ctx context.Context, s *server, calls []*call) (again
 	defer putBuffer(buf)
 	*body = appendBatch((*body)[:0], calls)
 	rep := s.roundTrip(ctx, "POST", "/token/batch", *body, buf)
+	c.servers.release(s)
 	if !rep.kept {
 		putBuffer(body)
 	}

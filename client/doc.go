@@ -14,7 +14,8 @@
 // deadline; what may be repeated has been repeated by then. [ErrOutcomeUnknown] says
 // that it may or may not have been carried out. An [*Error] has the details.
 //
-// With several addresses the client takes turns among those that answer /readyz.
+// With several addresses a request goes to the one with the fewest under way of those
+// that answer /readyz; they take turns if there are as few.
 // Several servers are one only in shared mode. The client compares the identity of
 // their stores, and refuses those that differ with [ErrStoresDiffer].
 //

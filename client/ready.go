@@ -15,20 +15,21 @@ import (
 
 // servers are all addresses, and which of them get calls.
 type servers struct {
-	all  []*server
-	used atomic.Int64 // Unix time of the last call, in seconds
+	all        []*server
+	maxFlights int          // to each
+	used       atomic.Int64 // Unix time of the last call, in seconds
 
-	mu      sync.Mutex // guards what follows, and the states of all
-	next    int
-	id      string        // of the store in use, if there are several addresses
-	changed chan struct{} // closed with the next change
+	mu    sync.Mutex // guards what follows, and of all servers their states and flights
+	next  int        // the server whose turn it is
+	turns []*turn    // that wait
+	id    string     // of the store in use, if there are several addresses
 }
 
 func newServers(cfg *Config) (*servers, error) {
 	if len(cfg.Addresses) == 0 {
 		return nil, errors.New("token server: no addresses")
 	}
-	ss := &servers{changed: make(chan struct{})}
+	ss := &servers{maxFlights: cfg.MaxInFlight}
 	a := newAuth(cfg)
 	for _, address := range cfg.Addresses {
 		s, err := newServer(address, cfg, a)
@@ -151,8 +152,7 @@ func (ss *servers) note(s *server, now state) {
 	}
 	s.state = now
 	ss.identifyLocked()
-	close(ss.changed)
-	ss.changed = make(chan struct{})
+	ss.serveAllLocked()
 }
 
 // fail takes a server out of use until a look, which is due at once, finds it ready.
@@ -196,47 +196,6 @@ func (ss *servers) identifyLocked() {
 // usableLocked says whether a server gets calls. It requires mu.
 func (ss *servers) usableLocked(s *server) bool {
 	return s.up && (len(ss.all) == 1 || s.id == ss.id)
-}
-
-// pick returns the server whose turn it is, and waits while there is none, or while one
-// has not been looked at yet.
-func (ss *servers) pick(ctx context.Context) (*server, error) {
-	for {
-		s, changed, why := ss.tryPick()
-		if err := endOf(ctx); err != nil {
-			return nil, notDone(err, why)
-		}
-		if s != nil {
-			return s, nil
-		}
-		if errors.Is(why, ErrStoresDiffer) {
-			return nil, why
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-		}
-	}
-}
-
-// tryPick returns the server whose turn it is, or what is closed when there may be one,
-// and why there is none.
-func (ss *servers) tryPick() (s *server, changed <-chan struct{}, why error) {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	for _, s := range ss.all {
-		if !s.probed {
-			return nil, ss.changed, nil
-		}
-	}
-	for range ss.all {
-		s := ss.all[ss.next%len(ss.all)]
-		ss.next++
-		if ss.usableLocked(s) {
-			return s, nil, nil
-		}
-	}
-	return nil, ss.changed, ss.reasonLocked()
 }
 
 // reasonLocked says why no server gets calls, or why one that is up is refused. It

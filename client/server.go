@@ -28,6 +28,7 @@ type server struct {
 
 	// Guarded by servers.mu.
 	state
+	flights int // counted requests that are under way
 }
 
 // state is what is known of a server.
