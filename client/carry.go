@@ -322,7 +322,7 @@ func kindOf(a *answer) error {
 // blame deals with a server that has given no whole answer.
 func (c *Client) blame(ctx context.Context, s *server, rep *reply) {
 	switch {
-	case errors.Is(rep.err, errSecret): // it was not asked
+	case errors.Is(rep.err, errSecret), errors.Is(rep.err, errOtherStore): // it was not asked
 	case ctx.Err() != nil:
 		rep.err = endOf(ctx)
 		s.probe() // is it the server's fault?

@@ -17,7 +17,9 @@
 // With several addresses a request goes to the one with the fewest under way of those
 // that answer /readyz; they take turns if there are as few.
 // Several servers are one only in shared mode. The client compares the identity of
-// their stores, and refuses those that differ with [ErrStoresDiffer].
+// their stores, on each new connection too, and refuses those that differ while they
+// are up at the same time with [ErrStoresDiffer]. When the servers of the store in use
+// are away for a second and a half, those of another one are taken.
 //
 // # Caveats
 //

@@ -597,3 +597,69 @@ func TestASuccessThatSaysNothing(t *testing.T) {
 		}, f)
 	}
 }
+
+// TestAnotherStoreGetsNoCall: a server that comes back with another store is refused
+// before it is looked at again.
+func TestAnotherStoreGetsNoCall(t *testing.T) {
+	one, two, other := newFake("1"), newFake("1"), newFake("2")
+	inBubble(t, Config{}, func(b *bubble) {
+		for range 4 {
+			b.create()
+		}
+		b.stops[1]()
+		b.stops[1] = b.start(other, "b:1")
+		for range 20 {
+			b.create()
+		}
+		if got := len(other.requests); got > 0 {
+			b.Errorf("it got %d requests", got)
+		}
+		if err := b.client.Ready(b.Context()); !errors.Is(err, ErrStoresDiffer) {
+			b.Errorf("Ready = %v, want ErrStoresDiffer", err)
+		}
+		b.stops[1]()
+		two.made = 0
+		b.stops[1] = b.start(two, "b:1")
+		time.Sleep(2 * probeInterval)
+		for range 10 {
+			b.create()
+		}
+		if two.made != 5 {
+			b.Errorf("with its own store again it has made %d sessions, want 5", two.made)
+		}
+	}, one, two)
+}
+
+// TestAShortAbsenceKeepsTheStore: calls wait for the store in use, though there is
+// another one, which is taken when that is away for long.
+func TestAShortAbsenceKeepsTheStore(t *testing.T) {
+	for _, c := range []struct {
+		away   time.Duration
+		others int // sessions that the other one makes
+	}{{probeInterval / 2, 0}, {2*probeInterval - time.Millisecond, 0}, {10 * switchAfter, 1}} {
+		one, other := newFake("1"), newFake("2")
+		inBubble(t, Config{}, func(b *bubble) {
+			b.stops[1]()
+			b.client.Ready(b.Context())
+			b.create()
+			b.stops[1] = b.start(other, "b:1")
+			time.Sleep(2 * probeInterval)
+			b.stops[0]()
+			back := make(chan struct{})
+			go func() {
+				defer close(back)
+				time.Sleep(c.away)
+				b.stops[0] = b.start(one, "a:1")
+			}()
+			begun := time.Now()
+			b.create()
+			if took, most := time.Since(begun), min(c.away, switchAfter)+2*probeInterval; took > most {
+				b.Errorf("away for %v: a call took %v, want %v at most", c.away, took, most)
+			}
+			<-back
+			if other.made != c.others {
+				b.Errorf("away for %v: the other one has made %d sessions, want %d", c.away, other.made, c.others)
+			}
+		}, one, other)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 )
 
 // turn is a request that waits for a server.
@@ -72,13 +73,14 @@ func (ss *servers) serveAllLocked() {
 	})
 }
 
-// serveLocked says whether a request need not wait any more. It requires mu.
+// serveLocked says whether a request need not wait any more. It waits for a store that
+// is away for a moment, though there is another one. It requires mu.
 func (ss *servers) serveLocked(t *turn) bool {
 	t.server, t.why = ss.leastLocked(t.counted)
 	if t.server != nil && t.counted {
 		t.server.flights++
 	}
-	return t.server != nil || errors.Is(t.why, ErrStoresDiffer)
+	return t.server != nil || errors.Is(t.why, ErrStoresDiffer) && !ss.awaitedLocked(time.Now())
 }
 
 // leastLocked returns the server for the next request, or why none gets calls. It

@@ -22,6 +22,7 @@ type server struct {
 	address   string // as configured
 	base      url.URL
 	connect   func(ctx context.Context, network, address string) (net.Conn, error)
+	meet      func(id string) error // of servers, about a new connection
 	transport *http.Transport
 	auth      *auth
 	kicked    chan struct{} // has room for one: probe now
