@@ -172,14 +172,16 @@ func (c *Client) sendBatch(ctx context.Context, s *server, calls []*call) (again
 	if !rep.kept {
 		putBuffer(body)
 	}
-	switch {
-	case rep.err != nil:
+	if rep.err != nil {
 		c.blame(ctx, s, &rep)
-		return slices.DeleteFunc(calls, func(r *call) bool { return !c.lost(s, r, &rep) })
-	case rep.status != http.StatusOK:
-		return c.refused(s, calls, &rep)
 	}
-	return c.deal(s, calls, rep.body)
+	switch {
+	case rep.status == http.StatusOK:
+		return c.deal(s, calls, &rep)
+	case rep.err != nil:
+		return slices.DeleteFunc(calls, func(r *call) bool { return !c.lost(s, r, &rep) })
+	}
+	return c.refused(s, calls, &rep)
 }
 
 func appendBatch(dst []byte, calls []*call) []byte {
@@ -196,8 +198,8 @@ func appendBatch(dst []byte, calls []*call) []byte {
 
 // deal gives each call its part of the answer to a batch. What is there of an answer
 // that was cut off holds. Of calls that did not fit, the rest is sent in two.
-func (c *Client) deal(s *server, calls []*call, body []byte) (again []*call) {
-	p := parser{b: body}
+func (c *Client) deal(s *server, calls []*call, rep *reply) (again []*call) {
+	p := parser{b: rep.body}
 	whole := p.prefix(`{"Ok":[`)
 	tooLarge := false
 	for i, r := range calls {
@@ -206,7 +208,16 @@ func (c *Client) deal(s *server, calls []*call, body []byte) (again []*call) {
 		if whole && a.code == "BatchTooLarge" {
 			tooLarge, a.undone = true, true
 		}
-		if !whole && c.garbled(s, r, http.StatusOK) || whole && c.settle(s, r, &a) {
+		var repeat bool
+		switch {
+		case whole:
+			repeat = c.settle(s, r, &a)
+		case rep.err != nil:
+			repeat = c.lost(s, r, rep)
+		default:
+			repeat = c.garbled(s, r, rep.status)
+		}
+		if repeat {
 			again = append(again, r)
 		}
 	}

@@ -35,13 +35,11 @@ func (c cut) Write(b []byte) (n int, err error) {
 }
 
 func (c cut) Read(b []byte) (int, error) {
-	left := c.in.Load()
-	if left <= 0 {
+	n, err := c.Conn.Read(b)
+	if rest := c.in.Add(-int64(n)); rest < 0 {
 		c.Close()
-		return 0, net.ErrClosed
+		return max(n+int(rest), 0), net.ErrClosed
 	}
-	n, err := c.Conn.Read(b[:min(int64(len(b)), left)])
-	c.in.Add(-int64(n))
 	return n, err
 }
 
@@ -55,14 +53,21 @@ func TestCutAnywhere(t *testing.T) {
 		size  int64 // more than request and answer have
 	}{{"alone", 1, 400}, {"batch", 3, 700}} {
 		for _, answer := range []bool{false, true} {
+			var told []int // how many calls have their answer, whenever that changes
 			for at := int64(0); at < c.size; at++ {
-				cutAt(t, c.items, at, answer)
+				n := cutAt(t, c.items, at, answer)
+				if len(told) == 0 || told[len(told)-1] != n {
+					told = append(told, n)
+				}
+			}
+			if want := []int{0, 1, 2, 3}[:c.items+1]; answer && !slices.Equal(told, want) {
+				t.Errorf("%s: the longer the answer is, %v calls have theirs, want %v", c.name, told, want)
 			}
 		}
 	}
 }
 
-func cutAt(t *testing.T, items int, at int64, answer bool) {
+func cutAt(t *testing.T, items int, at int64, answer bool) (told int) {
 	f := newFake("1")
 	inBubble(t, Config{MaxInFlight: 1, Timeout: time.Second}, func(b *bubble) {
 		var out, in atomic.Int64
@@ -98,16 +103,20 @@ func cutAt(t *testing.T, items int, at int64, answer bool) {
 		if items > 1 {
 			begin()
 			synctest.Wait()
-			f.mu.Lock()
-			f.before = func(*http.Request) error {
+			if answer {
 				f.mu.Lock()
-				f.before = nil
+				f.before = func(*http.Request) error {
+					f.mu.Lock()
+					f.before = nil
+					f.mu.Unlock()
+					once()
+					return nil
+				}
 				f.mu.Unlock()
-				return nil
+			} else {
+				once()
 			}
-			f.mu.Unlock()
 			release()
-			once()
 		} else {
 			once()
 			begin()
@@ -115,6 +124,9 @@ func cutAt(t *testing.T, items int, at int64, answer bool) {
 		wg.Wait()
 		synctest.Wait() // the server may still be at it
 		for i, token := range tokens {
+			if errs[i] == nil {
+				told++
+			}
 			switch {
 			case f.seen[token] > 1:
 				b.Errorf("cut at %d (answer %v): carried out %d times", at, answer, f.seen[token])
@@ -132,6 +144,7 @@ func cutAt(t *testing.T, items int, at int64, answer bool) {
 			}
 		}
 	}, f)
+	return told
 }
 
 // TestLostAnswers: a call whose connection breaks once it was carried out.
