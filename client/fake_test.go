@@ -289,7 +289,7 @@ func inBubble(t *testing.T, cfg Config, test func(b *bubble), fakes ...*fake) {
 	})
 }
 
-// start serves a fake, with batches.
+// start serves a fake at an address.
 func (b *bubble) start(f *fake, address string) (stop func()) {
 	return b.serve(f, address)
 }
