@@ -30,7 +30,7 @@
 //
 // A call ends at the deadline of its context, and at once when that is canceled. A
 // request that it was part of goes on for the other calls. A call whose context has no
-// deadline has [Config].Timeout, and may take twice that behind calls that hang.
+// deadline ends after [Config].Timeout.
 //
 // Nothing is atomic over calls. Calls with tokens of one session that are made at the
 // same time are carried out in any order.

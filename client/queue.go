@@ -50,6 +50,7 @@ type call struct {
 	done chan struct{}
 	err  error
 	result
+	late *time.Timer // of its caller, who waits until expires; nil until it is needed
 
 	// Of whoever sends it.
 	last      error // why it was not carried out
@@ -268,13 +269,28 @@ func (c *Client) fly(calls []*call) {
 	}
 }
 
-// await returns how a call has ended that somebody else sends, or that ctx has.
+// await returns how a call has ended that somebody else sends, or that its time has,
+// or ctx.
 func (r *call) await(ctx context.Context) error {
+	left := time.Until(r.expires)
+	if r.late == nil {
+		r.late = time.NewTimer(left)
+	} else {
+		r.late.Reset(left)
+	}
+	defer r.late.Stop()
 	select {
 	case <-r.done:
 		return r.err
+	case <-r.late.C:
+		return r.abandon(context.DeadlineExceeded)
 	case <-ctx.Done():
+		return r.abandon(ctx.Err())
 	}
+}
+
+// abandon gives up a call that somebody else sends, unless it has ended.
+func (r *call) abandon(why error) error {
 	switch r.state.Swap(abandoned) {
 	case done:
 		<-r.done
@@ -282,10 +298,12 @@ func (r *call) await(ctx context.Context) error {
 	case sent:
 		r.leave()
 		if r.kind.changes() {
-			return &Error{Kind: ErrOutcomeUnknown, Cause: ctx.Err()}
+			return &Error{Kind: ErrOutcomeUnknown, Cause: why}
 		}
 	case unsure:
-		return &Error{Kind: ErrOutcomeUnknown, Cause: ctx.Err()}
+		return &Error{Kind: ErrOutcomeUnknown, Cause: why}
+	case waiting:
+		return notDone(why, r.last)
 	}
-	return notDone(ctx.Err(), nil)
+	return notDone(why, nil)
 }
