@@ -19,30 +19,30 @@ const (
 // carry sends calls until each has ended.
 func (c *Client) carry(calls []*call) {
 	for attempt := 0; len(calls) > 0; attempt++ {
-		ctx, cancel := context.WithDeadline(c.ctx, latest(calls))
-		calls = c.carryOnce(ctx, cancel, calls, attempt)
-		cancel()
+		calls = c.carryOnce(calls, attempt)
 	}
 }
 
-// carryOne sends a call whose caller waits for nothing else, until it has ended.
-func (c *Client) carryOne(ctx context.Context, r *call) {
-	for attempt := 0; ; attempt++ {
-		s, ended := c.choose(ctx, attempt, r.kind < list)
-		if s == nil {
-			r.expire(ended)
-			return
-		}
-		r.claim()
-		if !c.sendOne(ctx, s, r) {
-			return
-		}
+// carryOne sends a call whose caller waits for nothing else once, and says whether it
+// is to be sent again.
+func (c *Client) carryOne(ctx context.Context, r *call, attempt int) (again bool) {
+	s, ended := c.choose(ctx, attempt, r.kind < list)
+	if s == nil {
+		r.expire(ended)
+		return false
+	}
+	r.claim()
+	again = c.sendOne(ctx, s, r)
+	if again {
 		r.release()
 	}
+	return again
 }
 
 // carryOnce sends calls once, and returns those that are to be sent again.
-func (c *Client) carryOnce(ctx context.Context, cancel context.CancelFunc, calls []*call, attempt int) (again []*call) {
+func (c *Client) carryOnce(calls []*call, attempt int) (again []*call) {
+	ctx, cancel := context.WithDeadline(c.ctx, latest(calls))
+	defer cancel()
 	s, ended := c.choose(ctx, attempt, true)
 	if s == nil {
 		for _, r := range calls {

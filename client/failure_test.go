@@ -677,3 +677,41 @@ func TestAShortAbsenceKeepsTheStore(t *testing.T) {
 		}, one, other)
 	}
 }
+
+// TestCallsThatAreRefusedHoldUpNoOthers: a server refuses changes for now, as when its
+// disk hangs, and answers the rest.
+func TestCallsThatAreRefusedHoldUpNoOthers(t *testing.T) {
+	f := newFake("1")
+	const refusal = `{"Err":"StoreUnavailable","message":"m","done":false}`
+	f.before = func(r *http.Request) error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		switch items := strings.Count(f.requests[len(f.requests)-1], `"validate"`); {
+		case r.Method == "POST" && r.URL.Path == "/token":
+			return &answerWith{503, refusal}
+		case r.URL.Path == "/token/batch":
+			answers := strings.Repeat(","+refusal, strings.Count(f.requests[len(f.requests)-1], `"create"`)) + strings.Repeat(`,{"Err":"InvalidToken"}`, items)
+			return &answerWith{200, `{"Ok":[` + answers[1:] + `]}`}
+		}
+		return nil
+	}
+	inBubble(t, Config{MaxInFlight: 2}, func(b *bubble) {
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				if _, err := b.client.Create(b.Context(), NewSession{Meta: []byte(`{}`)}); !errors.Is(err, ErrUnavailable) {
+					b.Errorf("Create = %v, want ErrUnavailable", err)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		begun := time.Now()
+		if _, err := b.client.Validate(b.Context(), someToken); !errors.Is(err, ErrInvalidToken) {
+			b.Errorf("Validate = %v, want ErrInvalidToken", err)
+		}
+		if took := time.Since(begun); took > 2*maxPause {
+			b.Errorf("Validate took %v, want two pauses at most", took)
+		}
+		wg.Wait()
+	}, f)
+}

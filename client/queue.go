@@ -190,13 +190,16 @@ func (q *queue) enter(r *call) (leaves bool) {
 // frame is at least what is around a call in a batch, in bytes.
 const frame = len(`{"exchange":},`)
 
-// next takes the calls that leave now that others have landed. Without any, there is
-// one flight less.
-func (q *queue) next(into []*call) []*call {
+// next takes the calls that leave now that others have landed, beside those that are to
+// be sent again. Without any, there is one flight less.
+func (q *queue) next(again []*call) []*call {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	into = into[:0]
+	into := again
 	taken, size := 0, len(batchHead)+len(batchTail)
+	for _, r := range again {
+		size += len(r.body) + frame
+	}
 	for _, r := range q.waiting {
 		size += len(r.body) + frame
 		if len(into) == q.maxItems || len(into) > 0 && size > q.maxBytes {
@@ -230,30 +233,48 @@ func (c *Client) do(ctx context.Context, r *call) error {
 	if deadline, ok := ctx.Deadline(); ok && deadline.Before(r.expires) {
 		r.expires = deadline
 	}
-	if r.kind >= list {
-		r.lone = true
+	switch {
+	case r.kind >= list:
 		return c.alone(ctx, r)
-	}
-	if c.queue.enter(r) {
-		defer c.land()
-		return c.alone(ctx, r)
+	case c.queue.enter(r) && !c.first(ctx, r):
+		c.land(nil)
+		return r.err
+	case r.lone: // from now on it travels with others
+		r.lone = false
+		c.land([]*call{r})
 	}
 	return r.await(ctx)
 }
 
 // alone sends a call that nothing else travels with.
 func (c *Client) alone(ctx context.Context, r *call) error {
+	r.lone = true
 	ctx, cancel := context.WithDeadline(ctx, r.expires)
 	defer cancel()
-	c.carryOne(ctx, r)
+	for attempt := 0; c.carryOne(ctx, r, attempt); attempt++ {
+	}
 	return r.err
 }
 
-// land lets calls go that have gathered behind one that was alone.
-func (c *Client) land() {
-	calls := c.queue.next(nil)
-	if len(calls) > 0 && !c.goBackground(func() { c.fly(calls) }) {
-		for ; len(calls) > 0; calls = c.queue.next(calls) {
+// first sends a call that has found nothing under way, and says whether it is to be
+// sent again.
+func (c *Client) first(ctx context.Context, r *call) (again bool) {
+	ctx, cancel := context.WithDeadline(ctx, r.expires)
+	defer cancel()
+	again = c.carryOne(ctx, r, 0)
+	if err := endOf(ctx); again && err != nil {
+		r.expire(notDone(err, nil))
+		return false
+	}
+	return again
+}
+
+// land lets calls go that have gathered behind one that was alone, and with them those
+// that are to be sent again.
+func (c *Client) land(again []*call) {
+	calls := c.queue.next(again)
+	if len(calls) > 0 && !c.goBackground(func() { c.fly(calls, len(again)) }) {
+		for ; len(calls) > 0; calls = c.queue.next(calls[:0]) {
 			for _, r := range calls {
 				r.end(ErrClosed)
 			}
@@ -261,11 +282,16 @@ func (c *Client) land() {
 	}
 }
 
-// fly sends calls, and then those that have gathered meanwhile.
-func (c *Client) fly(calls []*call) {
+// fly sends calls, and then those that have gathered meanwhile. Calls that are to be
+// sent again hold up no others but for the pause.
+func (c *Client) fly(calls []*call, attempt int) {
 	for len(calls) > 0 {
-		c.carry(calls)
-		calls = c.queue.next(calls)
+		again := c.carryOnce(calls, attempt)
+		attempt++
+		if len(again) == 0 {
+			attempt = 0
+		}
+		calls = c.queue.next(again)
 	}
 }
 
