@@ -295,7 +295,10 @@ func (b *bubble) start(f *fake, address string) (stop func()) {
 }
 
 func (b *bubble) serve(h http.Handler, address string) (stop func()) {
-	ln := b.network.listen(address)
+	return serveOn(b.network.listen(address), h)
+}
+
+func serveOn(ln net.Listener, h http.Handler) (stop func()) {
 	s := &http.Server{Handler: h}
 	done := make(chan struct{})
 	go func() { defer close(done); s.Serve(ln) }()
