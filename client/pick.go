@@ -17,12 +17,12 @@ type turn struct {
 
 // pick returns the server that has the fewest requests under way, and of equals the
 // one whose turn it is. It waits while there is none, while all have as many as they
-// may, or while one has not been looked at yet. Who has waited longest is first. A
-// request that is counted must be released.
+// may, or while one has not been looked at yet. Of the counted,
+// who has waited longest is first, and each must be released.
 func (ss *servers) pick(ctx context.Context, counted bool) (*server, error) {
 	ss.mu.Lock()
 	t := &turn{counted: counted}
-	if len(ss.turns) > 0 || !ss.serveLocked(t) {
+	if counted && len(ss.turns) > 0 || !ss.serveLocked(t) {
 		t.ready = make(chan struct{})
 		ss.turns = append(ss.turns, t)
 	}

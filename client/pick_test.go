@@ -97,3 +97,24 @@ func TestMaxInFlight(t *testing.T) {
 		}, fakes...)
 	}
 }
+
+// TestAListWaitsForNoPlace: it is not among what MaxInFlight is about.
+func TestAListWaitsForNoPlace(t *testing.T) {
+	one, two := newFake("1"), newFake("1")
+	inBubble(t, Config{MaxInFlight: 1}, func(b *bubble) {
+		b.create()
+		b.stops[1]()
+		b.client.Ready(b.Context())
+		release := b.hold(one)
+		var wg sync.WaitGroup
+		wg.Go(func() { b.create() }) // waits for a place
+		synctest.Wait()
+		begun := time.Now()
+		b.client.SubjectSessions(b.Context(), "s", Listing{})
+		if took := time.Since(begun); took > 0 {
+			b.Errorf("it took %v, want 0s", took)
+		}
+		release()
+		wg.Wait()
+	}, one, two)
+}
