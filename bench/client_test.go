@@ -20,7 +20,7 @@ import (
 
 // BenchmarkClient measures exchanges through the Go client beside the same through
 // net/http, one request each, with a server in the same process: throughput, and the
-// 99th percentile of latency. It is there as soon as the server takes batches.
+// 99th percentile of latency.
 func BenchmarkClient(b *testing.B) {
 	for _, goroutines := range []int{1, 256} {
 		for _, by := range []string{"client", "nethttp"} {
@@ -53,12 +53,6 @@ func startServer(b *testing.B, sessions int) *exchanger {
 	go s.Serve(ln)
 	b.Cleanup(func() { s.ShutdownNow(context.Background()) })
 	e := &exchanger{address: ln.Addr().String()}
-	res, err := http.Post("http://"+e.address+"/token/batch", "application/json", nil)
-	must(err)
-	res.Body.Close()
-	if res.StatusCode == http.StatusNotFound {
-		b.Skip("this server takes no batches")
-	}
 	for range sessions {
 		t, err := o.store.Create(context.Background(), token.NewSession{Meta: meta})
 		must(err)

@@ -19,31 +19,31 @@ const (
 // carry sends calls until each has ended.
 func (c *Client) carry(calls []*call) {
 	for attempt := 0; len(calls) > 0; attempt++ {
-		ctx, cancel := context.WithDeadline(c.ctx, latest(calls))
-		calls = c.carryOnce(ctx, cancel, calls, attempt)
-		cancel()
+		calls = c.carryOnce(calls, attempt)
 	}
 }
 
-// carryOne sends a call whose caller waits for nothing else, until it has ended.
-func (c *Client) carryOne(ctx context.Context, r *call) {
-	for attempt := 0; ; attempt++ {
-		s, ended := c.choose(ctx, attempt)
-		if s == nil {
-			r.expire(ended)
-			return
-		}
-		r.claim()
-		if !c.sendOne(ctx, s, r) {
-			return
-		}
+// carryOne sends a call whose caller waits for nothing else once, and says whether it
+// is to be sent again.
+func (c *Client) carryOne(ctx context.Context, r *call, attempt int) (again bool) {
+	s, ended := c.choose(ctx, attempt, r.kind < list)
+	if s == nil {
+		r.expire(ended)
+		return false
+	}
+	r.claim()
+	again = c.sendOne(ctx, s, r)
+	if again {
 		r.release()
 	}
+	return again
 }
 
 // carryOnce sends calls once, and returns those that are to be sent again.
-func (c *Client) carryOnce(ctx context.Context, cancel context.CancelFunc, calls []*call, attempt int) (again []*call) {
-	s, ended := c.choose(ctx, attempt)
+func (c *Client) carryOnce(calls []*call, attempt int) (again []*call) {
+	ctx, cancel := context.WithDeadline(c.ctx, latest(calls))
+	defer cancel()
+	s, ended := c.choose(ctx, attempt, true)
 	if s == nil {
 		for _, r := range calls {
 			r.expire(ended)
@@ -53,6 +53,7 @@ func (c *Client) carryOnce(ctx context.Context, cancel context.CancelFunc, calls
 	calls = claim(calls, &shared{cancel: cancel})
 	switch len(calls) {
 	case 0:
+		c.servers.release(s)
 		return nil
 	case 1:
 		if !c.sendOne(ctx, s, calls[0]) {
@@ -80,7 +81,7 @@ func claim(calls []*call, as *shared) []*call {
 			r.expire(context.DeadlineExceeded)
 		}
 		if late || !r.claim() {
-			as.leave()
+			r.leave()
 			return true
 		}
 		return false
@@ -102,16 +103,12 @@ const (
 	maxPause = 500 * time.Millisecond
 )
 
-// choose returns the server for an attempt, or why there is none.
-func (c *Client) choose(ctx context.Context, attempt int) (*server, error) {
+// choose returns the server for an attempt, as pick does, or why there is none.
+func (c *Client) choose(ctx context.Context, attempt int, counted bool) (*server, error) {
 	if n := attempt - len(c.servers.all); n >= 0 {
 		sleep(ctx, jitter(min(minPause<<min(n, 16), maxPause)))
 	}
-	s, err := c.servers.pick(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return c.servers.pick(ctx, counted)
 }
 
 // jitter returns a time between half of d and d, so that clients don't come back all
@@ -148,8 +145,11 @@ func (c *Client) sendOne(ctx context.Context, s *server, r *call) (again bool) {
 	buf := getBuffer()
 	defer putBuffer(buf)
 	rep := s.roundTrip(ctx, requests[r.kind].method, requests[r.kind].path, r.body, buf)
+	if r.kind < list {
+		c.servers.release(s)
+	}
 	if rep.kept {
-		r.body = nil // the transport may still read it
+		r.body = slices.Clone(r.body) // the transport may still read the other
 	}
 	if rep.err != nil {
 		c.blame(ctx, s, &rep)
@@ -168,17 +168,20 @@ func (c *Client) sendBatch(ctx context.Context, s *server, calls []*call) (again
 	defer putBuffer(buf)
 	*body = appendBatch((*body)[:0], calls)
 	rep := s.roundTrip(ctx, "POST", "/token/batch", *body, buf)
+	c.servers.release(s)
 	if !rep.kept {
 		putBuffer(body)
 	}
-	switch {
-	case rep.err != nil:
+	if rep.err != nil {
 		c.blame(ctx, s, &rep)
-		return slices.DeleteFunc(calls, func(r *call) bool { return !c.lost(s, r, &rep) })
-	case rep.status != http.StatusOK:
-		return c.refused(s, calls, &rep)
 	}
-	return c.deal(s, calls, rep.body)
+	switch {
+	case rep.status == http.StatusOK:
+		return c.deal(s, calls, &rep)
+	case rep.err != nil:
+		return slices.DeleteFunc(calls, func(r *call) bool { return !c.lost(s, r, &rep) })
+	}
+	return c.refused(s, calls, &rep)
 }
 
 func appendBatch(dst []byte, calls []*call) []byte {
@@ -195,8 +198,8 @@ func appendBatch(dst []byte, calls []*call) []byte {
 
 // deal gives each call its part of the answer to a batch. What is there of an answer
 // that was cut off holds. Of calls that did not fit, the rest is sent in two.
-func (c *Client) deal(s *server, calls []*call, body []byte) (again []*call) {
-	p := parser{b: body}
+func (c *Client) deal(s *server, calls []*call, rep *reply) (again []*call) {
+	p := parser{b: rep.body}
 	whole := p.prefix(`{"Ok":[`)
 	tooLarge := false
 	for i, r := range calls {
@@ -205,7 +208,16 @@ func (c *Client) deal(s *server, calls []*call, body []byte) (again []*call) {
 		if whole && a.code == "BatchTooLarge" {
 			tooLarge, a.undone = true, true
 		}
-		if !whole && c.garbled(s, r, http.StatusOK) || whole && c.settle(s, r, &a) {
+		var repeat bool
+		switch {
+		case whole:
+			repeat = c.settle(s, r, &a)
+		case rep.err != nil:
+			repeat = c.lost(s, r, rep)
+		default:
+			repeat = c.garbled(s, r, rep.status)
+		}
+		if repeat {
 			again = append(again, r)
 		}
 	}
@@ -219,13 +231,17 @@ func (c *Client) deal(s *server, calls []*call, body []byte) (again []*call) {
 // refused deals with a batch of which nothing was carried out, or with a server that
 // has failed. A call that does not fit must not harm others: it is found by halves.
 func (c *Client) refused(s *server, calls []*call, rep *reply) (again []*call) {
-	a, _ := parseSingle(create, rep)
-	a.status = rep.status
 	if splits(rep.status) {
 		c.split(calls)
 		return nil
 	}
-	return slices.DeleteFunc(calls, func(r *call) bool { return !c.settle(s, r, &a) })
+	a, _ := parseSingle(create, rep)
+	return slices.DeleteFunc(calls, func(r *call) bool {
+		if rep.status < 400 { // of a proxy, perhaps
+			return !c.garbled(s, r, rep.status)
+		}
+		return !c.fail(s, r, s.refusal(&a))
+	})
 }
 
 // splits says whether a status tells that one of the calls, or the size of them all,
@@ -259,7 +275,12 @@ func (c *Client) settle(s *server, r *call, a *answer) (again bool) {
 		r.end(ErrInvalidToken)
 		return false
 	}
-	return c.fail(s, r, &Error{Kind: kindOf(a), Status: a.status, Code: a.code, Message: a.message, Address: s.address})
+	return c.fail(s, r, s.refusal(a))
+}
+
+// refusal is the error of an answer that is no success.
+func (s *server) refusal(a *answer) *Error {
+	return &Error{Kind: kindOf(a), Status: a.status, Code: a.code, Message: a.message, Address: s.address}
 }
 
 // garbled deals with a call whose answer makes no sense.
@@ -312,7 +333,7 @@ func kindOf(a *answer) error {
 // blame deals with a server that has given no whole answer.
 func (c *Client) blame(ctx context.Context, s *server, rep *reply) {
 	switch {
-	case errors.Is(rep.err, errSecret): // it was not asked
+	case errors.Is(rep.err, errSecret), errors.Is(rep.err, errOtherStore): // it was not asked
 	case ctx.Err() != nil:
 		rep.err = endOf(ctx)
 		s.probe() // is it the server's fault?

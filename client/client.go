@@ -25,7 +25,8 @@ type Config struct {
 	// those.
 	MaxBatch, MaxBatchBytes int
 	// MaxInFlight is how many requests of calls that can travel together are under way
-	// at a time, to each address. 0 means DefaultMaxInFlight.
+	// at a time, to each address. A server that hangs keeps no more than these from
+	// the others. 0 means DefaultMaxInFlight.
 	MaxInFlight int
 	// RetryUnknown presents the same token again when the outcome of an exchange is
 	// unknown. The servers must have a --grace, and one that is longer than Timeout.

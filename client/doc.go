@@ -14,9 +14,12 @@
 // deadline; what may be repeated has been repeated by then. [ErrOutcomeUnknown] says
 // that it may or may not have been carried out. An [*Error] has the details.
 //
-// With several addresses the client takes turns among those that answer /readyz.
+// With several addresses a request goes to the one with the fewest under way of those
+// that answer /readyz; they take turns if there are as few.
 // Several servers are one only in shared mode. The client compares the identity of
-// their stores, and refuses those that differ with [ErrStoresDiffer].
+// their stores, on each new connection too, and refuses those that differ while they
+// are up at the same time with [ErrStoresDiffer]. When the servers of the store in use
+// are away for a second and a half, those of another one are taken.
 //
 // # Caveats
 //
@@ -27,7 +30,7 @@
 //
 // A call ends at the deadline of its context, and at once when that is canceled. A
 // request that it was part of goes on for the other calls. A call whose context has no
-// deadline has [Config].Timeout, and may take twice that behind calls that hang.
+// deadline ends after [Config].Timeout.
 //
 // Nothing is atomic over calls. Calls with tokens of one session that are made at the
 // same time are carried out in any order.

@@ -289,10 +289,17 @@ func inBubble(t *testing.T, cfg Config, test func(b *bubble), fakes ...*fake) {
 	})
 }
 
-// start serves a fake, with batches.
+// start serves a fake at an address.
 func (b *bubble) start(f *fake, address string) (stop func()) {
-	ln := b.network.listen(address)
-	s := &http.Server{Handler: f}
+	return b.serve(f, address)
+}
+
+func (b *bubble) serve(h http.Handler, address string) (stop func()) {
+	return serveOn(b.network.listen(address), h)
+}
+
+func serveOn(ln net.Listener, h http.Handler) (stop func()) {
+	s := &http.Server{Handler: h}
 	done := make(chan struct{})
 	go func() { defer close(done); s.Serve(ln) }()
 	return func() { s.Close(); <-done }

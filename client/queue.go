@@ -50,12 +50,13 @@ type call struct {
 	done chan struct{}
 	err  error
 	result
+	late *time.Timer // of its caller, who waits until expires; nil until it is needed
 
 	// Of whoever sends it.
 	last      error // why it was not carried out
 	maybe     bool  // it may have been carried out
 	refreshed bool  // the secret was read again for it
-	// request is the one that it is part of.
+	// request is the one that it is part of, until it has left it.
 	request atomic.Pointer[shared]
 }
 
@@ -146,6 +147,13 @@ type shared struct {
 	cancel  context.CancelFunc
 }
 
+// leave takes a call out of the request that it is part of, once.
+func (r *call) leave() {
+	if s := r.request.Swap(nil); s != nil {
+		s.leave()
+	}
+}
+
 func (s *shared) leave() {
 	if s.waiting.Add(-1) == 0 {
 		s.cancel()
@@ -182,13 +190,16 @@ func (q *queue) enter(r *call) (leaves bool) {
 // frame is at least what is around a call in a batch, in bytes.
 const frame = len(`{"exchange":},`)
 
-// next takes the calls that leave now that others have landed. Without any, there is
-// one flight less.
-func (q *queue) next(into []*call) []*call {
+// next takes the calls that leave now that others have landed, beside those that are to
+// be sent again. Without any, there is one flight less.
+func (q *queue) next(again []*call) []*call {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	into = into[:0]
+	into := again
 	taken, size := 0, len(batchHead)+len(batchTail)
+	for _, r := range again {
+		size += len(r.body) + frame
+	}
 	for _, r := range q.waiting {
 		size += len(r.body) + frame
 		if len(into) == q.maxItems || len(into) > 0 && size > q.maxBytes {
@@ -222,30 +233,48 @@ func (c *Client) do(ctx context.Context, r *call) error {
 	if deadline, ok := ctx.Deadline(); ok && deadline.Before(r.expires) {
 		r.expires = deadline
 	}
-	if r.kind >= list {
-		r.lone = true
+	switch {
+	case r.kind >= list:
 		return c.alone(ctx, r)
-	}
-	if c.queue.enter(r) {
-		defer c.land()
-		return c.alone(ctx, r)
+	case c.queue.enter(r) && !c.first(ctx, r):
+		c.land(nil)
+		return r.err
+	case r.lone: // from now on it travels with others
+		r.lone = false
+		c.land([]*call{r})
 	}
 	return r.await(ctx)
 }
 
 // alone sends a call that nothing else travels with.
 func (c *Client) alone(ctx context.Context, r *call) error {
+	r.lone = true
 	ctx, cancel := context.WithDeadline(ctx, r.expires)
 	defer cancel()
-	c.carryOne(ctx, r)
+	for attempt := 0; c.carryOne(ctx, r, attempt); attempt++ {
+	}
 	return r.err
 }
 
-// land lets calls go that have gathered behind one that was alone.
-func (c *Client) land() {
-	calls := c.queue.next(nil)
-	if len(calls) > 0 && !c.goBackground(func() { c.fly(calls) }) {
-		for ; len(calls) > 0; calls = c.queue.next(calls) {
+// first sends a call that has found nothing under way, and says whether it is to be
+// sent again.
+func (c *Client) first(ctx context.Context, r *call) (again bool) {
+	ctx, cancel := context.WithDeadline(ctx, r.expires)
+	defer cancel()
+	again = c.carryOne(ctx, r, 0)
+	if err := endOf(ctx); again && err != nil {
+		r.expire(notDone(err, nil))
+		return false
+	}
+	return again
+}
+
+// land lets calls go that have gathered behind one that was alone, and with them those
+// that are to be sent again.
+func (c *Client) land(again []*call) {
+	calls := c.queue.next(again)
+	if len(calls) > 0 && !c.goBackground(func() { c.fly(calls, len(again)) }) {
+		for ; len(calls) > 0; calls = c.queue.next(calls[:0]) {
 			for _, r := range calls {
 				r.end(ErrClosed)
 			}
@@ -253,32 +282,54 @@ func (c *Client) land() {
 	}
 }
 
-// fly sends calls, and then those that have gathered meanwhile.
-func (c *Client) fly(calls []*call) {
+// fly sends calls, and then those that have gathered meanwhile. Calls that are to be
+// sent again hold up no others but for the pause.
+func (c *Client) fly(calls []*call, attempt int) {
 	for len(calls) > 0 {
-		c.carry(calls)
-		calls = c.queue.next(calls)
+		again := c.carryOnce(calls, attempt)
+		attempt++
+		if len(again) == 0 {
+			attempt = 0
+		}
+		calls = c.queue.next(again)
 	}
 }
 
-// await returns how a call has ended that somebody else sends, or that ctx has.
+// await returns how a call has ended that somebody else sends, or that its time has,
+// or ctx.
 func (r *call) await(ctx context.Context) error {
+	left := time.Until(r.expires)
+	if r.late == nil {
+		r.late = time.NewTimer(left)
+	} else {
+		r.late.Reset(left)
+	}
+	defer r.late.Stop()
 	select {
 	case <-r.done:
 		return r.err
+	case <-r.late.C:
+		return r.abandon(context.DeadlineExceeded)
 	case <-ctx.Done():
+		return r.abandon(ctx.Err())
 	}
+}
+
+// abandon gives up a call that somebody else sends, unless it has ended.
+func (r *call) abandon(why error) error {
 	switch r.state.Swap(abandoned) {
 	case done:
 		<-r.done
 		return r.err
 	case sent:
-		r.request.Load().leave()
+		r.leave()
 		if r.kind.changes() {
-			return &Error{Kind: ErrOutcomeUnknown, Cause: ctx.Err()}
+			return &Error{Kind: ErrOutcomeUnknown, Cause: why}
 		}
 	case unsure:
-		return &Error{Kind: ErrOutcomeUnknown, Cause: ctx.Err()}
+		return &Error{Kind: ErrOutcomeUnknown, Cause: why}
+	case waiting:
+		return notDone(why, r.last)
 	}
-	return notDone(ctx.Err(), nil)
+	return notDone(why, nil)
 }

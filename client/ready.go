@@ -15,26 +15,29 @@ import (
 
 // servers are all addresses, and which of them get calls.
 type servers struct {
-	all  []*server
-	used atomic.Int64 // Unix time of the last call, in seconds
+	all        []*server
+	maxFlights int          // to each
+	used       atomic.Int64 // Unix time of the last call, in seconds
 
-	mu      sync.Mutex // guards what follows, and the states of all
-	next    int
-	id      string        // of the store in use, if there are several addresses
-	changed chan struct{} // closed with the next change
+	mu    sync.Mutex // guards what follows, and of all servers their states and flights
+	next  int        // the server whose turn it is
+	turns []*turn    // that wait
+	id    string     // of the store in use, if there are several addresses
+	away  time.Time  // since when no server is up that has it; zero if one is
 }
 
 func newServers(cfg *Config) (*servers, error) {
 	if len(cfg.Addresses) == 0 {
 		return nil, errors.New("token server: no addresses")
 	}
-	ss := &servers{changed: make(chan struct{})}
+	ss := &servers{maxFlights: cfg.MaxInFlight}
 	a := newAuth(cfg)
 	for _, address := range cfg.Addresses {
 		s, err := newServer(address, cfg, a)
 		if err != nil {
 			return nil, err
 		}
+		s.meet = func(id string) error { return ss.meet(s, id) }
 		ss.all = append(ss.all, s)
 	}
 	return ss, nil
@@ -47,6 +50,11 @@ const (
 	probeInterval = 500 * time.Millisecond
 	minBackoff    = 10 * time.Millisecond
 )
+
+// switchAfter is for how long the servers of the store in use are away before those of
+// another one are taken, which were refused. Those that were away for two intervals are
+// looked at before it ends.
+const switchAfter = 3 * probeInterval
 
 // use notes a call.
 func (ss *servers) use(now time.Time) {
@@ -92,14 +100,48 @@ func (ss *servers) look(ctx context.Context, s *server) error {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	id, err := s.ask(ctx)
-	if err == nil && id == "" && len(ss.all) > 1 {
-		err = &Error{Kind: ErrStoresDiffer, Cause: errors.New("it does not say which store it has"), Address: s.address}
+	if errors.Is(err, errOtherStore) {
+		return nil // it has been noted
 	}
+	now := ss.ready(s, id)
 	if err != nil {
+		now = state{probed: true, err: err}
+	}
+	if now.err != nil {
 		s.transport.CloseIdleConnections()
 	}
-	ss.note(s, state{probed: true, up: err == nil, id: id, err: err})
-	return err
+	ss.note(s, now)
+	return now.err
+}
+
+// ready is the state of a server that is ready with the store that it has.
+func (ss *servers) ready(s *server, id string) state {
+	now := state{probed: true, up: true, id: id}
+	if id == "" && len(ss.all) > 1 {
+		now.up, now.err = false, &Error{Kind: ErrStoresDiffer, Cause: errors.New("it does not say which store it has"), Address: s.address}
+	}
+	return now
+}
+
+// errOtherStore is of a connection to a server that has not the store in use.
+var errOtherStore = errors.New("another store")
+
+// meet notes the store of a server to which there is a new connection, and refuses it
+// if that is not the one in use: no call may get there before the next look.
+func (ss *servers) meet(s *server, id string) error {
+	ss.mu.Lock()
+	known := len(ss.all) == 1 || ss.id == "" || ss.id == id
+	ss.mu.Unlock()
+	if known {
+		return nil
+	}
+	ss.note(s, ss.ready(s, id))
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.id != id {
+		return errOtherStore
+	}
+	return nil
 }
 
 // ask returns the identity of a server's store, if it is ready.
@@ -138,21 +180,20 @@ func (s *server) greet(ctx context.Context, nc net.Conn) error {
 	case res.Close || r.Buffered() > 0 || !stop():
 		return errNotReady
 	}
-	return nil
+	return s.meet(res.Header.Get("Store-Id"))
 }
 
-// note keeps what is known of a server now.
+// note keeps what is known of a server now. One that is not up may come back with the
+// store that it had.
 func (ss *servers) note(s *server, now state) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if s.state.probed == now.probed && s.up == now.up && s.id == now.id {
-		s.err = now.err
-		return
+	if !now.up {
+		now.id = s.id
 	}
 	s.state = now
-	ss.identifyLocked()
-	close(ss.changed)
-	ss.changed = make(chan struct{})
+	ss.identifyLocked(time.Now())
+	ss.serveAllLocked()
 }
 
 // fail takes a server out of use until a look, which is due at once, finds it ready.
@@ -170,10 +211,10 @@ func (ss *servers) fail(s *server, err error) {
 }
 
 // identifyLocked chooses the store to be used, once all servers have been looked at:
-// the one in use while a server is up that has it, or the only one that there is. It
-// requires mu.
-func (ss *servers) identifyLocked() {
-	found := make(map[string]bool)
+// the one in use while a server is up that has it, or while one that had it is not away
+// for long, else the only one that there is. It requires mu.
+func (ss *servers) identifyLocked(now time.Time) {
+	found, expected := make(map[string]bool), false
 	for _, s := range ss.all {
 		if !s.probed {
 			return
@@ -181,62 +222,35 @@ func (ss *servers) identifyLocked() {
 		if s.up {
 			found[s.id] = true
 		}
+		expected = expected || s.id == ss.id && ss.id != ""
 	}
-	if len(found) == 0 || found[ss.id] {
+	if found[ss.id] {
+		ss.away = time.Time{}
+		return
+	}
+	if ss.away.IsZero() {
+		ss.away = now
+	}
+	if len(found) == 0 || expected && ss.awaitedLocked(now) {
 		return
 	}
 	ss.id = ""
 	if len(found) == 1 {
 		for id := range found {
-			ss.id = id
+			ss.id, ss.away = id, time.Time{}
 		}
 	}
+}
+
+// awaitedLocked says whether the store in use may be back soon, if none of its servers
+// is up. It requires mu.
+func (ss *servers) awaitedLocked(now time.Time) bool {
+	return ss.id != "" && (ss.away.IsZero() || now.Sub(ss.away) < switchAfter)
 }
 
 // usableLocked says whether a server gets calls. It requires mu.
 func (ss *servers) usableLocked(s *server) bool {
 	return s.up && (len(ss.all) == 1 || s.id == ss.id)
-}
-
-// pick returns the server whose turn it is, and waits while there is none, or while one
-// has not been looked at yet.
-func (ss *servers) pick(ctx context.Context) (*server, error) {
-	for {
-		s, changed, why := ss.tryPick()
-		if err := endOf(ctx); err != nil {
-			return nil, notDone(err, why)
-		}
-		if s != nil {
-			return s, nil
-		}
-		if errors.Is(why, ErrStoresDiffer) {
-			return nil, why
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-		}
-	}
-}
-
-// tryPick returns the server whose turn it is, or what is closed when there may be one,
-// and why there is none.
-func (ss *servers) tryPick() (s *server, changed <-chan struct{}, why error) {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	for _, s := range ss.all {
-		if !s.probed {
-			return nil, ss.changed, nil
-		}
-	}
-	for range ss.all {
-		s := ss.all[ss.next%len(ss.all)]
-		ss.next++
-		if ss.usableLocked(s) {
-			return s, nil, nil
-		}
-	}
-	return nil, ss.changed, ss.reasonLocked()
 }
 
 // reasonLocked says why no server gets calls, or why one that is up is refused. It

@@ -22,12 +22,14 @@ type server struct {
 	address   string // as configured
 	base      url.URL
 	connect   func(ctx context.Context, network, address string) (net.Conn, error)
+	meet      func(id string) error // of servers, about a new connection
 	transport *http.Transport
 	auth      *auth
 	kicked    chan struct{} // has room for one: probe now
 
 	// Guarded by servers.mu.
 	state
+	flights int // counted requests that are under way
 }
 
 // state is what is known of a server.
@@ -62,14 +64,26 @@ func newServer(address string, cfg *Config, a *auth) (*server, error) {
 		ReadBufferSize:      bufferSize,
 	}
 	s.transport.Protocols.SetHTTP1(true) // sent counts on one request at a time
+	secure, err := tlsConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.transport.TLSClientConfig = secure
 	s.transport.DialContext = func(ctx context.Context, _, to string) (net.Conn, error) {
 		if network == "unix" {
 			to = target
 		}
-		return s.dial(ctx, network, to, cfg.Proxy == nil && s.base.Scheme == "http")
+		return s.dial(ctx, network, to, nil, cfg.Proxy == nil)
 	}
-	if s.transport.TLSClientConfig, err = tlsConfig(cfg); err != nil {
-		return nil, err
+	if cfg.Proxy == nil {
+		secure = secure.Clone()
+		secure.NextProtos = nil // HTTP/1
+		if secure.ServerName == "" {
+			secure.ServerName = s.base.Hostname()
+		}
+		s.transport.DialTLSContext = func(ctx context.Context, _, to string) (net.Conn, error) {
+			return s.dial(ctx, network, to, secure, true)
+		}
 	}
 	return s, nil
 }
@@ -108,22 +122,29 @@ func (c *conn) Write(b []byte) (int, error) {
 }
 
 // dial connects. A kernel accepts connections that its server never will, as when it
-// is stopping. So no request is sent before the server has said something: that it is
-// ready, or in a handshake of TLS.
-func (s *server) dial(ctx context.Context, network, to string, greet bool) (net.Conn, error) {
+// is stopping. So no request is sent before the server has said that it is ready.
+// Through a proxy it is not asked, and only a handshake of TLS shows that it is there.
+func (s *server) dial(ctx context.Context, network, to string, secure *tls.Config, greet bool) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	nc, err := s.connect(ctx, network, to)
 	if err != nil {
 		return nil, err
 	}
-	if greet {
-		if err := s.greet(ctx, nc); err != nil {
-			nc.Close()
-			return nil, err
-		}
+	nc = &conn{Conn: nc}
+	if secure != nil {
+		layered := tls.Client(nc, secure)
+		err = layered.HandshakeContext(ctx)
+		nc = layered
 	}
-	return &conn{Conn: nc}, nil
+	if err == nil && greet {
+		err = s.greet(ctx, nc)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return nc, nil
 }
 
 // errNotReady says what a server has answered to a look at /readyz.

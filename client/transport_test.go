@@ -187,3 +187,36 @@ func TestTheTransportNeverRepeats(t *testing.T) {
 		}, f)
 	}
 }
+
+// TestAnotherStoreGetsNoCallWithTLS either.
+func TestAnotherStoreGetsNoCallWithTLS(t *testing.T) {
+	known := httptest.NewUnstartedServer(nil)
+	known.StartTLS()
+	t.Cleanup(known.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(known.Certificate())
+	one, other := newFake("1"), newFake("2")
+	cfg := Config{
+		Addresses: []string{"https://a:1", "https://b:1"},
+		TLS:       &tls.Config{RootCAs: roots, ServerName: known.Certificate().DNSNames[0]},
+	}
+	inBubble(t, cfg, func(b *bubble) {
+		serve := func(f *fake, address string) (stop func()) {
+			return serveOn(tls.NewListener(b.network.listen(address), &tls.Config{Certificates: known.TLS.Certificates}), f)
+		}
+		stopOne, stopTwo := serve(one, "a:1"), serve(one, "b:1")
+		for range 4 {
+			b.create()
+		}
+		stopTwo()
+		stopTwo = serve(other, "b:1")
+		for range 20 {
+			b.create()
+		}
+		if got := len(other.requests); got > 0 {
+			b.Errorf("it got %d requests", got)
+		}
+		stopOne()
+		stopTwo()
+	})
+}
