@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"server":            {"token", "internal/metadata", "internal/duration", "internal/stack", "internal/stats"},
 	"admin":             {"internal/stack", "internal/stats"},
 	"durable":           {"token", "internal/clock", "internal/metadata", "internal/stack", "internal/stats", "shard"},
+	"valkey":            {"token", "internal/metadata", "internal/stats"},
 }
 
 // outside has what a package may import from other modules, where that is limited.
@@ -40,6 +41,7 @@ var outside = map[string][]string{
 	"internal/flags":    {"github.com/agnivade/levenshtein", "github.com/spf13/pflag"},
 	"internal/stats":    {},
 	"shard":             {},
+	"valkey":            {"github.com/redis/rueidis"},
 }
 
 func TestImportArrows(t *testing.T) {
