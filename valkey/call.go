@@ -116,7 +116,7 @@ func (r *running) acceptReply(c *call, message *rueidis.RedisMessage, absent boo
 		return r.take(reply)
 	case r.late:
 		c.store.counters.late.Add(1)
-		return r.end(unavailable(errLate, false))
+		return r.end(unavailable(errLate, r.reached))
 	}
 	r.late = true
 	c.correct(reply.now)

@@ -38,9 +38,9 @@ func refusal(err error, e *Engine) error {
 	text := reply.Error()
 	switch {
 	case strings.Contains(text, "cluster support disabled"), strings.HasPrefix(text, "ERR unknown command"), strings.Contains(text, "This instance"):
-		return fmt.Errorf("%w: several hosts must be those of one cluster, or Sentinels with ?sentinel=NAME", ErrRefused)
+		return fmt.Errorf("%w: several hosts must be those of one cluster, or Sentinels with ?sentinel=NAME", ErrAddress)
 	case e != nil && e.DB != 0 && strings.Contains(text, "SELECT"):
-		return fmt.Errorf("%w: a cluster has no databases: %s", ErrRefused, text)
+		return fmt.Errorf("%w: a cluster has no databases: %s", ErrAddress, text)
 	case strings.HasPrefix(text, "WRONGPASS"), strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "NOPERM"), strings.HasPrefix(text, "ERR AUTH"):
 		return fmt.Errorf("%w: %s", ErrRefused, text)
 	}
@@ -53,7 +53,7 @@ func (s *Store) check(ctx context.Context, e *Engine) error {
 		return refusal(err, e)
 	}
 	if e.DB != 0 && s.client().Mode() == rueidis.ClientModeCluster {
-		return fmt.Errorf("%w: a cluster has no databases", ErrRefused)
+		return fmt.Errorf("%w: a cluster has no databases", ErrAddress)
 	}
 	primaries, err := s.primaries(ctx)
 	if err != nil {
@@ -83,8 +83,10 @@ func (s *Store) checkNode(ctx context.Context, node rueidis.Client) error {
 	info, err := node.Do(ctx, node.B().Info().Section("server", "persistence", "replication").Build()).ToString()
 	if err != nil {
 		s.log.Warn("the engine does not tell its version", "error", err)
-	} else if err := checkVersion(info); err != nil {
+	} else if name, err := checkVersion(info); err != nil {
 		return err
+	} else {
+		s.found.Store(&name)
 	}
 	if field(info, "role") == "slave" {
 		return fmt.Errorf("%w: it is a replica, which may not answer", ErrRefused)
@@ -119,23 +121,23 @@ var (
 
 var versionNumber = regexp.MustCompile(`^(\d+)\.(\d+)`)
 
-// checkVersion checks what an engine says of itself.
-func checkVersion(info string) error {
+// checkVersion checks what an engine says of itself, and returns its name and version.
+func checkVersion(info string) (string, error) {
 	name, version, least := "Redis", field(info, "redis_version"), leastRedis
 	if v := field(info, "valkey_version"); v != "" {
 		name, version, least = "Valkey", v, leastValkey
 	}
 	found := versionNumber.FindStringSubmatch(version)
 	if found == nil {
-		return nil
+		return name, nil
 	}
 	major, _ := strconv.Atoi(found[1])
 	minor, _ := strconv.Atoi(found[2])
 	if major < least[0] || major == least[0] && minor < least[1] {
-		return fmt.Errorf("%w: it is %s %s, and has to be Redis %d.%d or Valkey %d.%d at least", ErrRefused,
+		return "", fmt.Errorf("%w: it is %s %s, and has to be Redis %d.%d or Valkey %d.%d at least", ErrRefused,
 			name, version, leastRedis[0], leastRedis[1], leastValkey[0], leastValkey[1])
 	}
-	return nil
+	return name + " " + version, nil
 }
 
 // field returns a field of INFO.

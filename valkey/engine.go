@@ -3,6 +3,7 @@ package valkey
 import (
 	"context"
 	"net"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -39,6 +40,8 @@ func (s *Store) leave() { s.inFlight.Add(-1) }
 // do sends a command. It takes no longer than ctx: while the engine does not answer, a
 // connection may have to be dialled, and that is waited for elsewhere.
 func (s *Store) do(ctx context.Context, command rueidis.Completed) rueidis.RedisResult {
+	start := time.Now()
+	defer func() { s.durations.add(time.Since(start)) }()
 	if !s.health.failing() {
 		return s.client().Do(ctx, command)
 	}
@@ -47,6 +50,8 @@ func (s *Store) do(ctx context.Context, command rueidis.Completed) rueidis.Redis
 
 // doMulti is do for a pipeline.
 func (s *Store) doMulti(ctx context.Context, commands []rueidis.Completed) []rueidis.RedisResult {
+	start := time.Now()
+	defer func() { s.durations.add(time.Since(start)) }()
 	if !s.health.failing() {
 		return s.client().DoMulti(ctx, commands...)
 	}

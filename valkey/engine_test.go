@@ -1,8 +1,8 @@
 package valkey
 
 import (
-	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"strings"
@@ -69,15 +69,21 @@ func (e *engineProcess) start() {
 
 // ask sends an inline command and returns the first line of the reply.
 func (e *engineProcess) ask(command string) string {
+	line, _, _ := strings.Cut(e.askAll(command), "\n")
+	return line
+}
+
+// askAll returns the whole reply, as it comes.
+func (e *engineProcess) askAll(command string) string {
 	conn, err := net.DialTimeout("tcp", e.address(), time.Second)
 	if err != nil {
 		return ""
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
-	fmt.Fprintf(conn, "%s\r\n", command)
-	line, _ := bufio.NewReader(conn).ReadString('\n')
-	return line
+	fmt.Fprintf(conn, "%s\r\nQUIT\r\n", command)
+	reply, _ := io.ReadAll(conn)
+	return string(reply)
 }
 
 func (e *engineProcess) signal(sig syscall.Signal) { e.cmd.Process.Signal(sig) }

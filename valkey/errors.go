@@ -11,9 +11,13 @@ import (
 	"tokenserver/token"
 )
 
-// ErrRefused says that the engine, or the way in which it is named, is not one that this
-// package works with: nothing that comes back by itself.
-var ErrRefused = errors.New("valkey: engine refused")
+// Errors of Open that do not pass by themselves.
+var (
+	// ErrRefused says that the engine is not one that this package works with.
+	ErrRefused = errors.New("valkey: engine refused")
+	// ErrAddress says that an Engine names hosts or a database that do not go together.
+	ErrAddress = errors.New("valkey: wrong address")
+)
 
 var (
 	errClosed  = errors.New("valkey: store is closed")

@@ -47,8 +47,8 @@ type Config struct {
 	// Timeout is how long a call waits for the engine, MinTimeout … MaxTimeout. 0 means
 	// DefaultTimeout.
 	Timeout time.Duration
-	// Wait has Open return at once, and the store wait for the engine. Until it is there,
-	// every call returns a [token.UnavailableError].
+	// Wait has Open return at once, and leave it to Load to wait for the engine. Until it is
+	// there, every call returns a [token.UnavailableError].
 	Wait bool
 
 	// Lifetime is the idle lifetime: how long a session lives without an exchange. 0
@@ -77,6 +77,7 @@ type Config struct {
 
 // Store keeps sessions in an engine. It implements [tokenserver/server.Store].
 type Store struct {
+	config        Config
 	keys          keys
 	timeout       time.Duration
 	lifetime      time.Duration
@@ -90,11 +91,13 @@ type Store struct {
 
 	connected atomic.Pointer[rueidis.Client]
 	id        atomic.Pointer[string]
+	found     atomic.Pointer[string]
 	clock     engineClock
 	deadlines deadlines
 	health    health
 	inFlight  atomic.Int64
 	counters  counters
+	durations durations
 	metaSize  meanSize
 	members   sync.Pool // of *metadata.Object
 
@@ -106,36 +109,49 @@ type Store struct {
 // arguments are arguments of scripts that are always the same.
 type arguments struct{ lifetime, maxMeta, absolute string }
 
-// Open connects to an engine. The store must be closed. Its error is ErrRefused if the engine
-// is not one that this package works with; any other says that it can't be reached.
+// Open connects to an engine. The store must be closed. Its errors are ErrRefused and
+// ErrAddress; any other says that the engine can't be reached.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s, err := newStore(cfg)
 	if err != nil {
 		return nil, err
 	}
 	if cfg.Wait {
-		s.closed.Go(func() { s.connectAndWatch(s.closing, &cfg) })
 		return s, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := s.connect(ctx, &cfg); err != nil {
+	if err := s.Load(ctx); err != nil {
 		s.Close()
 		return nil, err
 	}
-	s.closed.Go(s.watch)
 	return s, nil
+}
+
+// Load waits for the engine, as long as ctx says, and connects to it. It is called once, by
+// whoever has opened the store with Wait. Its errors are those of Open.
+func (s *Store) Load(ctx context.Context) error {
+	if s.client() != nil {
+		return nil
+	}
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	s.log.Info("connected to the engine", "engine", s.config.Engine.String(), "version", s.version(), "mode", string(s.client().Mode()))
+	s.closed.Go(s.watch)
+	return nil
 }
 
 func newStore(cfg Config) (*Store, error) {
 	if len(cfg.Engine.Hosts) == 0 {
-		return nil, fmt.Errorf("%w: no host", ErrRefused)
+		return nil, fmt.Errorf("%w: no host", ErrAddress)
 	}
 	if cfg.Grace != 0 && cfg.Secret == nil {
 		return nil, fmt.Errorf("%w: a grace needs a secret that all servers share", ErrRefused)
 	}
 	s := &Store{
-		keys: keys{cmp.Or(cfg.Engine.Prefix, DefaultPrefix)}, timeout: cmp.Or(cfg.Timeout, DefaultTimeout),
+		config: cfg,
+		keys:   keys{cmp.Or(cfg.Engine.Prefix, DefaultPrefix)}, timeout: cmp.Or(cfg.Timeout, DefaultTimeout),
 		lifetime: cmp.Or(cfg.Lifetime, token.DefaultIdleLifetime), maxMeta: cmp.Or(cfg.MaxMeta, token.DefaultMetaLimit),
 		grace: cfg.Grace, revokeOnReuse: cfg.RevokeOnReuse, maxLifetime: cfg.MaxLifetime,
 		log:     cmp.Or(cfg.Logger, slog.Default()),
@@ -164,16 +180,25 @@ func (s *Store) client() rueidis.Client {
 }
 
 // connect connects, and tries again until ctx ends.
-func (s *Store) connect(ctx context.Context, cfg *Config) error {
+func (s *Store) connect(ctx context.Context) error {
+	waiting, level := false, slog.LevelDebug
+	if s.config.Wait {
+		level = slog.LevelWarn
+	}
 	for {
-		err := s.connectOnce(ctx, cfg)
-		if err == nil || errors.Is(err, ErrRefused) {
+		err := s.connectOnce(ctx)
+		if err == nil || errors.Is(err, ErrRefused) || errors.Is(err, ErrAddress) {
 			return err
 		}
-		s.health.failed(classify(err))
+		f := classify(err)
+		s.health.failure.Store(&f)
+		if !waiting {
+			waiting = true
+			s.log.Log(ctx, level, "waiting for the engine", "reason", err)
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("no engine at %v: %w", cfg.Engine, err)
+			return fmt.Errorf("no engine at %v: %w", s.config.Engine, err)
 		case <-time.After(connectPause):
 		}
 	}
@@ -182,27 +207,17 @@ func (s *Store) connect(ctx context.Context, cfg *Config) error {
 // connectPause is the time between two tries to connect.
 const connectPause = 200 * time.Millisecond
 
-func (s *Store) connectOnce(ctx context.Context, cfg *Config) error {
-	client, err := rueidis.NewClient(cfg.options(runtime.GOMAXPROCS(0)))
+func (s *Store) connectOnce(ctx context.Context) error {
+	client, err := rueidis.NewClient(s.config.options(runtime.GOMAXPROCS(0)))
 	if err != nil {
-		return refusal(err, &cfg.Engine)
+		return refusal(err, &s.config.Engine)
 	}
 	s.connected.Store(&client)
-	if err = s.check(ctx, &cfg.Engine); err != nil {
+	if err = s.check(ctx, &s.config.Engine); err != nil {
 		s.connected.Store(nil)
 		client.Close()
 	}
 	return err
-}
-
-// connectAndWatch waits for the engine, as long as it takes.
-func (s *Store) connectAndWatch(ctx context.Context, cfg *Config) {
-	if err := s.connect(ctx, cfg); err != nil {
-		s.log.Error("the engine can't be used", "error", err)
-		return
-	}
-	s.log.Info("connected to the engine")
-	s.watch()
 }
 
 // next returns the token after t: a random one, unless its successors may be asked for.
@@ -211,6 +226,14 @@ func (s *Store) next(t token.Token) token.Token {
 		return t.Next()
 	}
 	return s.secret.Next(t)
+}
+
+// version returns the engine's name and version, as it was found at the start.
+func (s *Store) version() string {
+	if v := s.found.Load(); v != nil {
+		return *v
+	}
+	return "unknown"
 }
 
 // Close ends the connections. Calls that are under way fail.
