@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"server":            {"token", "internal/metadata", "internal/duration", "internal/stack", "internal/stats"},
 	"admin":             {"internal/stack", "internal/stats"},
 	"durable":           {"token", "internal/clock", "internal/metadata", "internal/stack", "internal/stats", "shard"},
+	"valkey":            {"token", "internal/metadata", "internal/stats"},
 }
 
 // outside has what a package may import from other modules, where that is limited.
@@ -42,6 +43,7 @@ var outside = map[string][]string{
 	"internal/stats":    {},
 	"shard":             {},
 	"client":            {}, // a module of its own: whoever imports it takes in nothing else
+	"valkey":            {"github.com/redis/rueidis"},
 }
 
 func TestImportArrows(t *testing.T) {

@@ -40,6 +40,14 @@ var (
 	diskBytesDesc = desc("store_disk_bytes", "Bytes in the files that the store has on disk, without what is set aside for its log.")
 	diskFreeDesc  = desc("store_disk_free_bytes", "Bytes that are free on the store's disk.")
 	syncsDesc     = desc("store_sync_duration_seconds", "Time that a sync of the store's log took.")
+
+	engineUpDesc        = desc("engine_up", "1 if the engine answers, labelled with what it is.", "version", "mode")
+	engineInFlightDesc  = desc("engine_calls_in_flight", "Calls to the engine that are under way.")
+	engineDurationsDesc = desc("engine_duration_seconds", "Time that a command to the engine took, or a pipeline of them.")
+	engineErrorsDesc    = desc("engine_errors_total", "Commands that the engine did not carry out, or did not answer.", "kind")
+	engineRetriesDesc   = desc("engine_retries_total", "Commands that were sent again.")
+	engineLateDesc      = desc("engine_late_total", "Calls that reached the engine after their deadline, so that it did not carry them out.")
+	engineMetaDesc      = desc("engine_session_meta_bytes", "Usual size of a session's metadata.")
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -62,6 +70,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 		createdDesc, deletedDesc, purgedDesc, reusedDesc, revokedDesc, subjectsDesc,
 		lockWaitDesc, contendedDesc, purgeHoldDesc,
 		diskBytesDesc, diskFreeDesc, syncsDesc,
+		engineUpDesc, engineInFlightDesc, engineDurationsDesc, engineErrorsDesc, engineRetriesDesc, engineLateDesc, engineMetaDesc,
 	} {
 		out <- d
 	}
@@ -119,6 +128,26 @@ func collectStore(out chan<- prometheus.Metric, st stats.Store) {
 	if st.Disk != nil {
 		collectDisk(out, st.Disk)
 	}
+	if st.Engine != nil {
+		collectEngine(out, st.Engine)
+	}
+}
+
+func collectEngine(out chan<- prometheus.Metric, e *stats.Engine) {
+	up := 0.0
+	if e.Up {
+		up = 1
+	}
+	gauge(out, engineUpDesc, up, e.Version, e.Mode)
+	gauge(out, engineInFlightDesc, float64(e.InFlight))
+	buckets, count := cumulate(seconds(e.Durations.Bounds), e.Durations.Counts)
+	out <- prometheus.MustNewConstHistogram(engineDurationsDesc, count, e.Durations.Sum.Seconds(), buckets)
+	for _, kind := range e.Errors {
+		counter(out, engineErrorsDesc, float64(kind.Count), kind.Kind)
+	}
+	counter(out, engineRetriesDesc, float64(e.Retries))
+	counter(out, engineLateDesc, float64(e.Late))
+	gauge(out, engineMetaDesc, float64(e.MetaBytes))
 }
 
 func collectDisk(out chan<- prometheus.Metric, st *stats.Disk) {

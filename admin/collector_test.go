@@ -186,6 +186,50 @@ func TestCollectorOfDisks(t *testing.T) {
 	}
 }
 
+const engineMetrics = `
+# HELP token_server_engine_calls_in_flight Calls to the engine that are under way.
+# TYPE token_server_engine_calls_in_flight gauge
+token_server_engine_calls_in_flight 3
+# HELP token_server_engine_duration_seconds Time that a command to the engine took, or a pipeline of them.
+# TYPE token_server_engine_duration_seconds histogram
+token_server_engine_duration_seconds_bucket{le="0.001"} 5
+token_server_engine_duration_seconds_bucket{le="+Inf"} 6
+token_server_engine_duration_seconds_sum 0.5
+token_server_engine_duration_seconds_count 6
+# HELP token_server_engine_errors_total Commands that the engine did not carry out, or did not answer.
+# TYPE token_server_engine_errors_total counter
+token_server_engine_errors_total{kind="timeout"} 9
+# HELP token_server_engine_late_total Calls that reached the engine after their deadline, so that it did not carry them out.
+# TYPE token_server_engine_late_total counter
+token_server_engine_late_total 2
+# HELP token_server_engine_retries_total Commands that were sent again.
+# TYPE token_server_engine_retries_total counter
+token_server_engine_retries_total 1
+# HELP token_server_engine_session_meta_bytes Usual size of a session's metadata.
+# TYPE token_server_engine_session_meta_bytes gauge
+token_server_engine_session_meta_bytes 200
+# HELP token_server_engine_up 1 if the engine answers, labelled with what it is.
+# TYPE token_server_engine_up gauge
+token_server_engine_up{mode="cluster",version="Valkey 9.1.0"} 1
+`
+
+func TestCollectorOfEngines(t *testing.T) {
+	c := sampleCollector()
+	store := c.store
+	c.store = func() stats.Store {
+		st := store()
+		st.Engine = &stats.Engine{
+			Up: true, Version: "Valkey 9.1.0", Mode: "cluster", InFlight: 3, Retries: 1, Late: 2, MetaBytes: 200,
+			Durations: stats.Histogram{Bounds: []time.Duration{time.Millisecond}, Counts: []uint64{5, 1}, Sum: 500 * time.Millisecond},
+			Errors:    []stats.KindCount{{Kind: "timeout", Count: 9}},
+		}
+		return st
+	}
+	if got, want := scrape(t, c), engineMetrics[1:]; !strings.Contains(got, want) {
+		t.Errorf("metrics =\n%s\nwant among them\n%s", got, want)
+	}
+}
+
 func TestCollectorBeforeTheFirstRequest(t *testing.T) {
 	c := sampleCollector()
 	c.requests = func() stats.Server { return stats.Server{} }

@@ -12,6 +12,7 @@ import (
 	"tokenserver/server"
 	"tokenserver/shard"
 	"tokenserver/token"
+	"tokenserver/valkey"
 )
 
 // Values of Config.OnReuse.
@@ -50,6 +51,10 @@ type Config struct {
 	DataDir string // empty for memory mode
 	Fsync   string // always or everysec
 
+	Valkey        string // the URL of an engine, which may have a password; empty for no shared mode
+	ValkeyTimeout time.Duration
+	ValkeyWait    bool
+
 	LogLevel  slog.Level
 	LogFormat string // text or json
 }
@@ -76,6 +81,7 @@ func defaultConfig() Config {
 		MaxMemory:     halfOfMemory,
 		OnReuse:       onReuseReject,
 		Fsync:         durable.Always.String(),
+		ValkeyTimeout: valkey.DefaultTimeout,
 		LogLevel:      slog.LevelInfo,
 		LogFormat:     "text",
 	}
@@ -106,6 +112,9 @@ func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set
 	s.Var(&flags.Repeated[string]{Target: &c.SecretFiles, Each: flags.Path(new(string))}, "secret-file", "file with the key from which tokens are derived under a grace, the second one has the previous key")
 	s.Var(flags.Path(&c.DataDir), "data-dir", "data directory in which sessions are kept over restarts and crashes")
 	s.Var(flags.Choice(&c.Fsync, durable.Always.String(), durable.EverySecond.String()), "fsync", "when a change is on disk: before its answer, or within a second")
+	s.Var(newEngine(&c.Valkey), "valkey", "engine, Valkey or Redis, in which any number of servers keep sessions together")
+	s.Var(flags.Duration(&c.ValkeyTimeout, valkey.MinTimeout, valkey.MaxTimeout), "valkey-timeout", "how long a request waits for the engine")
+	s.Var(flags.Switch(&c.ValkeyWait), "valkey-wait", "start without the engine, and wait for it")
 	s.Var(flags.Level(&c.LogLevel), "log-level", "least level of what is logged")
 	s.Var(flags.Choice(&c.LogFormat, "text", "json"), "log-format", "format of the log")
 	s.Var(newAdminAddress(&c.AdminAddress), "admin-address", "address of the listener for metrics and profiles")
@@ -119,6 +128,9 @@ func (c *Config) check() error {
 	}
 	if len(c.SecretFiles) > maxSecretFiles {
 		return fmt.Errorf("--secret-file %q: given too often: must be the key, and at most one previous key", c.SecretFiles[maxSecretFiles])
+	}
+	if err := c.checkEngine(); err != nil {
+		return err
 	}
 	return c.checkAddresses()
 }
@@ -139,8 +151,13 @@ func (c *Config) unused() (texts []string) {
 	if len(c.SecretFiles) > 0 && c.Grace == 0 {
 		texts = append(texts, "secret-file is not used: there is no grace")
 	}
-	if c.DataDir == "" && c.Fsync != durable.Always.String() {
+	if c.Valkey != "" {
+		texts = append(texts, c.unusedBesideEngine()...)
+	} else if c.DataDir == "" && c.Fsync != durable.Always.String() {
 		texts = append(texts, "fsync is not used: there is no data-dir")
+	}
+	if c.Valkey == "" && (c.ValkeyWait || c.ValkeyTimeout != valkey.DefaultTimeout) {
+		texts = append(texts, "valkey-timeout and valkey-wait are not used: there is no valkey")
 	}
 	if c.MaxLifetime != 0 && c.MaxLifetime < c.TokenLifetime {
 		texts = append(texts, "max-lifetime is shorter than token-lifetime, which has no effect then")

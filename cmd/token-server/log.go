@@ -70,9 +70,12 @@ func (m *Main) logConfig() {
 		"on_reuse", c.OnReuse,
 		"max_lifetime", duration.Format(c.MaxLifetime),
 	)
-	if c.DataDir == "" {
+	switch {
+	case c.Valkey != "":
+		m.logger.Info("shared mode: an engine keeps the sessions", "timeout", duration.Format(c.ValkeyTimeout), "wait", c.ValkeyWait)
+	case c.DataDir == "":
 		m.logger.Info("memory mode: all sessions are forgotten when this process ends")
-	} else {
+	default:
 		m.logger.Info("durable mode: sessions outlive this process", "data_dir", c.DataDir, "fsync", c.Fsync)
 	}
 }

@@ -13,7 +13,8 @@ import (
 const usage = `Usage: token-server [flags]
 
 Hands out one-time access tokens for metadata over HTTP. Sessions are kept in
-memory and forgotten when the process ends, unless there is a --data-dir.
+memory and forgotten when the process ends, unless there is a --data-dir, or an
+engine that servers share (--valkey).
 
 Flags, with the environment variable that stands for one unless it is given:
 `

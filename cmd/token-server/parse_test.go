@@ -36,7 +36,7 @@ var flagNames = []string{
 	"help", "version", "dump", "port", "purge-interval", "token-lifetime", "address", "shards", "max-body",
 	"max-meta", "max-batch", "max-batch-body", "max-tokens", "max-memory", "max-connections", "drain-delay",
 	"grace", "on-reuse", "max-lifetime", "secret-file",
-	"data-dir", "fsync", "log-level", "log-format", "admin-address",
+	"data-dir", "fsync", "valkey", "valkey-timeout", "valkey-wait", "log-level", "log-format", "admin-address",
 }
 
 // flagInHelp matches the beginning of a flag's line.
@@ -113,7 +113,7 @@ var sample = []struct{ name, value string }{
 	{"dump", "true"}, {"port", "8080"}, {"purge-interval", "30s"}, {"token-lifetime", "1h 30min"}, {"address", "::1"},
 	{"shards", "4"}, {"max-body", "1MiB"}, {"max-meta", "2048"}, {"max-batch", "10"}, {"max-batch-body", "2MiB"}, {"max-tokens", "1000"}, {"max-memory", "1GiB"},
 	{"max-connections", "500"}, {"drain-delay", "2.5s"}, {"grace", "5s"}, {"on-reuse", "revoke"}, {"max-lifetime", "7days"},
-	{"data-dir", "/var/lib/tokens"}, {"fsync", "everysec"},
+	{"data-dir", "/var/lib/tokens"}, {"fsync", "everysec"}, {"valkey-timeout", "2s"}, {"valkey-wait", "true"},
 	{"log-level", "debug"}, {"log-format", "json"}, {"admin-address", "off"},
 }
 
@@ -121,13 +121,13 @@ var sampleConfig = Config{
 	Dump: true, Port: 8080, PurgeInterval: 30 * time.Second, TokenLifetime: 90 * time.Minute, Addresses: []string{"::1"},
 	Shards: 4, MaxBody: flags.MiB, MaxMeta: 2048, MaxBatch: 10, MaxBatchBody: 2 * flags.MiB, MaxTokens: 1000, MaxMemory: flags.GiB,
 	MaxConnections: 500, DrainDelay: 2500 * time.Millisecond, Grace: 5 * time.Second, OnReuse: "revoke", MaxLifetime: 7 * 24 * time.Hour,
-	DataDir: "/var/lib/tokens", Fsync: "everysec",
+	DataDir: "/var/lib/tokens", Fsync: "everysec", ValkeyTimeout: 2 * time.Second, ValkeyWait: true,
 	LogLevel: slog.LevelDebug, LogFormat: "json", AdminAddress: "off",
 }
 
 func TestEveryFlagAndVariable(t *testing.T) {
-	if got, want := len(sample), len(flagNames)-3; got != want {
-		t.Fatalf("sample has %d flags, want %d: all but help, version and secret-file", got, want)
+	if got, want := len(sample), len(flagNames)-4; got != want {
+		t.Fatalf("sample has %d flags, want %d: all but help, version, secret-file, and valkey, which stands beside no data-dir", got, want)
 	}
 	var args []string
 	env, bad := map[string]string{}, map[string]string{}
@@ -215,6 +215,7 @@ var valueTests = []struct {
 	{"on-reuse", []string{"reject"}, []string{"Revoke", "ignore"}, "must be reject or revoke"},
 	{"max-lifetime", []string{"0", "30min", "365days"}, []string{"29min", "8761h", "3600"}, "must be a duration with a unit, 0 (none) or 30min … 8760h"},
 	{"fsync", []string{"always", "everysec"}, []string{"Always", "no", "1s", "everysecond"}, "must be always or everysec"},
+	{"valkey-timeout", []string{"50ms", "10s"}, []string{"49ms", "10001ms", "1"}, "must be a duration with a unit, 50ms … 10s"},
 	{"log-level", []string{"debug", "info", "warn", "error"}, []string{"INFO", "info+1", "trace"}, "must be debug, info, warn or error"},
 	{"log-format", []string{"text", "json"}, []string{"JSON", "xml"}, "must be text or json"},
 	{"admin-address", []string{"off", "localhost:0", "[::1]:65535"}, []string{"localhost", "localhost:65536", "on"}, "must be host:port with a port of 0 … 65535, or off"},
@@ -272,6 +273,12 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"--secret-file="}, nil, `--secret-file "": must be a path`},
 		{[]string{"--secret-file=a", "--secret-file=b", "--secret-file=c"}, nil, `--secret-file "c": given too often`},
 		{nil, map[string]string{"TOKEN_SERVER_SECRET_FILE": "a,b,c"}, `--secret-file "c": given too often`},
+		{[]string{"--valkey="}, nil, `--valkey "": must be valkey://[user:password@]host`},
+		{[]string{"--valkey=http://h"}, nil, `--valkey "http://h": must be valkey://`},
+		{[]string{"--valkey=valkey://u:secret@h:x"}, nil, `--valkey "valkey://…@h:x": each host must be`},
+		{nil, map[string]string{"TOKEN_SERVER_VALKEY": "u:secret@h"}, `--valkey "…@h": must be valkey://`},
+		{[]string{"--valkey=valkey://u:secret@h", "--data-dir=d"}, nil, `--valkey "valkey://…@h": can't be together with --data-dir`},
+		{[]string{"--valkey=valkey://h", "--grace=5s"}, nil, `--grace "5s": needs a --secret-file with --valkey`},
 		{[]string{"--por", "1"}, nil, `unknown flag "--por"`},
 		{[]string{"--a\nb"}, nil, `unknown flag "--a\nb"`},
 		{[]string{"-x"}, nil, `unknown flag "-x"`},

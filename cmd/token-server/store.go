@@ -9,6 +9,7 @@ import (
 	"tokenserver/internal/stats"
 	"tokenserver/server"
 	"tokenserver/shard"
+	"tokenserver/valkey"
 )
 
 // What a store may be able to do beside keeping sessions.
@@ -30,6 +31,10 @@ var (
 	_ identified   = (*durable.Store)(nil)
 	_ loader       = (*durable.Store)(nil)
 	_ io.Closer    = (*durable.Store)(nil)
+	_ statsKeeper  = (*valkey.Store)(nil)
+	_ readyChecker = (*valkey.Store)(nil)
+	_ loader       = (*valkey.Store)(nil)
+	_ io.Closer    = (*valkey.Store)(nil)
 )
 
 // storeStats returns what reads the statistics of a store, and none for one that
@@ -72,6 +77,9 @@ func closeStore(s server.Store) error {
 func (m *Main) openStore(memTable int64, maxFiles int) error {
 	if m.store != nil { // a test's
 		return nil
+	}
+	if m.Config.Valkey != "" {
+		return m.openShared()
 	}
 	if m.Config.DataDir == "" {
 		m.store = shard.New(m.shardConfig())
@@ -150,6 +158,9 @@ func isDiskFailure(err error) bool {
 func exitCode(err error) int {
 	if errors.Is(err, durable.ErrNoSpace) || isDiskFailure(err) {
 		return exitDisk
+	}
+	if errors.Is(err, valkey.ErrAddress) {
+		return exitUsage
 	}
 	return exitFailed
 }

@@ -42,6 +42,7 @@ type Store struct {
 	Contended        uint64        // times that a lock had to be waited for
 	LongestPurgeHold time.Duration // longest time that a purge has held a lock
 	Disk             *Disk         // nil if the store keeps nothing on a disk
+	Engine           *Engine       // nil if no other process keeps the sessions
 }
 
 // Add adds the statistics of a part of a store. What is no sum, the longest hold
@@ -71,6 +72,25 @@ type Disk struct {
 	Free     int64         // bytes, or -1 if that is unknown
 	Syncs    uint64        // of the store's log
 	SyncTime time.Duration // that those took
+}
+
+// Engine is the state of the process, or the processes, that keep the sessions of a store.
+type Engine struct {
+	Up        bool
+	Version   string      // its name and version
+	Mode      string      // standalone, sentinel or cluster
+	InFlight  int         // calls under way
+	Durations Histogram   // of commands
+	Errors    []KindCount // at most one for each kind of error
+	Retries   uint64      // commands that were sent again
+	Late      uint64      // calls that came too late to be carried out
+	MetaBytes int64       // usual size of a session's metadata
+}
+
+// KindCount is how many errors there were of a kind.
+type KindCount struct {
+	Kind  string
+	Count uint64
 }
 
 // Server is what the server has answered since the start, and its connections.

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tokenserver/internal/testneeds"
+)
+
+// startEngine starts a redis-server on a free loopback port, with a folder of its own, which
+// lives until the end of t.
+func startEngine(t *testing.T, args ...string) (address string, process *os.Process) {
+	t.Helper()
+	path := testneeds.Program(t, "redis-server")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = l.Addr().String()
+	l.Close()
+	_, port, _ := net.SplitHostPort(address)
+	return address, startEngineAt(t, path, port, t.TempDir(), args...)
+}
+
+func startEngineAt(t *testing.T, path, port, dir string, args ...string) *os.Process {
+	t.Helper()
+	cmd := exec.Command(path, append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", ""}, args...)...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	for range 500 {
+		if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
+			conn.Close()
+			return cmd.Process
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("redis-server does not listen")
+	return nil
+}
+
+// TestSharedMode: what one server has given out another one takes.
+func TestSharedMode(t *testing.T) {
+	address, _ := startEngine(t)
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(strings.Repeat("s", 32)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--valkey=valkey://" + address + "?prefix=x:", "--grace=5s", "--secret-file=" + secret, "--dump"}
+	a, b := startProcess(t, args...), startProcess(t, args...)
+	tok := create(t, "http://"+a.address)
+	next := b.exchange(tok)
+	if again := a.exchange(tok); again != next {
+		t.Error("a spent token in its grace got another token from the other server")
+	}
+	a.exchange(b.exchange(next))
+	for _, p := range []*process{a, b} {
+		p.signal(syscall.SIGTERM)
+		if code := p.wait(); code != exitOK || !strings.Contains(p.log.String(), "shared mode") || !strings.Contains(p.log.String(), "keeps nothing on disk") {
+			t.Errorf("exit code %d, log %s", code, p.log)
+		}
+	}
+}
+
+// TestEngineIsRefused with the exit code that fits.
+func TestEngineIsRefused(t *testing.T) {
+	address, _ := startEngine(t, "--user", "app", "on", ">right", "~*", "+@all")
+	other, _ := startEngine(t)
+	url := func(user string) string { return "--valkey=valkey://" + user + address }
+	wantRefused(t, exitUsage, []string{"several hosts must be those of one cluster"}, "--valkey=valkey://"+address+","+other)
+	wantRefused(t, exitFailed, []string{"WRONGPASS"}, url("app:wrong@"))
+	for _, args := range [][]string{{url("app:wrong@")}, {url("app:right@"), "--log-level=debug"}} {
+		cmd := command(t, append([]string{"--port=0", "--admin-address=off"}, args...)...)
+		out := startAndStop(t, cmd)
+		if strings.Contains(out, "right") || strings.Contains(out, "wrong@") {
+			t.Errorf("the log has the password:\n%s", out)
+		}
+	}
+	p := startCommand(t, withEnv(command(t, "--port=0", "--admin-address=off", url("app@")), passwordVariable+"=right"))
+	create(t, "http://"+p.address)
+}
+
+func withEnv(cmd *exec.Cmd, variables ...string) *exec.Cmd {
+	cmd.Env = append(os.Environ(), variables...)
+	return cmd
+}
+
+// startAndStop runs a command for a short while and returns what it has logged.
+func startAndStop(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	time.AfterFunc(time.Second, func() { cmd.Process.Signal(syscall.SIGTERM) })
+	out, _ := cmd.CombinedOutput()
+	return string(out)
+}
+
+// TestEngineIsAway: a start without the engine fails with one line, or waits for it.
+func TestEngineIsAway(t *testing.T) {
+	path := testneeds.Program(t, "redis-server")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	_, port, _ := net.SplitHostPort(address)
+	l.Close()
+	wantStartFails(t, exitFailed, []string{"no engine at valkey://" + address}, "--valkey=valkey://"+address)
+
+	l, err = net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := "http://" + l.Addr().String()
+	_, serverPort, _ := net.SplitHostPort(l.Addr().String())
+	l.Close()
+	cmd := command(t, "--port="+serverPort, "--admin-address=off", "--valkey-wait", "--valkey=valkey://"+address)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	if status, body := awaitAnswer(t, server, 503); status != 503 || !strings.Contains(body, `"done":false`) {
+		t.Errorf("POST without an engine = %d %s, want 503 and done false", status, body)
+	}
+	startEngineAt(t, path, port, t.TempDir())
+	if status, body := awaitAnswer(t, server, 200); status != 200 {
+		t.Errorf("POST with the engine = %d %s, want 200", status, body)
+	}
+}
+
+// awaitAnswer creates sessions until one is answered with a status, for some seconds at most,
+// and returns the last answer.
+func awaitAnswer(t *testing.T, server string, want int) (status int, text string) {
+	t.Helper()
+	for range 200 {
+		res, err := http.Post(server+"/token", "application/json", strings.NewReader(`{"meta":{}}`))
+		if err == nil {
+			body, _ := io.ReadAll(res.Body)
+			res.Body.Close()
+			if status, text = res.StatusCode, string(body); status == want {
+				return status, text
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return status, text
+}
+
+func TestUnusedBesideAnEngine(t *testing.T) {
+	tests := []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"--valkey=valkey://h"}, nil},
+		{[]string{"--valkey=valkey://h", "--shards=2", "--max-memory=1GiB", "--max-tokens=5", "--fsync=everysec"},
+			[]string{"shards", "max-memory", "max-tokens", "fsync"}},
+		{[]string{"--valkey-timeout=1s"}, []string{"valkey-timeout"}},
+		{[]string{"--valkey-wait"}, []string{"valkey-timeout"}},
+	}
+	for _, test := range tests {
+		m, _, err := parse(test.args, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, text := range m.Config.unused() {
+			name, _, _ := strings.Cut(text, " ")
+			got = append(got, name)
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%v: unused %v, want %v", test.args, got, test.want)
+		}
+	}
+}
+
+func TestWithoutPassword(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		{"valkey://h", "valkey://h"},
+		{"valkey://u:p@h", "valkey://…@h"},
+		{"valkey://u:p@@h", "valkey://…@h"},
+		{"u:p@h", "…@h"},
+		{"", ""},
+	} {
+		if got := withoutPassword(test.text); got != test.want {
+			t.Errorf("withoutPassword(%q) = %q, want %q", test.text, got, test.want)
+		}
+	}
+	if got := fmt.Sprint(withoutPassword("valkey://u:p@h/1?prefix=a@b")); strings.Contains(got, ":p") {
+		t.Errorf("withoutPassword = %q", got)
+	}
+}

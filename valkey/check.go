@@ -1,0 +1,191 @@
+package valkey
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"tokenserver/token"
+)
+
+const rolePrimary = "master"
+
+// roleOf returns what a node is: master, slave or sentinel.
+func roleOf(ctx context.Context, node rueidis.Client) (string, error) {
+	command := node.B().Role().Build()
+	list, err := waitFor(ctx, func() rueidis.RedisResult { return node.Do(ctx, command) }, rueidis.NewErrorResult).ToArray()
+	if err != nil {
+		return "", err
+	}
+	if len(list) == 0 {
+		return "", errReply
+	}
+	return list[0].ToString()
+}
+
+// refusal tells what never becomes right by itself from an engine that is away.
+func refusal(err error, e *Engine) error {
+	reply, ok := rueidis.IsRedisErr(err)
+	if !ok {
+		return err
+	}
+	text := reply.Error()
+	switch {
+	case strings.Contains(text, "cluster support disabled"), strings.HasPrefix(text, "ERR unknown command"), strings.Contains(text, "This instance"):
+		return fmt.Errorf("%w: several hosts must be those of one cluster, or Sentinels with ?sentinel=NAME", ErrAddress)
+	case e != nil && e.DB != 0 && strings.Contains(text, "SELECT"):
+		return fmt.Errorf("%w: a cluster has no databases: %s", ErrAddress, text)
+	case strings.HasPrefix(text, "WRONGPASS"), strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "NOPERM"), strings.HasPrefix(text, "ERR AUTH"):
+		return fmt.Errorf("%w: %s", ErrRefused, text)
+	}
+	return err
+}
+
+// check looks at the engine before it is used.
+func (s *Store) check(ctx context.Context, e *Engine) error {
+	if _, err := s.probe(); err != nil {
+		return refusal(err, e)
+	}
+	if e.DB != 0 && s.client().Mode() == rueidis.ClientModeCluster {
+		return fmt.Errorf("%w: a cluster has no databases", ErrAddress)
+	}
+	primaries, err := s.primaries(ctx)
+	if err != nil {
+		return err
+	}
+	for _, primary := range primaries {
+		if err := s.checkNode(ctx, primary); err != nil {
+			return err
+		}
+	}
+	if err := s.openID(ctx); err != nil {
+		return s.checkID(err)
+	}
+	return s.checkScripts(ctx)
+}
+
+// checkID says what an error in reading the identity means at the start.
+func (s *Store) checkID(err error) error {
+	if reply, ok := rueidis.IsRedisErr(err); ok && isFull(reply) {
+		return nil // there is no identity until the next start
+	}
+	return refusal(err, nil)
+}
+
+// checkNode checks the version of a primary, and warns of how it is set.
+func (s *Store) checkNode(ctx context.Context, node rueidis.Client) error {
+	info, err := node.Do(ctx, node.B().Info().Section("server", "persistence", "replication").Build()).ToString()
+	if err != nil {
+		s.log.Warn("the engine does not tell its version", "error", err)
+	} else if name, err := checkVersion(info); err != nil {
+		return err
+	} else {
+		s.found.Store(&name)
+	}
+	if field(info, "role") == "slave" {
+		return fmt.Errorf("%w: it is a replica, which may not answer", ErrRefused)
+	}
+	settings, err := node.Do(ctx, node.B().ConfigGet().Parameter("maxmemory-policy", "save", "appendonly").Build()).AsStrMap()
+	if err != nil {
+		s.log.Warn("the engine does not tell how it is set", "error", err)
+		return nil
+	}
+	for _, text := range warnings(settings) {
+		s.log.Warn(text)
+	}
+	return nil
+}
+
+// warnings returns what is risky in an engine's settings.
+func warnings(settings map[string]string) (texts []string) {
+	if policy := settings["maxmemory-policy"]; policy != "" && policy != "noeviction" {
+		texts = append(texts, "the engine may evict live sessions: its maxmemory-policy is "+policy+", and should be noeviction")
+	}
+	if settings["appendonly"] == "no" && settings["save"] == "" {
+		texts = append(texts, "the engine keeps nothing on disk: all sessions are forgotten when it ends")
+	}
+	return texts
+}
+
+// Least versions.
+var (
+	leastRedis  = [2]int{7, 0}
+	leastValkey = [2]int{7, 2}
+)
+
+var versionNumber = regexp.MustCompile(`^(\d+)\.(\d+)`)
+
+// checkVersion checks what an engine says of itself, and returns its name and version.
+func checkVersion(info string) (string, error) {
+	name, version, least := "Redis", field(info, "redis_version"), leastRedis
+	if v := field(info, "valkey_version"); v != "" {
+		name, version, least = "Valkey", v, leastValkey
+	}
+	found := versionNumber.FindStringSubmatch(version)
+	if found == nil {
+		return name, nil
+	}
+	major, _ := strconv.Atoi(found[1])
+	minor, _ := strconv.Atoi(found[2])
+	if major < least[0] || major == least[0] && minor < least[1] {
+		return "", fmt.Errorf("%w: it is %s %s, and has to be Redis %d.%d or Valkey %d.%d at least", ErrRefused,
+			name, version, leastRedis[0], leastRedis[1], leastValkey[0], leastValkey[1])
+	}
+	return name + " " + version, nil
+}
+
+// field returns a field of INFO.
+func field(info, name string) string {
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// checkScripts leads a session of its own through its life, so that what the engine does not
+// permit is found before somebody needs it.
+func (s *Store) checkScripts(ctx context.Context) error {
+	name := []byte("check " + rand.Text())
+	t, err := s.Create(ctx, token.NewSession{Meta: []byte(`{"check":1}`), Subject: name, Lifetime: token.MinSessionLifetime})
+	if errors.Is(err, token.ErrFull) {
+		s.log.Warn("the engine is full: no session can be created")
+		return nil
+	}
+	if err != nil {
+		return s.checkFailed(err)
+	}
+	x, err := s.Exchange(ctx, t, token.Patch{Meta: []byte(`{"check":2}`), Unset: []byte(`["check"]`)}, nil)
+	if err != nil {
+		return s.checkFailed(err)
+	}
+	if _, _, err = s.Validate(ctx, x.Token, nil); err == nil {
+		_, err = s.EndSubject(ctx, name)
+	}
+	if err != nil {
+		return s.checkFailed(err)
+	}
+	for _, script := range []*script{scriptPatch, scriptCompact, scriptRenew, scriptExchange, scriptDelete} {
+		key := s.keys.session(t.ID)
+		command := s.client().B().Eval().Script(script.text).Numkeys(1).Key(key).Arg("", "", "", "").Build()
+		if err := s.do(ctx, command).Error(); err != nil && !rueidis.IsRedisNil(err) {
+			return refusal(err, nil)
+		}
+	}
+	return nil
+}
+
+// checkFailed tells a permission that is missing from an engine that is away.
+func (s *Store) checkFailed(err error) error {
+	if f := s.health.failure.Load(); f != nil && f.kind == "noperm" {
+		return fmt.Errorf("%w: %s", ErrRefused, f.err.Error())
+	}
+	return err
+}

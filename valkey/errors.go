@@ -1,0 +1,123 @@
+package valkey
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"tokenserver/token"
+)
+
+// Errors of Open that do not pass by themselves.
+var (
+	// ErrRefused says that the engine is not one that this package works with.
+	ErrRefused = errors.New("valkey: engine refused")
+	// ErrAddress says that an Engine names hosts or a database that do not go together.
+	ErrAddress = errors.New("valkey: wrong address")
+)
+
+var (
+	errClosed  = errors.New("valkey: store is closed")
+	errTooMany = &token.UnavailableError{Reason: "too many calls to the engine are under way"}
+	errReply   = errors.New("valkey: the engine sent a reply that no script makes")
+	errLate    = errors.New("the engine was reached too late")
+)
+
+// failure is why a command got no reply that counts.
+type failure struct {
+	err error
+	// kind is what it is counted as, and logged by.
+	kind string
+	// reached says that the engine may have carried the command out.
+	reached bool
+	// passes says that it may be over within the time of a call.
+	passes bool
+}
+
+// replyErrors are errors that an engine says instead of carrying a command out, by their
+// first words.
+var replyErrors = []struct {
+	prefix, kind string
+	passes       bool
+}{
+	{"LOADING", "loading", false},
+	{"CLUSTERDOWN", "clusterdown", true},
+	{"MASTERDOWN", "masterdown", true},
+	{"TRYAGAIN", "tryagain", true},
+	{"READONLY", "readonly", true},
+	{"BUSY", "busy", true},
+	{"MISCONF", "misconf", false},
+	{"NOREPLICAS", "noreplicas", false},
+	{"NOPERM", "noperm", false},
+	{"NOAUTH", "noauth", false},
+	{"WRONGPASS", "noauth", false},
+	{"WRONGTYPE", "wrongtype", false},
+	{"MOVED", "moved", true},
+	{"ASK", "moved", true},
+	{"ERR max number of clients", "clients", true},
+	{"ERR Script attempted to access a non local key", "tryagain", true},
+	{"UNKILLABLE", "busy", true},
+}
+
+// classify says what an error of the client means.
+func classify(err error) failure {
+	if reply, ok := rueidis.IsRedisErr(err); ok {
+		return classifyReply(reply.Error())
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return failure{err: errors.New("the engine did not answer in time"), kind: "timeout", reached: true}
+	case errors.Is(err, rueidis.ErrClosing):
+		return failure{err: errClosed, kind: "closed"}
+	}
+	var op *net.OpError
+	dial := errors.As(err, &op) && op.Op == "dial"
+	return failure{err: err, kind: "network", reached: !dial, passes: true}
+}
+
+func classifyReply(text string) failure {
+	for _, known := range replyErrors {
+		if strings.HasPrefix(text, known.prefix) {
+			return failure{err: errors.New(text), kind: known.kind, passes: known.passes}
+		}
+	}
+	return failure{err: errors.New(text), kind: "other"}
+}
+
+func isFull(err *rueidis.RedisError) bool { return strings.HasPrefix(err.Error(), "OOM") }
+
+func isNoScript(err *rueidis.RedisError) bool { return err.IsNoScript() }
+
+// unavailable returns the error of a call that has failed. mayHaveHappened says that the
+// engine may have carried some of it out.
+func unavailable(reason error, mayHaveHappened bool) error {
+	if mayHaveHappened {
+		return &unknownError{reason}
+	}
+	return &token.UnavailableError{Reason: reason.Error()}
+}
+
+// harmless returns the error of a call that changes nothing: it may be repeated.
+func harmless(err error) error {
+	if unknown, ok := errors.AsType[*unknownError](err); ok {
+		return &token.UnavailableError{Reason: unknown.reason.Error()}
+	}
+	return err
+}
+
+// afterSome returns the error of a call that has changed something already, if n says so.
+func afterSome(err error, n int) error {
+	if known, ok := errors.AsType[*token.UnavailableError](err); ok && n > 0 {
+		return &unknownError{errors.New(known.Reason)}
+	}
+	return err
+}
+
+// unknownError says that it is unknown what has become of a call.
+type unknownError struct{ reason error }
+
+func (e *unknownError) Error() string { return "valkey: outcome unknown: " + e.reason.Error() }
+func (e *unknownError) Unwrap() error { return e.reason }

@@ -1,0 +1,232 @@
+package valkey
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tokenserver/token"
+)
+
+// openError opens a store that must not be opened, and returns why.
+func openError(t testing.TB, cfg Config) error {
+	t.Helper()
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s, err := Open(t.Context(), cfg)
+	if err == nil {
+		s.Close()
+		t.Fatal("Open = no error")
+	}
+	return err
+}
+
+func TestOpenRefuses(t *testing.T) {
+	e, other := startEngine(t), startEngine(t)
+	replica := startEngine(t, "--replicaof", strings.Replace(e.address(), ":", " ", 1))
+	until(t, 10*time.Second, "replication", func() bool { return strings.Contains(replica.askAll("INFO replication"), "master_link_status:up") })
+	for _, command := range []string{
+		"ACL SETUSER reader on >p ~* +@all -set", "ACL SETUSER narrow on >p ~other:* +@all", "ACL SETUSER mute on >p ~* +@all -@scripting",
+	} {
+		if got := e.ask(command); !strings.HasPrefix(got, "+OK") {
+			t.Fatal(got)
+		}
+	}
+	at := func(user, password string) Engine {
+		return Engine{Hosts: []string{e.address()}, Username: user, Password: password}
+	}
+	tests := []struct {
+		name string
+		cfg  Config
+		want error
+	}{
+		{"no host", Config{}, ErrAddress},
+		{"several hosts", Config{Engine: Engine{Hosts: []string{e.address(), other.address()}}}, ErrAddress},
+		{"replica", Config{Engine: Engine{Hosts: []string{replica.address()}}}, ErrRefused},
+		{"grace without a secret", Config{Engine: at("", ""), Grace: time.Second}, ErrRefused},
+		{"wrong password", Config{Engine: at("reader", "x")}, ErrRefused},
+		{"no SET", Config{Engine: at("reader", "p")}, ErrRefused},
+		{"other keys", Config{Engine: at("narrow", "p")}, ErrRefused},
+		{"no scripts", Config{Engine: at("mute", "p")}, ErrRefused},
+	}
+	for _, test := range tests {
+		start := time.Now()
+		err := openError(t, test.cfg)
+		if !errors.Is(err, test.want) || strings.Contains(err.Error(), "\n") || time.Since(start) > startTimeout {
+			t.Errorf("%s: Open = error %v after %v, want %v", test.name, err, time.Since(start), test.want)
+		}
+		t.Log(err)
+	}
+}
+
+// TestOpenWithFewPermissions: those that docs/shared.md names are enough.
+func TestOpenWithFewPermissions(t *testing.T) {
+	e := startEngine(t)
+	command := "ACL SETUSER app on >p resetkeys ~ts:* -@all " + permissions
+	if got := e.ask(command); !strings.HasPrefix(got, "+OK") {
+		t.Fatal(got)
+	}
+	s := open(t, Config{Engine: Engine{Hosts: []string{e.address()}, Username: "app", Password: "p", Prefix: DefaultPrefix}})
+	tok := mustCreate(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
+	for session, err := range s.Sessions(t.Context()) {
+		if err != nil || string(session.Meta) != "{}" {
+			t.Errorf("Sessions = %s, error %v", session.Meta, err)
+		}
+	}
+	mustExchange(t, s, tok, token.Patch{Meta: []byte(`{"a":1}`)}, `{"a":1}`)
+}
+
+// permissions are what a user of the engine needs.
+const permissions = "+@connection +@scripting +get +set +setrange +del +exists +pexpire +pttl +pexpiretime +time +role " +
+	"+scan +zadd +zrem +zrange +zrandmember +cluster|slots +cluster|shards +info +config|get"
+
+func TestVersions(t *testing.T) {
+	tests := []struct {
+		info string
+		ok   bool
+	}{
+		{"redis_version:7.0.0\r\n", true},
+		{"# Server\r\nredis_version:8.2.1\r\n", true},
+		{"redis_version:6.2.14\r\n", false},
+		{"redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:7.2.9\r\n", true},
+		{"redis_version:7.2.4\r\nvalkey_version:9.1.0\r\n", true},
+		{"redis_version:7.2.4\r\nvalkey_version:7.1.0\r\n", false},
+		{"", true},
+		{"redis_version:unstable\r\n", true},
+	}
+	for _, test := range tests {
+		if _, err := checkVersion(test.info); (err == nil) != test.ok {
+			t.Errorf("checkVersion(%q) = %v, want it accepted: %v", test.info, err, test.ok)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	tests := []struct {
+		policy, save, appendonly string
+		want                     int
+	}{
+		{"noeviction", "3600 1", "no", 0},
+		{"noeviction", "", "yes", 0},
+		{"noeviction", "", "no", 1},
+		{"volatile-lru", "", "yes", 1},
+		{"allkeys-random", "", "no", 2},
+	}
+	for _, test := range tests {
+		settings := map[string]string{"maxmemory-policy": test.policy, "save": test.save, "appendonly": test.appendonly}
+		if got := warnings(settings); len(got) != test.want {
+			t.Errorf("warnings(%v) = %q, want %d", settings, got, test.want)
+		}
+	}
+}
+
+// TestOpenWithoutAnEngine fails in time, or waits if it is told to.
+func TestOpenWithoutAnEngine(t *testing.T) {
+	e := startEngine(t)
+	e.kill()
+	cfg := Config{Engine: Engine{Hosts: []string{e.address()}}, Timeout: 100 * time.Millisecond}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	if _, err := Open(ctx, cfg); err == nil || !strings.Contains(err.Error(), e.address()) {
+		t.Errorf("Open = error %v, want one that names %s", err, e.address())
+	}
+	cfg.Wait = true
+	s := open(t, cfg)
+	loaded := make(chan error, 1)
+	go func() { loaded <- s.Load(context.Background()) }()
+	if _, err := s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)}); !isUndone(err) || s.Ready() == nil || s.ID() != "" {
+		t.Errorf("Create = error %v, Ready = %v, ID = %q", err, s.Ready(), s.ID())
+	}
+	for _, err := range s.Sessions(t.Context()) {
+		if !isUndone(err) {
+			t.Errorf("Sessions = error %v", err)
+		}
+	}
+	e.start()
+	until(t, 3*time.Second, "Ready", func() bool { return s.Ready() == nil })
+	mustCreate(t, s, token.NewSession{Meta: []byte(`{}`)})
+	if err := <-loaded; err != nil {
+		t.Errorf("Load = error %v", err)
+	}
+}
+
+// TestID: stores with the same sessions have the same identity, and others another.
+func TestID(t *testing.T) {
+	e := startEngine(t)
+	at := func(prefix string) *Store {
+		return open(t, Config{Engine: Engine{Hosts: []string{e.address()}, Prefix: prefix}})
+	}
+	a, b, other := at("a:"), at("a:"), at("b:")
+	if a.ID() == "" || a.ID() != b.ID() || a.ID() == other.ID() {
+		t.Errorf("ID = %q, %q, %q, want the first two the same", a.ID(), b.ID(), other.ID())
+	}
+}
+
+// TestTooManyCalls: while the engine does not answer, calls beyond a bound fail at once.
+func TestTooManyCalls(t *testing.T) {
+	const n = 3 * maxInFlightFailing
+	e := startEngine(t)
+	s := open(t, Config{Timeout: time.Second}, e.address())
+	tok := mustCreate(t, s, token.NewSession{Meta: []byte(`{}`)})
+	e.signal(syscall.SIGSTOP)
+	defer e.signal(syscall.SIGCONT)
+	if _, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); err == nil {
+		t.Fatal("Exchange = no error")
+	}
+	tokens := make([]token.Token, n)
+	for i := range tokens {
+		tokens[i] = token.Generate()
+	}
+	_, errs := exchangeAll(s, tokens)
+	atOnce := 0
+	for _, err := range errs {
+		if errors.Is(err, errTooMany) {
+			atOnce++
+		}
+	}
+	if atOnce < n-2*maxInFlightFailing {
+		t.Errorf("%d calls of %d were refused at once, want %d at least", atOnce, n, n-2*maxInFlightFailing)
+	}
+}
+
+// TestStateIsLogged: changes are, and not requests.
+func TestStateIsLogged(t *testing.T) {
+	e := startEngine(t)
+	var log lockedBuffer
+	s := open(t, Config{Timeout: 100 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))}, e.address())
+	before := strings.Count(log.String(), "\n")
+	e.kill()
+	for range 50 {
+		s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)})
+	}
+	e.start()
+	until(t, 6*time.Second, "a line", func() bool { return strings.Contains(log.String(), "answers again") })
+	if got := strings.Count(log.String(), "\n") - before; got != 2 {
+		t.Errorf("%d lines, want one that it fails and one that it answers again:\n%s", got, log.String())
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
