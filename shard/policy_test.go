@@ -194,7 +194,7 @@ func TestPlainSessionsHaveNoPolicyState(t *testing.T) {
 			}
 		}
 		const want = sessions * (90 + 16) // a block of 16 bytes holds 7 of metadata
-		if got := s.Stats().Bytes+mapSurplus(s); got != want {
+		if got := s.Stats().Bytes + mapSurplus(s); got != want {
 			t.Errorf("%d sessions take %d bytes, want %d", sessions, got, want)
 		}
 	})
@@ -225,7 +225,7 @@ func TestOnlySomeSessionsHavePolicyState(t *testing.T) {
 		if test.new.Subject != nil {
 			want += subjectCost
 		}
-		if got := s.Stats().Bytes+mapSurplus(s); got != want {
+		if got := s.Stats().Bytes + mapSurplus(s); got != want {
 			t.Errorf("%s: a session takes %d bytes, want %d", test.name, got, want)
 		}
 		s.Delete(t.Context(), tok)
