@@ -23,8 +23,9 @@ func (x *index[K, V]) get(k K) (V, bool) {
 	return v, ok
 }
 
-// used returns what the keys use, of which each takes cost bytes at most.
-func (x *index[K, V]) used(cost int64) int64 { return min(int64(x.n)*cost, x.bytes) }
+// used returns what the keys use, of which each takes cost bytes at most, and no more
+// than the maps are estimated to take.
+func (x *index[K, V]) used(cost int64) int64 { return min(int64(x.n)*cost, x.bytes+x.oldBytes) }
 
 // reserve makes sure that there is room for one more key. It returns false if
 // there is none.
