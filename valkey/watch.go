@@ -80,8 +80,7 @@ func (s *Store) probe() (spread int64, err error) {
 // offsetOf returns how many milliseconds a node's clock is ahead of ours.
 func (s *Store) offsetOf(ctx context.Context, node rueidis.Client) (int64, error) {
 	before := s.clock.local()
-	command := node.B().Time().Build()
-	time, err := waitFor(ctx, func() rueidis.RedisResult { return node.Do(ctx, command) }, rueidis.NewErrorResult).AsIntSlice()
+	time, err := send(ctx, node, node.B().Time().Build()).AsIntSlice()
 	if err != nil {
 		return 0, err
 	}
