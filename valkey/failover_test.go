@@ -181,7 +181,7 @@ func TestSentinelFailover(t *testing.T) {
 // cutter is a proxy that cuts connections after so many bytes.
 type cutter struct {
 	net.Listener
-	to   string
+	to   atomic.Pointer[string]
 	left [2]atomic.Int64 // to the engine, and back; negative for no end
 	open sync.WaitGroup
 }
@@ -192,7 +192,8 @@ func startCutter(t testing.TB, to string) *cutter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cutter{Listener: l, to: to}
+	c := &cutter{Listener: l}
+	c.to.Store(&to)
 	c.arm(-1, -1)
 	c.open.Go(c.accept)
 	t.Cleanup(func() {
@@ -213,7 +214,7 @@ func (c *cutter) accept() {
 		if err != nil {
 			return
 		}
-		engine, err := net.Dial("tcp", c.to)
+		engine, err := net.Dial("tcp", *c.to.Load())
 		if err != nil {
 			client.Close()
 			continue
@@ -245,6 +246,31 @@ func (c *cutter) copy(to, from net.Conn, left *atomic.Int64) {
 			return
 		}
 	}
+}
+
+// TestNameMovesToAnotherPrimary: the engine becomes a replica, and its name is that of the new
+// primary, while connections to it live on.
+func TestNameMovesToAnotherPrimary(t *testing.T) {
+	before, after := startEngine(t), startEngine(t)
+	c := startCutter(t, before.address())
+	s := open(t, Config{}, c.Addr().String())
+	tok := mustCreate(t, s, token.NewSession{Meta: []byte(`{}`)})
+	after.ask("REPLICAOF " + strings.Replace(before.address(), ":", " ", 1))
+	until(t, 10*time.Second, "replication", func() bool { return strings.Contains(after.askAll("INFO replication"), "master_link_status:up") })
+	after.ask("REPLICAOF NO ONE")
+	before.ask("REPLICAOF " + strings.Replace(after.address(), ":", " ", 1))
+	name := after.address()
+	c.to.Store(&name)
+	took := until(t, 3*time.Second, "recovery", func() bool {
+		x, err := s.Exchange(t.Context(), tok, token.Patch{}, nil)
+		if err == nil {
+			tok = x.Token
+		} else if errors.Is(err, token.ErrInvalid) {
+			t.Fatal("a replica answered")
+		}
+		return err == nil
+	})
+	t.Logf("sessions answer after %v", took)
 }
 
 // TestCutAtEveryByte: wherever a connection is cut in a request or its reply, the request

@@ -267,7 +267,7 @@ func TestKilledUnderLoad(t *testing.T) {
 // TestEngineErrors: what an engine says instead of carrying a command out.
 func TestEngineErrors(t *testing.T) {
 	e := startEngine(t)
-	s := open(t, Config{Timeout: 100 * time.Millisecond}, e.address())
+	s := open(t, Config{Timeout: 500 * time.Millisecond}, e.address())
 	tok := mustCreate(t, s, token.NewSession{Meta: []byte(`{}`)})
 	tests := []struct {
 		name, do, undo string
@@ -297,8 +297,11 @@ func TestEngineErrors(t *testing.T) {
 					t.Errorf("%s = error %v, want that nothing was carried out", name, err)
 				}
 			}
-			if s.Ready() == nil {
-				t.Error("Ready = nil")
+			for range 50 { // also while the engine is looked at
+				if s.Ready() == nil {
+					t.Error("Ready = nil")
+				}
+				time.Sleep(5 * time.Millisecond)
 			}
 			if got := e.ask(test.undo); !strings.HasPrefix(got, "+OK") {
 				t.Fatalf("%s: %s", test.undo, got)
