@@ -123,13 +123,14 @@ func (r *running) acceptReply(c *call, message *rueidis.RedisMessage, absent boo
 	return false
 }
 
-// wait sets the pause before another try, and returns false if there is no time for one.
+// wait sets the pause before another try, and returns false if there is no time for one: a
+// tenth of the timeout, or it would end with an outcome that is not known.
 func (r *running) wait(c *call) bool {
 	r.pause = min(time.Millisecond<<min(r.tries, 6), 50*time.Millisecond)
 	r.tries++
 	c.store.counters.retries.Add(1)
 	end, _ := c.ctx.Deadline()
-	return time.Until(end) > r.pause
+	return time.Until(end) > r.pause+c.store.timeout/10
 }
 
 func (r *running) end(err error) bool {

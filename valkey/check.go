@@ -14,21 +14,6 @@ import (
 	"tokenserver/token"
 )
 
-const rolePrimary = "master"
-
-// roleOf returns what a node is: master, slave or sentinel.
-func roleOf(ctx context.Context, node rueidis.Client) (string, error) {
-	command := node.B().Role().Build()
-	list, err := waitFor(ctx, func() rueidis.RedisResult { return node.Do(ctx, command) }, rueidis.NewErrorResult).ToArray()
-	if err != nil {
-		return "", err
-	}
-	if len(list) == 0 {
-		return "", errReply
-	}
-	return list[0].ToString()
-}
-
 // refusal tells what never becomes right by itself from an engine that is away.
 func refusal(err error, e *Engine) error {
 	reply, ok := rueidis.IsRedisErr(err)

@@ -19,14 +19,16 @@ type engineProcess struct {
 	dir  string
 	port int
 	args []string
-	cmd  *exec.Cmd
+	// command begins the arguments of what is no ordinary redis-server.
+	command []string
+	cmd     *exec.Cmd
 }
 
 // startEngine starts a redis-server, which lives until the end of t.
 func startEngine(t testing.TB, args ...string) *engineProcess {
 	t.Helper()
 	testneeds.Program(t, "redis-server")
-	e := &engineProcess{t: t, dir: t.TempDir(), port: freePort(t), args: args}
+	e := &engineProcess{t: t, dir: t.TempDir(), port: freePort(t), args: append([]string{"--save", "", "--repl-diskless-sync-delay", "0"}, args...)}
 	t.Cleanup(e.kill)
 	e.start()
 	return e
@@ -53,7 +55,7 @@ func (e *engineProcess) address() string { return fmt.Sprintf("127.0.0.1:%d", e.
 // start starts the process, and waits until it answers.
 func (e *engineProcess) start() {
 	e.t.Helper()
-	args := append([]string{"--port", fmt.Sprint(e.port), "--bind", "127.0.0.1", "--dir", e.dir, "--save", "", "--daemonize", "no"}, e.args...)
+	args := append(append(e.command, "--port", fmt.Sprint(e.port), "--bind", "127.0.0.1", "--dir", e.dir, "--daemonize", "no"), e.args...)
 	e.cmd = exec.Command("redis-server", args...)
 	if err := e.cmd.Start(); err != nil {
 		e.t.Fatal(err)

@@ -134,35 +134,41 @@ var luaExchange = fmt.Sprintf(`local v = redis.call('GET', KEYS[1])
 if not v then return nil end
 if string.sub(v, 1, 16) ~= ARGV[1] then return {%[1]d, now, v} end
 if now > tonumber(ARGV[3]) then return {%[2]d, now} end
-`, codeOther, codeLate) + luaHead + luaContent + fmt.Sprintf(`local patch, ttl = ARGV[5], tonumber(ARGV[4])
-if string.byte(patch) == 123 then
-  if contentAt == %[5]d and struct.unpack('>I4', v, %[6]d) ~= tonumber(ARGV[8]) then return {%[3]d, now, v} end
+local patch, ttl = ARGV[5], tonumber(ARGV[4])
+if patch == '' and ARGV[9] == '' and string.byte(v, 17) == 123 then
+  if #v > %[3]d then
+    redis.call('SETRANGE', KEYS[1], 0, ARGV[2])
+    redis.call('PEXPIRE', KEYS[1], ttl)
+  else
+    redis.call('SET', KEYS[1], ARGV[2] .. string.sub(v, 17), 'PX', ttl)
+  end
+  return {%[4]d, now, v}
+end
+`, codeOther, codeLate, setRangeFrom, codeDone) + luaHead + luaContent + fmt.Sprintf(`if string.byte(patch) == 123 then
+  if contentAt == %[3]d and struct.unpack('>I4', v, %[4]d) ~= tonumber(ARGV[8]) then return {%[1]d, now, v} end
 elseif patch ~= '' and #v - contentAt + 1 + #patch > tonumber(ARGV[6]) then
-  return {%[3]d, now, v}
+  return {%[1]d, now, v}
 end
 local spent = struct.pack('>I6', now)
-if contentAt == %[5]d then
+if contentAt == %[3]d then
   ttl = remaining(v, ttl)
-  redis.call('SET', KEYS[1], ARGV[2] .. string.sub(v, 17, 17) .. ARGV[7] .. string.sub(v, %[6]d, %[7]d) ..
-    spent .. string.sub(v, %[8]d, %[9]d) .. content(patch), 'PX', ttl)
+  redis.call('SET', KEYS[1], ARGV[2] .. string.sub(v, 17, 17) .. ARGV[7] .. string.sub(v, %[4]d, %[5]d) ..
+    spent .. string.sub(v, %[6]d, %[7]d) .. content(patch), 'PX', ttl)
 elseif ARGV[9] ~= '' then
   local absolute = tonumber(ARGV[9])
   if absolute > 0 then
     ttl = math.min(ttl, absolute)
     absolute = now + absolute
   end
-  redis.call('SET', KEYS[1], ARGV[2] .. string.char(%[10]d) .. ARGV[7] ..
-    struct.pack('>I4I8I6I6I6', 0, time[1] * 1000000 + time[2], 0, absolute, 0) .. string.rep('\0', %[11]d) ..
-    spent .. string.rep('\0', %[12]d) .. content(patch), 'PX', ttl)
-elseif patch == '' and #v > %[13]d then
-  redis.call('SETRANGE', KEYS[1], 0, ARGV[2])
-  redis.call('PEXPIRE', KEYS[1], ttl)
+  redis.call('SET', KEYS[1], ARGV[2] .. string.char(%[8]d) .. ARGV[7] ..
+    struct.pack('>I4I8I6I6I6', 0, time[1] * 1000000 + time[2], 0, absolute, 0) .. string.rep('\0', %[9]d) ..
+    spent .. string.rep('\0', %[10]d) .. content(patch), 'PX', ttl)
 else
   redis.call('SET', KEYS[1], ARGV[2] .. content(patch), 'PX', ttl)
 end
-return {%[4]d, now, v}
-`, codeOther, codeLate, codeMerge, codeDone, extendedHead+1, changesAt+1, spentAt, spentAt+1, spentAt+spentLen-timeLen,
-	formatExtended, subjectLen, spentLen-timeLen, setRangeFrom)
+return {%[2]d, now, v}
+`, codeMerge, codeDone, extendedHead+1, changesAt+1, spentAt, spentAt+1, spentAt+spentLen-timeLen,
+	formatExtended, subjectLen, spentLen-timeLen)
 
 // setRangeFrom is from how many bytes on only the digest of a value is written.
 const setRangeFrom = 300

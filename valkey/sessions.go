@@ -62,7 +62,7 @@ func (d *dump) scan(primary rueidis.Client) (goesOn bool, err error) {
 func (d *dump) read(primary rueidis.Client, cursor uint64) (rueidis.ScanEntry, error) {
 	ctx := d.store.deadlines.next()
 	scan := primary.B().Scan().Cursor(cursor).Match(globQuote(d.store.keys.prefix) + "{*").Count(scanStep).Build()
-	return primary.Do(ctx, scan).AsScanEntry()
+	return send(ctx, primary, scan).AsScanEntry()
 }
 
 // globQuote returns a pattern that matches text alone.
@@ -112,24 +112,4 @@ func (d *dump) tell(members []listed) (goesOn bool, err error) {
 		}
 	}
 	return true, nil
-}
-
-// primaries returns the nodes that have sessions.
-func (s *Store) primaries(ctx context.Context) (list []rueidis.Client, err error) {
-	if s.client() == nil {
-		return nil, &token.UnavailableError{Reason: s.health.reason()}
-	}
-	if s.client().Mode() != rueidis.ClientModeCluster {
-		return []rueidis.Client{s.client()}, nil
-	}
-	for _, node := range s.client().Nodes() {
-		role, err := roleOf(s.deadlines.next(), node)
-		if err != nil {
-			return nil, &token.UnavailableError{Reason: classify(err).err.Error()}
-		}
-		if role == rolePrimary {
-			list = append(list, node)
-		}
-	}
-	return list, ctx.Err()
 }

@@ -2,9 +2,13 @@ package valkey
 
 import (
 	"context"
+	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"tokenserver/token"
 )
 
 // The times between two looks at the engine.
@@ -23,7 +27,9 @@ func (s *Store) watch() {
 	for {
 		spread, err := s.probe()
 		if err != nil {
-			s.health.failed(classify(err))
+			f := classify(err)
+			s.health.failed(f)
+			s.reconnect(f)
 		} else {
 			s.health.answered()
 		}
@@ -36,6 +42,20 @@ func (s *Store) watch() {
 			return
 		}
 	}
+}
+
+// reconnect connects anew to an engine that has become a replica: behind its name there may be
+// another one by now. Sentinels and clusters tell by themselves.
+func (s *Store) reconnect(f failure) {
+	if f.kind != "readonly" || s.client().Mode() != rueidis.ClientModeStandalone {
+		return
+	}
+	client, err := rueidis.NewClient(s.config.options(runtime.GOMAXPROCS(0)))
+	if err != nil {
+		return // the next look tries again
+	}
+	old := s.connected.Swap(&client)
+	(*old).Close()
 }
 
 // rest waits until the next look, and returns false if there is none.
@@ -74,14 +94,25 @@ func (s *Store) probe() (spread int64, err error) {
 		least, most = min(least, offset), max(most, offset)
 	}
 	s.clock.set(most)
-	return most - least, nil
+	return most - least, s.probeScript(ctx)
+}
+
+// probeScript runs a script that changes nothing on some primary. Whoever can't be written to
+// does not run it, but tells its time all the same.
+func (s *Store) probeScript(ctx context.Context) error {
+	id, c := token.Generate().ID, s.client()
+	deadline := strconv.FormatInt(s.clock.now()+s.timeout.Milliseconds(), 10)
+	err := send(ctx, c, c.B().Eval().Script(scriptDelete.text).Numkeys(1).Key(s.keys.session(id)).Arg("", deadline).Build()).Error()
+	if rueidis.IsRedisNil(err) {
+		return nil
+	}
+	return err
 }
 
 // offsetOf returns how many milliseconds a node's clock is ahead of ours.
 func (s *Store) offsetOf(ctx context.Context, node rueidis.Client) (int64, error) {
 	before := s.clock.local()
-	command := node.B().Time().Build()
-	time, err := waitFor(ctx, func() rueidis.RedisResult { return node.Do(ctx, command) }, rueidis.NewErrorResult).AsIntSlice()
+	time, err := send(ctx, node, node.B().Time().Build()).AsIntSlice()
 	if err != nil {
 		return 0, err
 	}

@@ -1,0 +1,89 @@
+package valkey
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+
+	"github.com/redis/rueidis"
+
+	"tokenserver/token"
+)
+
+// clusterSlots is how many slots a cluster has.
+const clusterSlots = 16384
+
+// errUncovered says that a cluster has slots that no node serves.
+var errUncovered = errors.New("CLUSTERDOWN: some slots have no primary")
+
+// primaries returns the nodes that have sessions: all of them, or an error.
+func (s *Store) primaries(ctx context.Context) ([]rueidis.Client, error) {
+	if s.client() == nil {
+		return nil, &token.UnavailableError{Reason: s.health.reason()}
+	}
+	if s.client().Mode() != rueidis.ClientModeCluster {
+		return []rueidis.Client{s.client()}, nil
+	}
+	nodes := s.client().Nodes()
+	err := errUncovered
+	for address, node := range nodes {
+		var slots []rueidis.RedisMessage
+		if slots, err = send(ctx, node, node.B().ClusterSlots().Build()).ToArray(); err == nil {
+			return primariesOf(slots, address, nodes)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, err
+}
+
+// primariesOf returns the nodes that a reply to CLUSTER SLOTS names as primaries.
+func primariesOf(slots []rueidis.RedisMessage, from string, nodes map[string]rueidis.Client) (list []rueidis.Client, err error) {
+	covered, known := int64(0), make(map[string]bool)
+	for i := range slots {
+		entry, err := slots[i].ToArray()
+		if err != nil || len(entry) < 3 {
+			return nil, errReply
+		}
+		first, err1 := entry[0].AsInt64()
+		last, err2 := entry[1].AsInt64()
+		address, err3 := addressIn(&entry[2], from)
+		if err := errors.Join(err1, err2, err3); err != nil {
+			return nil, err
+		}
+		if covered += last - first + 1; known[address] {
+			continue
+		}
+		known[address] = true
+		node, ok := nodes[address]
+		if !ok {
+			return nil, errUncovered // the client does not know it yet
+		}
+		list = append(list, node)
+	}
+	if covered != clusterSlots {
+		return nil, errUncovered
+	}
+	return list, nil
+}
+
+// addressIn returns the address of a node in a reply from another one.
+func addressIn(node *rueidis.RedisMessage, from string) (string, error) {
+	fields, err := node.ToArray()
+	if err != nil || len(fields) < 2 {
+		return "", errReply
+	}
+	host, _ := fields[0].ToString()
+	port, err := fields[1].AsInt64()
+	if host == "" || host == "?" {
+		host, _, _ = net.SplitHostPort(from)
+	}
+	return net.JoinHostPort(host, strconv.FormatInt(port, 10)), err
+}
+
+// send sends a command to a node, and waits for the reply no longer than ctx says.
+func send(ctx context.Context, node rueidis.Client, command rueidis.Completed) rueidis.RedisResult {
+	return waitFor(ctx, func() rueidis.RedisResult { return node.Do(ctx, command) }, rueidis.NewErrorResult)
+}
