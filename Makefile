@@ -61,6 +61,10 @@ fuzz: ## run each fuzz target for FUZZTIME
 	  done; \
 	done; done
 
+.PHONY: engines
+engines: ## run the tests of shared mode on real engines, minutes of real time (redis-server, redis-cli)
+	$(GO) test -race -count=1 -timeout 30m ./valkey -valkey.engines
+
 .PHONY: torture
 torture: ## kill the server ROUNDS times and check all that it has told
 	$(GO) test -count=1 -timeout 1h -v -run '^TestKill$$' ./cmd/token-server -torture.rounds=$(ROUNDS)

@@ -1,6 +1,7 @@
 package valkey
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -24,9 +25,14 @@ type engineProcess struct {
 	cmd     *exec.Cmd
 }
 
+var onEngines = flag.Bool("valkey.engines", false, "run the tests on real engines, which go by real time and take minutes: make engines")
+
 // startEngine starts a redis-server, which lives until the end of t.
 func startEngine(t testing.TB, args ...string) *engineProcess {
 	t.Helper()
+	if !*onEngines {
+		t.Skip("without -valkey.engines")
+	}
 	testneeds.Program(t, "redis-server")
 	e := &engineProcess{t: t, dir: t.TempDir(), port: freePort(t), args: append([]string{"--save", "", "--repl-diskless-sync-delay", "0"}, args...)}
 	t.Cleanup(e.kill)
