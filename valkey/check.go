@@ -24,6 +24,8 @@ func refusal(err error, e *Engine) error {
 	switch {
 	case strings.Contains(text, "cluster support disabled"), strings.HasPrefix(text, "ERR unknown command"), strings.Contains(text, "This instance"):
 		return fmt.Errorf("%w: several hosts must be those of one cluster, or Sentinels with ?sentinel=NAME", ErrAddress)
+	case strings.HasPrefix(text, "READONLY") && e != nil && e.Sentinel == "":
+		return fmt.Errorf("%w: it is a replica, which may not answer", ErrRefused)
 	case e != nil && e.DB != 0 && strings.Contains(text, "SELECT"):
 		return fmt.Errorf("%w: a cluster has no databases: %s", ErrAddress, text)
 	case strings.HasPrefix(text, "WRONGPASS"), strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "NOPERM"), strings.HasPrefix(text, "ERR AUTH"):

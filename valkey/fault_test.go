@@ -120,9 +120,11 @@ func TestEngineRestarts(t *testing.T) {
 				t.Fatalf("Exchange without an engine = error %v", err)
 			}
 		}
-		if _, err := s.Exchange(t.Context(), tokens[0], token.Patch{}, nil); !isUndone(err) {
-			t.Errorf("Exchange without an engine = %v, want that nothing was carried out", err)
-		}
+		// A busy machine may be too slow to find out in time.
+		until(t, 5*time.Second, "an exchange that says that nothing was carried out", func() bool {
+			_, err := s.Exchange(t.Context(), tokens[0], token.Patch{}, nil)
+			return isUndone(err)
+		})
 		if err := s.Ready(); err == nil {
 			t.Error("Ready = nil without an engine")
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -102,9 +103,14 @@ func withEnv(cmd *exec.Cmd, variables ...string) *exec.Cmd {
 // startAndStop runs a command for a short while and returns what it has logged.
 func startAndStop(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
 	time.AfterFunc(time.Second, func() { cmd.Process.Signal(syscall.SIGTERM) })
-	out, _ := cmd.CombinedOutput()
-	return string(out)
+	cmd.Wait()
+	return out.String()
 }
 
 // TestEngineIsAway: a start without the engine fails with one line, or waits for it.
