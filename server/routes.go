@@ -90,8 +90,8 @@ func (s *Server) handleReady(ctx *fasthttp.RequestCtx) error {
 	}
 	err := s.unready()
 	if err == nil {
-		if s.storeID != "" {
-			ctx.Response.Header.Set("Store-Id", s.storeID)
+		if id := s.identity(); id != "" {
+			ctx.Response.Header.Set("Store-Id", id)
 		}
 		return s.handleHealth(ctx)
 	}
@@ -102,4 +102,12 @@ func (s *Server) handleReady(ctx *fasthttp.RequestCtx) error {
 	}
 	refuseWith(ctx, reason)
 	return nil
+}
+
+// identity returns which store it is, or "" if that is not known.
+func (s *Server) identity() string {
+	if s.storeID == nil {
+		return ""
+	}
+	return s.storeID()
 }

@@ -148,8 +148,13 @@ func TestHealth(t *testing.T) {
 // The reason is for operators, and nothing but readyz cares about it.
 func TestNotReady(t *testing.T) {
 	var reason error
-	s := serve(t, Config{Ready: func() error { return reason }, StoreID: "some-store"})
+	id := "" // not known yet
+	s := serve(t, Config{Ready: func() error { return reason }, StoreID: func() string { return id }})
 	c := s.dial(t)
+	if r := c.do("GET", "/readyz", ""); r.status != 200 || r.header["Store-Id"] != nil {
+		t.Errorf("GET /readyz: %v, want 200 and no identity", r)
+	}
+	id = "some-store"
 	if r := c.do("GET", "/readyz", ""); r.status != 200 || r.body != "ok\n" || r.header.Get("Store-Id") != "some-store" {
 		t.Errorf("GET /readyz: %v, want 200, ok and the store's identity", r)
 	}

@@ -57,9 +57,10 @@ type Config struct {
 	// Ready says why the store can't be relied on, for /readyz. nil means that it
 	// always can.
 	Ready func() error
-	// StoreID says which store it is, for the header Store-Id of /readyz: letters,
-	// digits, - and _. Empty means that there is no such header.
-	StoreID string
+	// StoreID returns which store it is, for the header Store-Id of /readyz: letters,
+	// digits, - and _, or "" while that is not known. nil means that there is no such
+	// header.
+	StoreID func() string
 	// Logger is where the dump, recovered panics, and at level debug each request, are
 	// written. nil means slog.Default().
 	Logger *slog.Logger
@@ -131,8 +132,8 @@ type Server struct {
 	store        Store
 	maxBody      int // bytes, and maxBatchBody for a batch
 	maxBatchBody int
-	maxBatch     int // items
-	storeID      string
+	maxBatch     int           // items
+	storeID      func() string // nil for none
 	log          *slog.Logger
 	http         fasthttp.Server
 	reaper       *reaper

@@ -55,13 +55,14 @@ func readiness(s server.Store) func() error {
 	return nil
 }
 
-// storeID returns what clients tell stores apart by: the store's identity, or one of
-// this process.
-func storeID(s server.Store) string {
+// storeID returns what tells clients stores apart: the store's identity, which may not
+// be known before it is loaded, or one of this process.
+func storeID(s server.Store) func() string {
 	if named, ok := s.(identified); ok {
-		return named.ID()
+		return named.ID
 	}
-	return rand.Text()
+	id := rand.Text()
+	return func() string { return id }
 }
 
 // closeStore closes a store that has to be closed.

@@ -55,7 +55,7 @@ func (n *node) start() {
 		n.t.Fatal(err)
 	}
 	n.address, n.store, n.served = ln.Addr().String(), store, make(chan struct{})
-	n.server = server.New(server.Config{Store: store, Ready: store.Ready, StoreID: store.ID(), Logger: slog.New(slog.DiscardHandler)})
+	n.server = server.New(server.Config{Store: store, Ready: store.Ready, StoreID: store.ID, Logger: slog.New(slog.DiscardHandler)})
 	go func() { defer close(n.served); n.server.Serve(ln) }()
 	if err := store.Load(context.Background()); err != nil {
 		n.t.Fatal(err)
