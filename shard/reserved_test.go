@@ -193,6 +193,7 @@ func TestMemoryWalk(t *testing.T) {
 						w.shrink = true
 					}
 					if wantBound(t, s); n%test.checkEvery == 0 {
+						synctest.Wait() // for pages that are on their way back to the system
 						checkStore(t, s)
 					}
 				}
