@@ -66,6 +66,8 @@ func sumOf(a, b stats.Counters) stats.Counters {
 func checkPages(t testing.TB, s *Store) {
 	t.Helper()
 	pool := &s.pool
+	pool.mu.Lock()
+	defer pool.mu.Unlock()
 	owners := make([]int, len(pool.regions)*pagesPerRegion+1)
 	for i, r := range pool.regions {
 		if r.idle&^r.free != 0 || r.released&^r.idle != 0 || i < pool.first && r.free != 0 || r.data == nil && r.free != 0 {
