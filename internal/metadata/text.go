@@ -114,17 +114,25 @@ func stringLen(b []byte) int {
 	}
 }
 
-// isQuoted says whether a JSON string, in its quotes, stands for name, which is ASCII.
+// isQuoted says whether a JSON string, in its quotes, stands for name, which is of ASCII
+// letters: of all escapes only \uXXXX stands for one. Nothing is unescaped for it, since
+// whatever a client sends is compared.
 func isQuoted(quoted []byte, name string) bool {
-	const longestEscape = len(`\u0000`)
-	inner := quoted[1 : len(quoted)-1]
-	switch {
-	case len(inner) == len(name):
-		return string(inner) == name
-	case len(inner) < len(name), len(inner) > longestEscape*len(name), bytes.IndexByte(inner, '\\') < 0:
-		return false
+	rest := quoted[1 : len(quoted)-1]
+	if len(rest) == len(name) {
+		return string(rest) == name
 	}
-	return string(Unquote(quoted)) == name
+	for _, letter := range []byte(name) {
+		switch {
+		case len(rest) > 0 && rest[0] == letter:
+			rest = rest[1:]
+		case hex4(rest) == int(letter):
+			rest = rest[len(`\u0000`):]
+		default:
+			return false
+		}
+	}
+	return len(rest) == 0
 }
 
 // Unquote returns what a JSON string stands for. quoted is a checked string in
