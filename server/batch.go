@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"io"
 	"strconv"
 	"time"
 
@@ -59,10 +58,9 @@ type batch struct {
 	scanner metadata.BatchScanner
 	item    request // the item that is being read
 	token.Batch
-	memory *share
-	frames int    // bytes that the answer has around metadata, at most
-	answer []byte // what is left to be written
-	text   []byte // of one item
+	largeBody        // the answer
+	frames    int    // bytes that the answer has around metadata, at most
+	text      []byte // of one item
 }
 
 func (s *Server) newBatch() *batch {
@@ -87,7 +85,7 @@ func (s *Server) handleBatch(ctx *fasthttp.RequestCtx) error {
 	b.makeAnswer()
 	s.countBatch(ctx, b.Items)
 	sent = true
-	ctx.Response.SetBodyStream(b, len(b.answer))
+	ctx.Response.SetBodyStream(b, len(b.body))
 	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)
 	return nil
 }
@@ -104,7 +102,7 @@ func (b *batch) carryOut(ctx *fasthttp.RequestCtx) (err error) {
 	}
 	b.readItems()
 	b.Limit = b.server.batchStep
-	if b.memory, err = b.server.answers.take(int64(b.frames + 2*b.Limit)); err != nil {
+	if b.share, err = b.server.answers.take(int64(b.frames + 2*b.Limit)); err != nil {
 		return err
 	}
 	return b.server.store.Batch(context.Background(), &b.Batch)
@@ -114,7 +112,7 @@ func (b *batch) carryOut(ctx *fasthttp.RequestCtx) (err error) {
 // grows there are two of it.
 func (b *batch) grow() bool {
 	step := b.server.batchStep
-	if b.Limit+step > maxBatchAnswer || !b.memory.grow(2*int64(step)) {
+	if b.Limit+step > maxBatchAnswer || !b.share.grow(2*int64(step)) {
 		return false
 	}
 	b.Limit += step
@@ -205,8 +203,8 @@ func (b *batch) makeAnswer() {
 		}
 	}
 	put([]byte(batchHead))
-	b.Buf, b.answer = out, out[write:]
-	b.memory.shrink(int64(cap(out)))
+	b.Buf, b.body = out, out[write:]
+	b.share.shrink(int64(cap(out)))
 }
 
 // errorsLen returns how many bytes errors take.
@@ -259,28 +257,11 @@ func (b *batch) after(item *token.BatchItem, now time.Time) []byte {
 	return text
 }
 
-// WriteTo implements io.WriterTo.
-func (b *batch) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(b.answer)
-	b.answer = b.answer[n:]
-	return int64(n), err
-}
-
-// Read implements io.Reader.
-func (b *batch) Read(p []byte) (int, error) {
-	if len(b.answer) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, b.answer)
-	b.answer = b.answer[n:]
-	return n, nil
-}
-
 // Close ends the batch. It is called once: by fasthttp when the answer was written or
 // its connection has ended, or where there is none.
 func (b *batch) Close() error {
-	if b.memory != nil {
-		b.memory.release()
+	if b.share != nil {
+		b.share.release()
 	}
 	b.scanner.Reset()
 	b.item = request{}
@@ -292,7 +273,7 @@ func (b *batch) Close() error {
 	if cap(b.Buf) > maxKept {
 		b.Buf = nil
 	}
-	b.memory, b.answer = nil, nil
+	b.largeBody = largeBody{}
 	b.server.batches.Put(b)
 	return nil
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/valyala/fasthttp"
@@ -9,21 +10,16 @@ import (
 	"tokenserver/token"
 )
 
-// Results of items. Those that are no answer of a store are unavailable.
-const (
-	itemOk = iota
-	itemInvalidToken
-	itemInvalidRequest
-	itemMetaTooLarge
-	itemFull
-	itemBatchTooLarge
-	itemUnavailable
-	itemResults
-)
-
-var itemCodes = [itemResults]string{
-	"Ok", "InvalidToken", codeInvalidRequest, "MetaTooLarge", "StoreFull", "BatchTooLarge", codeUnavailable,
+// itemCodes are the results of items. The last one is that of all errors that are no
+// answer of a store.
+var itemCodes = [...]string{
+	itemOk, "InvalidToken", codeInvalidRequest, "MetaTooLarge", "StoreFull", "BatchTooLarge", codeUnavailable,
 }
+
+const (
+	itemOk          = "Ok"
+	itemUnavailable = len(itemCodes) - 1
+)
 
 // itemKinds are the kinds of items that are counted: those of batchKinds, after none.
 const itemKinds = 1 + len(batchKinds)
@@ -32,13 +28,13 @@ const itemKinds = 1 + len(batchKinds)
 var sizeBounds = [...]float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096}
 
 type batchCounters struct {
-	items [itemKinds][itemResults]atomic.Uint64
+	items [itemKinds][len(itemCodes)]atomic.Uint64
 	sizes [len(sizeBounds) + 1]atomic.Uint64
 }
 
 // countBatch counts a batch and its items, and logs if the store has failed.
 func (s *Server) countBatch(ctx *fasthttp.RequestCtx, items []token.BatchItem) {
-	var counts [itemKinds][itemResults]uint64
+	var counts [itemKinds][len(itemCodes)]uint64
 	for i := range items {
 		result := resultOf(items[i].Err)
 		if result == itemUnavailable && counts[items[i].Op][itemUnavailable] == 0 {
@@ -54,35 +50,19 @@ func (s *Server) countBatch(ctx *fasthttp.RequestCtx, items []token.BatchItem) {
 			}
 		}
 	}
-	c.sizes[sizeIndex(len(items))].Add(1)
+	c.sizes[boundIndex(sizeBounds[:], float64(len(items)))].Add(1)
 }
 
+// resultOf returns the place of an item's result in itemCodes.
 func resultOf(err error) int {
-	if err == nil {
-		return itemOk
+	code := itemOk
+	if err != nil {
+		code = answerTo(err).code
 	}
-	switch answerTo(err).code {
-	case "InvalidToken":
-		return itemInvalidToken
-	case codeInvalidRequest:
-		return itemInvalidRequest
-	case "MetaTooLarge":
-		return itemMetaTooLarge
-	case "StoreFull":
-		return itemFull
-	case "BatchTooLarge":
-		return itemBatchTooLarge
+	if i := slices.Index(itemCodes[:], code); i >= 0 {
+		return i
 	}
 	return itemUnavailable
-}
-
-func sizeIndex(items int) int {
-	for i, bound := range sizeBounds {
-		if float64(items) <= bound {
-			return i
-		}
-	}
-	return len(sizeBounds)
 }
 
 // addBatches adds up what is counted of batches.

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"cmp"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +52,7 @@ func (st *counters) count(ctx *fasthttp.RequestCtx, method int) {
 // time counts how long a request took that could be read.
 func (st *counters) time(ctx *fasthttp.RequestCtx, d time.Duration) {
 	s := st.stripe(ctx)
-	s.durations[boundIndex(d)].Add(1)
+	s.durations[boundIndex(bounds[:], d)].Add(1)
 	s.sum.Add(int64(d))
 }
 
@@ -77,13 +79,10 @@ func codeIndex(code int) int {
 	return otherCode
 }
 
-func boundIndex(d time.Duration) int {
-	for i := range bounds {
-		if d <= bounds[i] {
-			return i
-		}
-	}
-	return len(bounds)
+// boundIndex returns the place of the first of some bounds that x is not over.
+func boundIndex[T cmp.Ordered](bounds []T, x T) int {
+	i, _ := slices.BinarySearch(bounds, x)
+	return i
 }
 
 // Stats returns the counters. They are read one after the other, so that under

@@ -121,20 +121,20 @@ func TestOtherStatusIsCountedTogether(t *testing.T) {
 
 func TestBoundIndex(t *testing.T) {
 	for i, bound := range bounds {
-		if got := boundIndex(bound); got != i {
+		if got := boundIndex(bounds[:], bound); got != i {
 			t.Errorf("boundIndex(%v) = %d, want %d", bound, got, i)
 		}
-		if got := boundIndex(bound + 1); got != i+1 {
+		if got := boundIndex(bounds[:], bound+1); got != i+1 {
 			t.Errorf("boundIndex(%v) = %d, want %d", bound+1, got, i+1)
 		}
 		if i > 0 && bounds[i-1] >= bound {
 			t.Errorf("bound %v follows %v", bound, bounds[i-1])
 		}
 	}
-	if got := boundIndex(0); got != 0 {
+	if got := boundIndex(bounds[:], 0); got != 0 {
 		t.Errorf("boundIndex(0) = %d, want 0", got)
 	}
-	if got, want := boundIndex(time.Hour), len(bounds); got != want {
+	if got, want := boundIndex(bounds[:], time.Hour), len(bounds); got != want {
 		t.Errorf("boundIndex(1h) = %d, want %d", got, want)
 	}
 }
@@ -157,7 +157,7 @@ func TestDurations(t *testing.T) {
 	if durations.Sum < work {
 		t.Errorf("duration = %v, want at least %v", durations.Sum, work)
 	}
-	if got := sum(durations.Counts[boundIndex(work):]); got != 1 {
+	if got := sum(durations.Counts[boundIndex(bounds[:], work):]); got != 1 {
 		t.Errorf("histogram = %v, want one request from %v on", durations.Counts, work)
 	}
 }
