@@ -14,10 +14,7 @@ import (
 //
 // A window is small: with more locks at a time, batches wait for each other. On two
 // processors with 64 shards, 8 locks took longer than none beside others.
-const (
-	windowItems = 2
-	windowLocks = 2
-)
+const windowItems = 2
 
 // Batch carries out the items of b, and waits once until all that they have changed
 // lasts. Items of one session are carried out in their order. Each has the outcome
@@ -41,7 +38,7 @@ type batchRun struct {
 
 	items  [windowItems]windowItem
 	n      int              // of items
-	shards [windowLocks]int // their numbers
+	shards [windowItems]int // the numbers of theirs, each once
 	locks  int              // of shards
 	// looseShards are those in which the window has freed something.
 	looseShards []*shard
@@ -88,22 +85,14 @@ func (r *batchRun) release() {
 // one needs what can't be done under the locks.
 func (r *batchRun) window() {
 	if !r.batch.MakeRoom() {
-		r.giveUp()
+		r.batch.RefuseFrom(r.next)
+		r.next = len(r.batch.Items)
 		return
 	}
 	r.gather()
 	if stopped := r.carryOut(); stopped {
 		r.carryOutAlone(&r.batch.Items[r.next])
 		r.next++
-	}
-}
-
-// giveUp leaves all that is left.
-func (r *batchRun) giveUp() {
-	for ; r.next < len(r.batch.Items); r.next++ {
-		if item := &r.batch.Items[r.next]; item.Err == nil {
-			item.Err = token.ErrBatchTooLarge
-		}
 	}
 }
 
@@ -117,9 +106,7 @@ func (r *batchRun) gather() {
 		switch {
 		case item.Err != nil:
 		case item.Op != token.OpCreate:
-			if !r.addShard(r.store.shardNumber(item.Token.ID)) {
-				return
-			}
+			r.addShard(r.store.shardNumber(item.Token.ID))
 			r.prepare(&r.items[r.n], item, now)
 			r.n++
 		case r.n == 0:
@@ -130,17 +117,12 @@ func (r *batchRun) gather() {
 	}
 }
 
-// addShard takes a shard into the window, unless it has as many as it may.
-func (r *batchRun) addShard(number int) bool {
-	if slices.Contains(r.shards[:r.locks], number) {
-		return true
+// addShard takes a shard into the window, once.
+func (r *batchRun) addShard(number int) {
+	if !slices.Contains(r.shards[:r.locks], number) {
+		r.shards[r.locks] = number
+		r.locks++
 	}
-	if r.locks == windowLocks {
-		return false
-	}
-	r.shards[r.locks] = number
-	r.locks++
-	return true
 }
 
 func (r *batchRun) prepare(w *windowItem, item *token.BatchItem, now timestamp) {
@@ -158,8 +140,9 @@ func (r *batchRun) prepare(w *windowItem, item *token.BatchItem, now timestamp) 
 	}
 }
 
-// carryOut carries the window out, under the locks of its shards. It returns true if it has stopped before an item
-// that is to be carried out alone. r.next is then that, or where the batch got full.
+// carryOut carries the window out, under the locks of its shards. It returns true if
+// it has stopped before an item that is to be carried out alone. r.next is then that,
+// or where the batch got full.
 //
 // The steps of compaction that are due after it come when all locks are released, so
 // that none of them holds up the requests of other shards.

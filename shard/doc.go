@@ -103,7 +103,7 @@
 //  1. server: dump.mu, listeners.mu, reaper.mu. None is held while a store is called.
 //  2. shard: purgeState.makingRoom, by whoever purges a full store.
 //  3. shard: shard.mu, the read or the write lock, of one shard at a time. Only a batch
-//     takes several, windowLocks at most, in the order of their numbers.
+//     takes several, windowItems at most, in the order of their numbers.
 //  4. shard: pagePool.mu; durable: journal.expired, expiredKeys.mu.
 //  5. durable: journal.writing, by whoever writes a group. It is never taken under
 //     shard.mu, but who holds shard.mu may wait for its owner, if the open group is

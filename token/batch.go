@@ -65,8 +65,25 @@ func (i *BatchItem) Patch() Patch { return Patch{Meta: i.Meta, Unset: i.Unset} }
 // Full says whether Buf has reached Limit: no more items are carried out.
 func (b *Batch) Full() bool { return b.Limit != 0 && len(b.Buf) >= b.Limit }
 
-// MakeRoom calls Grow if b is full, and says whether one more item may be carried out.
-func (b *Batch) MakeRoom() bool { return !b.Full() || b.Grow != nil && b.Grow() }
+// MakeRoom calls Grow as long as b is full, and says whether one more item may be
+// carried out.
+func (b *Batch) MakeRoom() bool {
+	for b.Full() {
+		if b.Grow == nil || !b.Grow() {
+			return false
+		}
+	}
+	return true
+}
+
+// RefuseFrom makes the item at i and those behind it ErrBatchTooLarge.
+func (b *Batch) RefuseFrom(i int) {
+	for ; i < len(b.Items); i++ {
+		if b.Items[i].Err == nil {
+			b.Items[i].Err = ErrBatchTooLarge
+		}
+	}
+}
 
 // DropFailed takes the metadata of items that have an error out of Buf. A store calls
 // it where items were carried out and turn out not to last.

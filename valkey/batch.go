@@ -22,11 +22,9 @@ func (s *Store) Batch(_ context.Context, b *token.Batch) error {
 	}
 	r := batchRun{store: s, batch: b}
 	for r.next < len(b.Items) {
-		for b.Full() {
-			if b.Grow == nil || !b.Grow() {
-				r.giveUp()
-				return nil
-			}
+		if !b.MakeRoom() {
+			b.RefuseFrom(r.next)
+			break
 		}
 		r.window()
 	}
@@ -40,15 +38,6 @@ type batchRun struct {
 	batch *token.Batch
 	next  int // the first item that is not carried out yet
 	seen  int // bytes of the largest outcome so far
-}
-
-// giveUp leaves all that is left.
-func (r *batchRun) giveUp() {
-	for ; r.next < len(r.batch.Items); r.next++ {
-		if item := &r.batch.Items[r.next]; item.Err == nil {
-			item.Err = token.ErrBatchTooLarge
-		}
-	}
 }
 
 // batched is an item that is carried out.

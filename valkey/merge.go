@@ -19,7 +19,8 @@ func (s *Store) merged(dst []byte, content, lines string) []byte {
 	base := []byte(meta)
 	for line := range strings.SplitSeq(tail+lines, "\n") {
 		if line != "" {
-			m.SplitPatch(patchOf(line).Meta, patchOf(line).Unset)
+			patch := patchOf(line)
+			m.SplitPatch(patch.Meta, patch.Unset)
 			base = m.AppendMerged(nil, base)
 		}
 	}
