@@ -19,16 +19,6 @@ const (
 // sessionOverhead is how many bytes a session takes beside its metadata.
 const sessionOverhead = recordSize + entrySize + mapCost
 
-// sessionCost is the room that a session with n bytes of metadata uses, without
-// its subject.
-func sessionCost(n int, hasPolicy bool) int64 {
-	cost := sessionOverhead + int64(blockSize(blockLen(n, hasPolicy)))
-	if hasPolicy {
-		cost += policySize
-	}
-	return cost
-}
-
 // quota is an amount with a limit. Without one (0) it counts nothing and costs nothing.
 // It may be over its limit by what was there when the limit was lowered.
 type quota struct {

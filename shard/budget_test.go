@@ -242,3 +242,13 @@ func TestOutOfPages(t *testing.T) {
 	}
 	mustExchange(t, s, tok, []byte(`{"a":2}`))
 }
+
+// sessionCost is the room that a session with n bytes of metadata uses, without
+// its subject.
+func sessionCost(n int, hasPolicy bool) int64 {
+	cost := sessionOverhead + int64(blockSize(blockLen(n, hasPolicy)))
+	if hasPolicy {
+		cost += policySize
+	}
+	return cost
+}

@@ -36,11 +36,7 @@ func (c *chunked[T]) at(i uint32) *T {
 func (c *chunked[T]) reserve(i uint32) bool {
 	switch {
 	case len(c.chunks) == 0:
-		if !c.memory.take(c.bytes(firstLen)) {
-			return false
-		}
-		c.chunks = append(c.chunks, make([]T, firstLen))
-		c.pages = append(c.pages, 0)
+		return c.addFirst(firstLen, 0)
 	case int(i) == len(c.chunks[0]) && i < c.chunkLen():
 		return c.resize(2 * i)
 	case i/c.chunkLen() == uint32(len(c.chunks)):
@@ -53,20 +49,12 @@ func (c *chunked[T]) reserve(i uint32) bool {
 // be as large. It returns false if there is no room.
 func (c *chunked[T]) resize(n uint32) bool {
 	first, page := c.chunks[0], c.pages[0]
-	c.chunks, c.pages = c.chunks[:0], c.pages[:0]
 	was := c.bytes(len(first))
 	if page != 0 {
 		was = pageSize
 	}
-	switch {
-	case n >= c.chunkLen():
-		if !c.addPage(was) {
-			c.chunks, c.pages = append(c.chunks, first), append(c.pages, page)
-			return false
-		}
-	case c.memory.take(c.bytes(int(n)) - was):
-		c.chunks, c.pages = append(c.chunks, make([]T, n)), append(c.pages, 0)
-	default:
+	c.chunks, c.pages = c.chunks[:0], c.pages[:0]
+	if !c.addFirst(n, was) {
 		c.chunks, c.pages = append(c.chunks, first), append(c.pages, page)
 		return false
 	}
@@ -74,6 +62,19 @@ func (c *chunked[T]) resize(n uint32) bool {
 	if page != 0 {
 		c.memory.pool.give(page)
 	}
+	return true
+}
+
+// addFirst adds a first chunk of n elements, or of a page if that would be as large, in
+// place of some bytes that were taken before. It returns false if there is no room.
+func (c *chunked[T]) addFirst(n uint32, instead int64) bool {
+	if n >= c.chunkLen() {
+		return c.addPage(instead)
+	}
+	if !c.memory.take(c.bytes(int(n)) - instead) {
+		return false
+	}
+	c.chunks, c.pages = append(c.chunks, make([]T, n)), append(c.pages, 0)
 	return true
 }
 
@@ -105,24 +106,4 @@ func (c *chunked[T]) drop(n uint32) {
 		}
 		c.resize(to)
 	}
-}
-
-// len returns for how many elements there is room.
-func (c *chunked[T]) len() int {
-	if len(c.chunks) == 0 {
-		return 0
-	}
-	return len(c.chunks[0]) + (len(c.chunks)-1)*int(c.chunkLen())
-}
-
-// reserved returns how many bytes are reserved.
-func (c *chunked[T]) reserved() (bytes int64) {
-	for i, chunk := range c.chunks {
-		if c.pages[i] != 0 {
-			bytes += pageSize
-		} else {
-			bytes += c.bytes(len(chunk))
-		}
-	}
-	return bytes
 }

@@ -3,6 +3,8 @@ package shard
 import (
 	"encoding/binary"
 	"time"
+
+	"tokenserver/token"
 )
 
 // What one step of a compaction moves of each kind at most, under one hold of a
@@ -197,40 +199,24 @@ func (sh *shard) movePolicyLocked(from, to policyIndex) {
 // moveSessionsLocked moves some ids to a smaller map. It returns whether there are
 // more. It requires the write lock.
 func (sh *shard) moveSessionsLocked() (more bool) {
-	x := &sh.sessions
-	if sh.subjects.old != nil || !x.shrink() { // one old map at a time
+	if sh.subjects.old != nil { // one old map at a time
 		return false
 	}
-	for range compactKeys {
-		if x.next >= sh.records.n {
-			x.moved()
-			return false
-		}
-		if r := sh.records.at(recordIndex(x.next)); r.heapIndex != 0 {
-			x.move(r.id)
-		}
-		x.next++
-	}
-	return true
+	return sh.sessions.moveSome(sh.records.n, func(i uint32) (token.ID, bool) {
+		r := sh.records.at(recordIndex(i))
+		return r.id, r.heapIndex != 0
+	})
 }
 
 // moveSubjectsLocked is moveSessionsLocked for subjects: those of all policy states
 // that it has been at, and so those whose newest session it has. It requires the
 // write lock.
 func (sh *shard) moveSubjectsLocked() (more bool) {
-	x := &sh.subjects
-	if sh.sessions.old != nil || !x.shrink() { // one old map at a time
+	if sh.sessions.old != nil { // one old map at a time
 		return false
 	}
-	for range compactKeys {
-		if x.next >= sh.policies.n {
-			x.moved()
-			return false
-		}
-		x.next++ // policy states are counted from 1
-		if e := sh.policies.at(policyIndex(x.next)); e.subject != (Subject{}) {
-			x.move(e.subject)
-		}
-	}
-	return true
+	return sh.subjects.moveSome(sh.policies.n, func(i uint32) (Subject, bool) {
+		e := sh.policies.at(policyIndex(i + 1)) // counted from 1
+		return e.subject, e.subject != (Subject{})
+	})
 }

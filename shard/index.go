@@ -84,6 +84,26 @@ const (
 	indexShare = 16
 )
 
+// moveSome moves compactKeys keys at most to a smaller map, if that is worth it. keyOf
+// returns the key of what is indexed at i, less than end, if it has one. It returns
+// whether there are more.
+func (x *index[K, V]) moveSome(end uint32, keyOf func(i uint32) (K, bool)) (more bool) {
+	if !x.shrink() {
+		return false
+	}
+	for range compactKeys {
+		if x.next >= end {
+			x.moved()
+			return false
+		}
+		if k, ok := keyOf(x.next); ok {
+			x.move(k)
+		}
+		x.next++
+	}
+	return true
+}
+
 // move moves a key to the new map, if it is not there.
 func (x *index[K, V]) move(k K) {
 	if _, ok := x.m[k]; !ok {

@@ -198,3 +198,23 @@ func (p *pagePool) taken() (n int) {
 	}
 	return n
 }
+
+// len returns for how many elements there is room.
+func (c *chunked[T]) len() int {
+	if len(c.chunks) == 0 {
+		return 0
+	}
+	return len(c.chunks[0]) + (len(c.chunks)-1)*int(c.chunkLen())
+}
+
+// reserved returns how many bytes are reserved.
+func (c *chunked[T]) reserved() (bytes int64) {
+	for i, chunk := range c.chunks {
+		if c.pages[i] != 0 {
+			bytes += pageSize
+		} else {
+			bytes += c.bytes(len(chunk))
+		}
+	}
+	return bytes
+}
