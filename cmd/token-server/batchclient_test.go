@@ -4,12 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
-	"time"
 )
 
 // item returns the request as an item of a batch.
@@ -21,39 +19,20 @@ func (r *request) item() string {
 // sendBatch sends requests as one.
 func (c *client) sendBatch(rs []*request) {
 	var items []string
-	now := time.Now()
 	for _, r := range rs {
-		r.began = now
 		items = append(items, r.item())
 	}
-	body := `{"batch":[` + strings.Join(items, ",") + `]}`
-	c.SetDeadline(now.Add(20 * time.Second))
-	fmt.Fprintf(c, "POST /token/batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	c.write(textOf("POST", "/token/batch", `{"batch":[`+strings.Join(items, ",")+`]}`), rs...)
 }
 
 // receiveBatch reads the answers to rs.
 func (c *client) receiveBatch(rs []*request) error {
-	defer func() {
-		for _, r := range rs {
-			r.ended = time.Now()
-		}
-	}()
-	res, err := http.ReadResponse(c.r, nil)
+	res, body, err := c.read(rs...)
 	if err != nil {
 		return err
-	}
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
-	}
-	if res.StatusCode == http.StatusServiceUnavailable {
-		for _, r := range rs {
-			r.notDone = strings.Contains(string(body), `"done":false`)
-		}
-		return errUnavailable
 	}
 	var all struct{ Ok []json.RawMessage }
-	if err := json.Unmarshal(body, &all); err != nil || len(all.Ok) != len(rs) {
+	if err := json.Unmarshal([]byte(body), &all); err != nil || len(all.Ok) != len(rs) {
 		return fmt.Errorf("%d %.300s: %d answers to %d items, %v", res.StatusCode, body, len(all.Ok), len(rs), err)
 	}
 	for i, r := range rs {

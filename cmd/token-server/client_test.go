@@ -63,6 +63,10 @@ func (r *request) text() string {
 	case r.patched:
 		body = fmt.Sprintf(`{"token":%q,"meta":%s}`, r.token, r.patch.patch())
 	}
+	return textOf(method, path, body)
+}
+
+func textOf(method, path, body string) string {
 	return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 		method, path, len(body), body)
 }
@@ -85,28 +89,49 @@ func dialClient(address string) (*client, error) {
 }
 
 func (c *client) send(r *request) {
-	r.began = time.Now()
-	c.SetDeadline(r.began.Add(20 * time.Second)) // for a server that hangs
-	io.WriteString(c, r.text())                  // its failure shows when the answer is read
+	c.write(r.text(), r)
+}
+
+// write writes the text of some requests.
+func (c *client) write(text string, rs ...*request) {
+	now := time.Now()
+	for _, r := range rs {
+		r.began = now
+	}
+	c.SetDeadline(now.Add(20 * time.Second)) // for a server that hangs
+	io.WriteString(c, text)                  // its failure shows when the answer is read
 }
 
 // receive reads the answer to r.
 func (c *client) receive(r *request) error {
-	defer func() { r.ended = time.Now() }()
-	res, err := http.ReadResponse(c.r, nil)
-	if err != nil {
-		return err
+	res, body, err := c.read(r)
+	if err == nil {
+		r.answer = parseAnswer(r.kind, res, body)
 	}
-	body, err := io.ReadAll(res.Body)
+	return err
+}
+
+// read reads the answer to what was sent for rs.
+func (c *client) read(rs ...*request) (res *http.Response, body string, err error) {
+	defer func() {
+		for _, r := range rs {
+			r.ended = time.Now()
+		}
+	}()
+	if res, err = http.ReadResponse(c.r, nil); err != nil {
+		return nil, "", err
+	}
+	text, err := io.ReadAll(res.Body)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	if res.StatusCode == http.StatusServiceUnavailable {
-		r.notDone = strings.Contains(string(body), `"done":false`)
-		return errUnavailable
+		for _, r := range rs {
+			r.notDone = strings.Contains(string(text), `"done":false`)
+		}
+		return nil, "", errUnavailable
 	}
-	r.answer = parseAnswer(r.kind, res, string(body))
-	return nil
+	return res, string(text), nil
 }
 
 var bodies = map[kind]*regexp.Regexp{

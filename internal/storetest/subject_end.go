@@ -3,7 +3,6 @@ package storetest
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -230,29 +229,13 @@ func (t *tester) endOthersUntilKept(current *atomic.Value, want int) {
 // what had been created before the call has ended after it, and what is created after
 // it lives.
 func testEndOthersRacesCreates(t *tester) {
-	const rounds, creators, creates, ends = 10, 3, 40, 8
-	for range rounds {
+	for range raceRounds {
 		keep := t.createFor("ada", `{"keep":1}`)
-		var clock atomic.Int64
-		var created [creators][]timedToken
-		var ended [ends]timedCall
-		atOnce(creators+1, func(i int) {
-			if i < creators {
-				for range creates {
-					created[i] = append(created[i], t.createTimed(&clock, "ada"))
-				}
-				return
-			}
-			for i := range ended {
-				time.Sleep(4 * time.Microsecond)
-				ended[i].begin = clock.Add(1)
-				if _, err := t.store.EndOthers(t.Context(), []byte("ada"), keep); err != nil {
-					t.Errorf("EndOthers = error %v", err)
-				}
-				ended[i].end = clock.Add(1)
+		t.raceCreates(func() {
+			if _, err := t.store.EndOthers(t.Context(), []byte("ada"), keep); err != nil {
+				t.Errorf("EndOthers = error %v", err)
 			}
 		})
-		t.wantEnded(ended[ends-1], slices.Concat(created[:]...))
 		t.endOthers("ada", keep, len(t.list())-1)
 		t.exchange(keep, "", `{"keep":1}`)
 		t.endSubject("ada", 1)

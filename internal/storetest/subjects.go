@@ -225,29 +225,45 @@ func (t *tester) exchangeIfLive(tok token.Token) token.Token {
 // had been created before the call has ended after it, and what is created
 // after it lives.
 func testEndRacesCreates(t *tester) {
-	const rounds, creators, creates, ends = 10, 3, 40, 8
-	for range rounds {
-		var clock atomic.Int64
-		var created [creators][]timedToken
-		var ended [ends]timedCall
-		atOnce(creators+1, func(i int) {
-			if i < creators {
-				for range creates {
-					created[i] = append(created[i], t.createTimed(&clock, "ada"))
-				}
-				return
-			}
-			for i := range ended {
-				ended[i] = t.endTimed(&clock, "ada")
+	for range raceRounds {
+		t.raceCreates(func() {
+			if _, err := t.store.EndSubject(t.Context(), []byte("ada")); err != nil {
+				t.Errorf("EndSubject = error %v", err)
 			}
 		})
-		t.wantEnded(ended[ends-1], slices.Concat(created[:]...))
 		if _, err := t.store.EndSubject(t.Context(), []byte("ada")); err != nil {
 			t.Fatalf("EndSubject = error %v", err)
 		}
 		t.wantListed(nil)
 	}
 	t.check(t.T, t.store)
+}
+
+const raceRounds = 10
+
+// raceCreates calls end again and again while sessions of ada's are created, and expects
+// that the last call has ended what it has to.
+func (t *tester) raceCreates(end func()) {
+	t.Helper()
+	const creators, creates, ends = 3, 40, 8
+	var clock atomic.Int64
+	var created [creators][]timedToken
+	var ended [ends]timedCall
+	atOnce(creators+1, func(i int) {
+		if i < creators {
+			for range creates {
+				created[i] = append(created[i], t.createTimed(&clock, "ada"))
+			}
+			return
+		}
+		for i := range ended {
+			time.Sleep(4 * time.Microsecond)
+			ended[i].begin = clock.Add(1)
+			end()
+			ended[i].end = clock.Add(1)
+		}
+	})
+	t.wantEnded(ended[ends-1], slices.Concat(created[:]...))
 }
 
 // wantEnded expects that of all sessions created those have ended that were there when
@@ -280,16 +296,6 @@ func (t *tester) createTimed(clock *atomic.Int64, subject string) (c timedToken)
 	}
 	c.end = clock.Add(1)
 	time.Sleep(time.Microsecond)
-	return c
-}
-
-func (t *tester) endTimed(clock *atomic.Int64, subject string) (c timedCall) {
-	time.Sleep(4 * time.Microsecond)
-	c.begin = clock.Add(1)
-	if _, err := t.store.EndSubject(t.Context(), []byte(subject)); err != nil {
-		t.Errorf("EndSubject = error %v", err)
-	}
-	c.end = clock.Add(1)
 	return c
 }
 
