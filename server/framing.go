@@ -7,9 +7,9 @@ import (
 )
 
 // checkFraming refuses what fasthttp lets pass although RFC 9112 calls it
-// faulty: a version that we don't speak, no Host, a line that ends in a bare LF (in a
-// pipeline: see headConn) or is folded,
-// and a Transfer-Encoding beside a Content-Length or other than chunked.
+// faulty: a version that we don't speak, no Host, a line that is folded or ends in a
+// bare LF (where headConn is lost), and a Transfer-Encoding beside a Content-Length or
+// other than chunked.
 //
 // fasthttp marks the connection of a request with such a Transfer-Encoding for
 // closing or finds no body, so that an ordinary one is not searched for it.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"slices"
 	"syscall"
 
 	"github.com/valyala/fasthttp"
@@ -17,17 +18,22 @@ import (
 //   - An empty Host is legal. fasthttp refuses it, so that it gets a value, which nobody
 //     looks at.
 //
-// It knows where a head begins if a Read begins there: that is so for all requests but
-// those in a pipeline.
+// In a pipeline it finds the next head by the Content-Length of the one before. What
+// follows a body in chunks is not looked at until the connection is idle.
 //
 // All of it belongs to the goroutine that serves the connection.
 type headConn struct {
 	net.Conn
 	state headState
-	begun bool // the head has a line that is not empty
-	// The line so far, of which no more than its length is known beyond hostLine, and
-	// its last byte.
-	line   [hostLine]byte
+	idle  bool   // the next Read begins a head
+	later []byte // was received, and is for the next Read
+
+	// Of the head that is open:
+	begun   bool // it has a line that is not empty
+	chunked bool
+	body    int // its Content-Length; in headBody, what is left of that
+	// The beginning of the line that is open, all of its length, and its last byte.
+	line   [keptLine]byte
 	length int
 	last   byte
 }
@@ -35,69 +41,91 @@ type headConn struct {
 type headState int
 
 const (
-	headAwaited headState = iota // the next Read begins a head
-	headOpen                     // the next Read goes on with a head
-	headBroken                   // the next Read fails
-	headPassed                   // what comes is not looked at
+	headOpen   headState = iota // in a head, or before one
+	headBody                    // in the body behind it
+	headBroken                  // the next Read fails
+	headLost                    // nothing is looked at
 )
 
-// hostLine is the length of a line up to which it may be an empty Host, with blanks.
-const hostLine = 16
+// keptLine is how much of a line is kept: enough for a Host without a value and for a
+// Content-Length.
+const keptLine = 64
 
 // errBareLF says that a line of a head ends in a bare LF.
 var errBareLF = errors.New("server: bare LF")
 
-// Read leaves room for the value of an empty Host.
-func (c *headConn) Read(b []byte) (int, error) {
-	switch c.state {
-	case headBroken:
-		c.state = headPassed
+func (c *headConn) Read(b []byte) (n int, err error) {
+	if c.state == headBroken {
+		c.state = headLost
 		return 0, errBareLF
-	case headPassed:
-		return c.Conn.Read(b)
 	}
-	n, err := c.Conn.Read(b[:max(len(b)-1, min(len(b), 1))])
-	if n > 0 {
-		c.state = headOpen
-		n = c.check(b, n)
+	if c.idle {
+		c.begin()
+	}
+	for n == 0 && err == nil && len(b) > 0 {
+		n, err = c.receive(b)
+		if n = c.check(b[:n]); len(c.later) > 0 {
+			err = nil // the connection says it again
+		}
 	}
 	return n, err
 }
 
-// check looks at the n bytes of b that were read, and returns how many there are to be
-// taken for them. Those from a bare LF on are left out: the byte in its place is no
-// part of any request.
-func (c *headConn) check(b []byte, n int) int {
-	for rest := 0; rest < n; {
-		i := bytes.IndexByte(b[rest:n], '\n')
-		if i < 0 {
-			c.take(b[rest:n])
-			return n + c.fillHost(b, n, n)
+func (c *headConn) receive(b []byte) (n int, err error) {
+	if len(c.later) == 0 {
+		return c.Conn.Read(b)
+	}
+	n = copy(b, c.later)
+	c.later = c.later[n:]
+	return n, nil
+}
+
+// begin says that a head is what comes next.
+func (c *headConn) begin() {
+	c.state, c.idle, c.begun, c.chunked, c.body = headOpen, false, false, false, 0
+	c.length, c.last = 0, 0
+}
+
+// check looks at what was received, and returns how much of it is for this Read. What
+// follows a bare LF is for none; the byte in its place is no part of any request.
+func (c *headConn) check(b []byte) int {
+	for at := 0; at < len(b) && c.state != headLost; {
+		if c.state == headBody {
+			at += c.skipBody(len(b) - at)
+			continue
 		}
-		end := rest + i
-		c.take(b[rest:end])
-		if c.last != '\r' {
+		end := at + bytes.IndexByte(b[at:], '\n')
+		ended := end >= at
+		if !ended {
+			end = len(b)
+		}
+		c.extendLine(b[at:end])
+		switch {
+		case c.isEmptyHost():
+			return c.fillHost(b, end-len("\r"))
+		case !ended:
+			return len(b)
+		case c.last != '\r':
 			b[end] = 0
-			c.state = headBroken
+			c.state, c.later = headBroken, nil
 			return end + 1
 		}
-		if c.length > len("\r") {
-			c.begun = true
-		} else if c.begun {
-			c.state = headPassed
-			return n
-		}
-		if i > 0 {
-			filled := c.fillHost(b, n, end)
-			end, n = end+filled, n+filled
-		}
-		rest, c.length, c.last = end+1, 0, 0
+		c.endLine()
+		at = end + 1
+	}
+	return len(b)
+}
+
+// skipBody goes on by up to n bytes of a body.
+func (c *headConn) skipBody(n int) int {
+	n = min(n, c.body)
+	if c.body -= n; c.body == 0 {
+		c.begin()
 	}
 	return n
 }
 
-// take adds to the line.
-func (c *headConn) take(part []byte) {
+func (c *headConn) extendLine(part []byte) {
 	if len(part) == 0 {
 		return
 	}
@@ -108,29 +136,66 @@ func (c *headConn) take(part []byte) {
 	c.last = part[len(part)-1]
 }
 
-// fillHost gives an empty Host, whose line is b up to a CR before end, a value. It
-// returns how many bytes that takes.
-func (c *headConn) fillHost(b []byte, n, end int) int {
-	if c.last != '\r' || !c.isEmptyHost() || n == len(b) {
-		return 0
-	}
-	copy(b[end:n+1], b[end-1:n])
-	b[end-1] = '-'
-	return 1
+// fillHost gives a Host, whose line ends with the CR at end, a value. That and the rest
+// are for the next Read, as there may be no room in this one.
+func (c *headConn) fillHost(b []byte, end int) int {
+	c.later = slices.Concat([]byte("-"), b[end:], c.later)
+	c.length -= len("\r")
+	return end
 }
 
+// isEmptyHost reports whether the line, up to its CR, is a Host without a value. The CR
+// came just now: with an earlier one the Host would have got its value then.
 func (c *headConn) isEmptyHost() bool {
-	const host = "Host:"
-	if c.length > len(c.line) || c.length < len(host) {
+	if c.last != '\r' || c.length > len(c.line) {
 		return false
 	}
-	line := c.line[:c.length]
-	return bytes.EqualFold(line[:len(host)], []byte(host)) && len(bytes.Trim(line[len(host):], " \t\r")) == 0
+	value, ok := cutName(c.line[:c.length], "host")
+	return ok && len(value) == 0
 }
 
-// expect says that the next request may be read.
-func (c *headConn) expect() {
-	c.state, c.begun, c.length, c.last = headAwaited, false, 0, 0
+// cutName returns the value of a header line, if that is its name.
+func cutName(line []byte, name string) (value []byte, ok bool) {
+	n := len(name)
+	if len(line) <= n || line[n] != ':' || !bytes.EqualFold(line[:n], []byte(name)) {
+		return nil, false
+	}
+	return bytes.Trim(line[n+1:], " \t\r"), true
+}
+
+// endLine takes note of a line that has ended, as it should.
+func (c *headConn) endLine() {
+	line := c.line[:min(c.length, len(c.line))]
+	switch empty := c.length == len("\r"); {
+	case !empty:
+		c.begun = true
+		c.noteBody(line)
+	case c.begun:
+		c.endHead()
+	}
+	c.length, c.last = 0, 0
+}
+
+// noteBody takes note of what a header line says of the body. A length that can't be
+// read here is refused by fasthttp.
+func (c *headConn) noteBody(line []byte) {
+	if value, ok := cutName(line, "content-length"); ok {
+		n, err := fasthttp.ParseUint(value)
+		c.body, c.chunked = n, c.chunked || err != nil
+	} else if _, ok := cutName(line, "transfer-encoding"); ok {
+		c.chunked = true
+	}
+}
+
+func (c *headConn) endHead() {
+	switch {
+	case c.chunked:
+		c.state = headLost
+	case c.body > 0:
+		c.state = headBody
+	default:
+		c.begin()
+	}
 }
 
 // CloseWrite ends our side of the connection, if it has sides.
@@ -175,14 +240,7 @@ func (s *Server) stateChanged(nc net.Conn, state fasthttp.ConnState) {
 	if !ok {
 		return
 	}
-	layer, ok := c.Conn.(interface{ head() *headConn })
-	if !ok {
-		return
-	}
-	switch head := layer.head(); {
-	case state == fasthttp.StateIdle:
-		head.expect()
-	case state == fasthttp.StateActive && head.state == headAwaited:
-		head.state = headPassed
+	if layer, ok := c.Conn.(interface{ head() *headConn }); ok {
+		layer.head().idle = state == fasthttp.StateIdle
 	}
 }

@@ -1,0 +1,93 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+// chunkConn is a connection that each Read takes up to size bytes from.
+type chunkConn struct {
+	net.Conn
+	r    io.Reader
+	size int
+}
+
+func (c chunkConn) Read(b []byte) (int, error) { return c.r.Read(b[:min(len(b), c.size)]) }
+
+// A pipeline means the same wherever its packets and the reads of it end.
+func TestHeadsOfPipelines(t *testing.T) {
+	const (
+		get    = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+		hosted = "GET /healthz HTTP/1.1\r\nHost:\r\nX: y\r\n\r\n"
+		filled = "GET /healthz HTTP/1.1\r\nHost:-\r\nX: y\r\n\r\n"
+		post   = "POST /token HTTP/1.1\r\nContent-Length: 9\r\nHost: a\r\n\r\n{\nHost:\r\n"
+		chunks = "POST /token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\n{\n0\r\n\r\n"
+		long   = "X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n"
+	)
+	for _, tt := range []struct {
+		name, in, want string
+		broken         bool
+	}{
+		{"two", get + get, get + get, false},
+		{"empty Hosts", hosted + hosted + hosted, filled + filled + filled, false},
+		{"empty Host with blanks", get + "GET / HTTP/1.1\r\nhOST: \t \r\n\r\n", get + "GET / HTTP/1.1\r\nhOST: \t -\r\n\r\n", false},
+		{"what looks like one in a body", post + hosted, post + filled, false},
+		{"empty line behind a body", post + "\r\n" + hosted, post + "\r\n" + filled, false},
+		{"long line", "GET / HTTP/1.1\r\n" + long + "Host:\r\n\r\n" + hosted, "GET / HTTP/1.1\r\n" + long + "Host:-\r\n\r\n" + filled, false},
+		{"chunks are not looked at, nor what follows", hosted + chunks + hosted, filled + chunks + hosted, false},
+		{"broken request line", get + "GET / HTTP/1.1\nHost: a\r\n\r\n" + get, get + "GET / HTTP/1.1\x00", true},
+		{"broken header behind a body", post + "GET / HTTP/1.1\r\nHost: a\n\r\n", post + "GET / HTTP/1.1\r\nHost: a\x00", true},
+		{"broken empty line", get + "\n" + get, get + "\x00", true},
+		{"broken behind an empty Host", hosted + "GET / HTTP/1.1\n", filled + "GET / HTTP/1.1\x00", true},
+	} {
+		for received := 1; received <= len(tt.in)+1; received++ {
+			for _, size := range []int{1, 2, 3, 7, 40, 4096} {
+				got, err := readAllBy(&headConn{Conn: chunkConn{r: strings.NewReader(tt.in), size: received}}, size)
+				if got != tt.want || errors.Is(err, errBareLF) != tt.broken {
+					t.Errorf("%s, received by %d, read by %d: %q, %v, want %q, broken: %v", tt.name, received, size, got, err, tt.want, tt.broken)
+				}
+			}
+		}
+	}
+}
+
+// readAllBy reads up to size bytes at a time until an error, nil for the end.
+func readAllBy(r io.Reader, size int) (string, error) {
+	var all strings.Builder
+	b := make([]byte, size)
+	for {
+		n, err := r.Read(b)
+		all.Write(b[:n])
+		if err == io.EOF {
+			return all.String(), nil
+		} else if err != nil {
+			return all.String(), err
+		}
+	}
+}
+
+// Bytes that come with an error are looked at too.
+func TestHeadWithError(t *testing.T) {
+	c := &headConn{Conn: chunkConn{r: iotest.DataErrReader(strings.NewReader("GET / HTTP/1.1\r\nHost:\r\n\r\n")), size: 4096}}
+	got, err := readAllBy(c, 4096)
+	if want := "GET / HTTP/1.1\r\nHost:-\r\n\r\n"; got != want || err != nil {
+		t.Errorf("%q, %v, want %q", got, err, want)
+	}
+}
+
+func TestHeadsOfPipelinesAreServed(t *testing.T) {
+	c := serve(t, Config{}).dial(t)
+	const empty = "GET /healthz HTTP/1.1\r\nHost:\r\n\r\n"
+	create := requestText("POST", "/token", `{"meta":{}}`)
+	c.send(empty + create + "\r\n" + empty + create + create + "GET /healthz HTTP/1.1\nHost: a\r\n\r\n")
+	for i, method := range []string{"GET", "POST", "GET", "POST", "POST"} {
+		if r := c.receive(method); r.status != 200 {
+			t.Fatalf("request %d: %v, want 200", i, r)
+		}
+	}
+	c.wantRefused("a bare LF at the end of a pipeline", 400, "BadRequest")
+}
