@@ -147,12 +147,15 @@ func (c *headConn) fillHost(b []byte, end int) int {
 // isEmptyHost reports whether the line, up to its CR, is a Host without a value. The CR
 // came just now: with an earlier one the Host would have got its value then.
 func (c *headConn) isEmptyHost() bool {
-	if c.last != '\r' || c.length > len(c.line) {
+	if c.last != '\r' || lower(c.line[0]) != 'h' || c.length > len(c.line) {
 		return false
 	}
 	value, ok := cutName(c.line[:c.length], "host")
 	return ok && len(value) == 0
 }
+
+// lower turns a capital letter into a small one, and nothing else into a letter.
+func lower(c byte) byte { return c | ('a' - 'A') }
 
 // cutName returns the value of a header line, if that is its name.
 func cutName(line []byte, name string) (value []byte, ok bool) {
@@ -179,11 +182,16 @@ func (c *headConn) endLine() {
 // noteBody takes note of what a header line says of the body. A length that can't be
 // read here is refused by fasthttp.
 func (c *headConn) noteBody(line []byte) {
-	if value, ok := cutName(line, "content-length"); ok {
-		n, err := fasthttp.ParseUint(value)
-		c.body, c.chunked = n, c.chunked || err != nil
-	} else if _, ok := cutName(line, "transfer-encoding"); ok {
-		c.chunked = true
+	switch lower(line[0]) {
+	case 'c':
+		if value, ok := cutName(line, "content-length"); ok {
+			n, err := fasthttp.ParseUint(value)
+			c.body, c.chunked = n, c.chunked || err != nil
+		}
+	case 't':
+		if _, ok := cutName(line, "transfer-encoding"); ok {
+			c.chunked = true
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/fasthttp/router"
@@ -51,11 +52,39 @@ func (s *Server) addRoutes(dump bool) {
 	r.NotFound = s.answering(handleNotFound)
 	r.MethodNotAllowed = s.answering(s.handleMethodNotAllowed)
 	s.allow = make(map[string]string)
+	s.exact = make(map[string]*exactRoutes)
 	for _, route := range s.routes(dump) {
-		r.Handle(route.method, route.path, s.answering(route.handle))
+		h := s.answering(route.handle)
+		r.Handle(route.method, route.path, h)
+		s.addExact(route, h)
 		s.allow[route.path] = strings.TrimPrefix(s.allow[route.path]+", "+route.method, ", ")
 	}
-	s.route = r.Handler
+	s.router = r.Handler
+}
+
+// exactRoutes are the handlers of a path by the index of their methods.
+type exactRoutes [len(methods)]fasthttp.RequestHandler
+
+func (s *Server) addExact(r route, h fasthttp.RequestHandler) {
+	if s.exact[r.path] == nil {
+		s.exact[r.path] = new(exactRoutes)
+	}
+	s.exact[r.path][slices.Index(methods[:], r.method)] = h
+}
+
+// route hands a request to its handler. A target that is one of our paths to the
+// letter, as almost all are, needs neither to be parsed nor to be looked for by the
+// router.
+func (s *Server) route(ctx *fasthttp.RequestCtx, method int) {
+	if exact := s.exact[string(ctx.Request.Header.RequestURI())]; exact != nil && exact[method] != nil {
+		exact[method](ctx)
+		return
+	}
+	if err := checkTarget(ctx); err != nil {
+		s.fail(ctx, err)
+		return
+	}
+	s.router(ctx)
 }
 
 // answering makes a fasthttp handler of one of ours.

@@ -137,8 +137,9 @@ type Server struct {
 	log          *slog.Logger
 	http         fasthttp.Server
 	reaper       *reaper
-	route        fasthttp.RequestHandler
-	allow        map[string]string // methods of each path, as the header has them
+	router       fasthttp.RequestHandler
+	exact        map[string]*exactRoutes // of each path
+	allow        map[string]string       // methods of each path, as the header has them
 
 	requests    sync.Pool // of *request
 	batches     sync.Pool // of *batch
@@ -216,8 +217,9 @@ func (s *Server) Serve(ln net.Listener) error {
 // handle answers one request.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	begun := time.Since(s.reaper.start)
+	method := methodIndex(ctx)
 	defer recovering(s.log) // what finish panics with
-	defer s.finish(ctx, begun)
+	defer s.finish(ctx, method, begun)
 	setNoStore(ctx)
 	if err := requestRead(ctx); err != nil {
 		s.fail(ctx, err)
@@ -229,15 +231,11 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		s.fail(ctx, err)
 		return
 	}
-	if err := checkTarget(ctx); err != nil {
-		s.fail(ctx, err)
-		return
-	}
-	s.route(ctx)
+	s.route(ctx, method)
 }
 
 // finish turns a panic into an answer, and records the request.
-func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
+func (s *Server) finish(ctx *fasthttp.RequestCtx, method int, begun time.Duration) {
 	if p := recover(); p != nil {
 		s.answerPanic(ctx, p)
 	}
@@ -247,7 +245,7 @@ func (s *Server) finish(ctx *fasthttp.RequestCtx, begun time.Duration) {
 	ctx.Request.ReleaseBody(maxKept)
 	took := time.Since(s.reaper.start) - begun
 	s.stats.time(ctx, took)
-	s.observe(ctx, methodIndex(ctx), took)
+	s.observe(ctx, method, took)
 }
 
 // answerPanic answers a request that met a panic. It is its connection's last.
