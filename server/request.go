@@ -135,18 +135,29 @@ func parseLifetime(value []byte) (d time.Duration, ok bool) {
 
 // checkMediaType checks that a body is said to be plain JSON.
 func checkMediaType(h *fasthttp.RequestHeader) error {
-	for _, codings := range h.PeekAll(fasthttp.HeaderContentEncoding) {
-		for coding := range bytes.SplitSeq(codings, []byte{','}) {
-			if !bytes.EqualFold(bytes.TrimSpace(coding), []byte("identity")) {
-				return errMediaType
-			}
-		}
+	if _, coded := rawHeader(h, "content-encoding"); coded && !isIdentity(h.PeekAll(fasthttp.HeaderContentEncoding)) {
+		return errMediaType
+	}
+	if bytes.Equal(h.ContentType(), contentTypeJSON) { // as almost all have it
+		return nil
 	}
 	mediaType, _, _ := bytes.Cut(h.ContentType(), []byte{';'})
 	if mediaType = bytes.TrimSpace(mediaType); !bytes.EqualFold(mediaType, contentTypeJSON) && !isJSONSuffixed(mediaType) {
 		return errMediaType
 	}
 	return nil
+}
+
+// isIdentity says whether all codings of some Content-Encoding headers are identity.
+func isIdentity(headers [][]byte) bool {
+	for _, codings := range headers {
+		for coding := range bytes.SplitSeq(codings, []byte{','}) {
+			if !bytes.EqualFold(bytes.TrimSpace(coding), []byte("identity")) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // isJSONSuffixed says whether a media type is application/…+json (RFC 6839).

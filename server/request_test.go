@@ -70,6 +70,8 @@ func TestMediaTypes(t *testing.T) {
 		"Content-Type: application/json\r\nContent-Encoding: identity,",
 		"Content-Type: application/json\r\nContent-Encoding: identity\r\nContent-Encoding: gzip",
 		"Content-Type: application/json\r\nContent-Encoding: identity\r\nContent-Encoding:",
+		"Content-Type: application/json\r\nContent-Encoding:\r\nContent-Encoding: gzip",
+		"Content-Type: application/json\r\ncontent-ENCODING: gzip",
 		"Content-Type: application/json\r\nContent-Encoding: br, gzip",
 		"Content-Type: application/json\r\nContent-Encoding: " + marker,
 		"Content-Type: application/json\r\nContent-Encoding:",
