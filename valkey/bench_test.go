@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -71,23 +72,30 @@ func benchTokens(b *testing.B, s *Store, callers int) [][]token.Token {
 	return shares
 }
 
-// BenchmarkExchange: exchanges by so many callers at once.
-func BenchmarkExchange(b *testing.B) {
-	for _, callers := range []int{64, 512} {
-		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
-			e := startPinned(b)
-			s := open(b, Config{Timeout: MaxTimeout}, e.address())
-			shares := benchTokens(b, s, callers)
-			start, each := e.cpu(b), (b.N+callers-1)/callers
-			b.ResetTimer()
-			var all sync.WaitGroup
-			for _, tokens := range shares {
-				all.Go(func() { exchangeOn(b, s, tokens, each) })
-			}
-			all.Wait()
-			report(b, e, start, callers*each)
-		})
+// BenchmarkShared is the store's exchanges, by so many callers at once or in batches, beside
+// redis-benchmark's EVALSHA of the same script. The engine has a processor for itself, and
+// GOMAXPROCS=1 taskset gives the rest another one. make bench does it.
+func BenchmarkShared(b *testing.B) {
+	b.Run("by=store/callers=1", func(b *testing.B) { benchCallers(b, 1) })
+	b.Run("by=store/callers=64", func(b *testing.B) { benchCallers(b, 64) })
+	b.Run("by=store/callers=512", func(b *testing.B) { benchCallers(b, 512) })
+	b.Run("by=store/batch=64", benchBatches)
+	b.Run("by=redis-benchmark/callers=64/pipeline=1", func(b *testing.B) { benchPeer(b, 64, 1) })
+	b.Run("by=redis-benchmark/callers=512/pipeline=1", func(b *testing.B) { benchPeer(b, 512, 1) })
+	b.Run("by=redis-benchmark/callers=16/pipeline=64", func(b *testing.B) { benchPeer(b, 16, 64) })
+}
+
+func benchCallers(b *testing.B, callers int) {
+	e := startPinned(b)
+	s := open(b, Config{Timeout: MaxTimeout}, e.address())
+	shares := benchTokens(b, s, callers)
+	m, each := e.begin(b), (b.N+callers-1)/callers
+	var all sync.WaitGroup
+	for _, tokens := range shares {
+		all.Go(func() { exchangeOn(b, s, tokens, each) })
 	}
+	all.Wait()
+	m.end(callers * each)
 }
 
 // exchangeOn makes n exchanges of the tokens, in turn.
@@ -104,26 +112,50 @@ func exchangeOn(b *testing.B, s *Store, tokens []token.Token, n int) {
 	}
 }
 
-func report(b *testing.B, e *engineProcess, start time.Duration, n int) {
-	b.StopTimer()
-	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "exchanges/s")
-	b.ReportMetric(float64(e.cpu(b)-start)/float64(n), "engine-ns/exchange")
+// measurement is what an engine and this process have computed at the begin of one.
+type measurement struct {
+	b          *testing.B
+	engine     *engineProcess
+	used, ours time.Duration
 }
 
-// BenchmarkBatch: exchanges in batches of 64, by 8 callers.
-func BenchmarkBatch(b *testing.B) {
+func (e *engineProcess) begin(b *testing.B) measurement {
+	m := measurement{b, e, e.cpu(b), ownCPU(b)}
+	b.ResetTimer()
+	return m
+}
+
+// end reports n exchanges, and the processor time of each.
+func (m *measurement) end(n int) {
+	m.b.StopTimer()
+	m.b.ReportMetric(float64(n)/m.b.Elapsed().Seconds(), "exchanges/s")
+	m.b.ReportMetric(float64(m.engine.cpu(m.b)-m.used)/float64(n), "engine-ns/exchange")
+	m.b.ReportMetric(float64(ownCPU(m.b)-m.ours)/float64(n), "store-ns/exchange")
+}
+
+// ownCPU returns the time that this process has computed for.
+func ownCPU(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// benchBatches: exchanges in batches of 64, by 8 callers.
+func benchBatches(b *testing.B) {
 	const callers, items = 8, 64
 	e := startPinned(b)
 	s := open(b, Config{Timeout: MaxTimeout}, e.address())
 	shares := benchTokens(b, s, callers)
-	start, rounds := e.cpu(b), (b.N+callers*items-1)/(callers*items)
-	b.ResetTimer()
+	m, rounds := e.begin(b), (b.N+callers*items-1)/(callers*items)
 	var all sync.WaitGroup
 	for _, tokens := range shares {
 		all.Go(func() { batchOn(b, s, tokens, items, rounds) })
 	}
 	all.Wait()
-	report(b, e, start, rounds*callers*items)
+	m.end(rounds * callers * items)
 }
 
 // batchOn makes so many batches of exchanges of the tokens, in turn.
@@ -153,20 +185,14 @@ func batchOn(b *testing.B, s *Store, tokens []token.Token, items, rounds int) {
 	}
 }
 
-// BenchmarkPeer is redis-benchmark's EVALSHA of the same script on as many sessions, whose
-// tokens stay the same.
-func BenchmarkPeer(b *testing.B) {
-	for _, test := range []struct{ callers, pipeline int }{{64, 1}, {512, 1}, {16, 64}} {
-		b.Run(fmt.Sprintf("callers=%d/pipeline=%d", test.callers, test.pipeline), func(b *testing.B) {
-			e := startPinned(b)
-			fillPeer(b, e)
-			start, n := e.cpu(b), max(b.N, test.callers)
-			b.ResetTimer()
-			rate := redisBenchmark(b, e, "-c", fmt.Sprint(test.callers), "-P", fmt.Sprint(test.pipeline), "-n", fmt.Sprint(n))
-			report(b, e, start, n)
-			b.ReportMetric(rate, "exchanges/s") // without the start of the program
-		})
-	}
+// benchPeer is redis-benchmark's EVALSHA on as many sessions, whose tokens stay the same.
+func benchPeer(b *testing.B, callers, pipeline int) {
+	e := startPinned(b)
+	fillPeer(b, e)
+	m, n := e.begin(b), max(b.N, callers)
+	rate := redisBenchmark(b, e, "-c", fmt.Sprint(callers), "-P", fmt.Sprint(pipeline), "-n", fmt.Sprint(n))
+	m.end(n)
+	b.ReportMetric(rate, "exchanges/s") // without the start of the program
 }
 
 // The sessions of redis-benchmark: all have the same digest, and a key whose end it draws.
