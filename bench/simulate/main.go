@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"os"
 	"time"
 
@@ -44,7 +45,7 @@ func run(args []string, w io.Writer) error {
 	f.IntVar(&c.primaries, "primaries", 3, "primaries")
 	f.IntVar(&c.items, "items", 1, "exchanges of a request: more than one is a batch")
 	f.Uint64Var(&c.seed, "seed", 1, "seed of all random choices")
-	duration := f.Duration("duration", time.Second, "time to simulate at each load, after a fifth of it")
+	duration := f.Duration("duration", time.Second, "time to measure at each load, after as long a time to warm up")
 	away := f.Duration("failover", 2500*time.Millisecond, "how long a primary is away")
 	waits := f.Duration("timeout", 500*time.Millisecond, "how long a request waits for it: --valkey-timeout")
 	if err := f.Parse(args); err != nil {
@@ -53,7 +54,7 @@ func run(args []string, w io.Writer) error {
 	if c.servers < 1 || c.primaries < 1 || c.items < 1 || *duration <= 0 || *away <= 0 || *waits <= 0 {
 		return errors.New("all flags must be greater than 0")
 	}
-	c.duration, c.warmUp, c.timeout = micros(*duration), micros(*duration)/5, micros(*waits)
+	c.duration, c.warmUp, c.timeout = micros(*duration), micros(*duration), micros(*waits)
 	c.writeLoads(w)
 	c.writeFailover(w, loads[0], micros(*away))
 	return nil
@@ -69,14 +70,15 @@ func (c config) writeLoads(w io.Writer) {
 	}
 	fmt.Fprintf(w, "%d token servers and %d primaries, seed %d: at most %.0f exchanges a second, limited by the %s\n\n",
 		c.servers, c.primaries, c.seed, capacity*float64(c.items), limit)
-	fmt.Fprintln(w, "| load | exchanges/s | p50, ms | p99, ms | p99.9, ms | engines busy | servers busy | read together |")
-	fmt.Fprintln(w, "|---|---:|---:|---:|---:|---:|---:|---:|")
+	fmt.Fprintln(w, "| load | exchanges/s | p50, ms | p99, ms | p99.9, ms | 503 | engines busy | servers busy | read together |")
+	fmt.Fprintln(w, "|---|---:|---:|---:|---:|---:|---:|---:|---:|")
 	for _, load := range loads {
 		c.rate = load * capacity
 		r := c.run()
 		p := r.percentiles(c.warmUp, c.warmUp+c.duration, 50, 99, 99.9)
-		fmt.Fprintf(w, "| %.0f %% | %.0f | %.2f | %.2f | %.2f | %.0f %% | %.0f %% | %.1f |\n", 100*load, c.rate*float64(c.items),
-			p[0]/1e3, p[1]/1e3, p[2]/1e3, 100*r.enginesBusy, 100*r.serversBusy, r.together)
+		fmt.Fprintf(w, "| %.0f %% | %.0f | %s | %s | %s | %.2f %% | %.0f %% | %.0f %% | %.1f |\n", 100*load, c.rate*float64(c.items),
+			millis(p[0]), millis(p[1]), millis(p[2]),
+			100*r.refusedShare(c.warmUp, c.warmUp+c.duration), 100*r.enginesBusy, 100*r.serversBusy, r.together)
 	}
 }
 
@@ -93,11 +95,19 @@ func (c config) writeFailover(w io.Writer, load, away float64) {
 	r := c.run()
 	back := c.warmUp + away
 	p := r.percentiles(c.warmUp, back, 50, 99)
-	fmt.Fprintf(w, "\nOne primary is away for %.1f s, at %.0f %%: %.2f %% of the answers meanwhile are 503. p50 and p99 of the others: %.2f and %.2f ms. "+
-		"p99 in the slices of %d ms after:", away/1e6, 100*load, 100*r.refusedShare(c.warmUp, back), p[0]/1e3, p[1]/1e3, slice/1000)
+	fmt.Fprintf(w, "\nOne primary is away for %.1f s, at %.0f %%: %.2f %% of the answers meanwhile are 503. p50 and p99 of the others: %s and %s ms. "+
+		"p99 in the slices of %d ms after:", away/1e6, 100*load, 100*r.refusedShare(c.warmUp, back), millis(p[0]), millis(p[1]), slice/1000)
 	for i := range parts {
 		at := back + float64(i)*slice
-		fmt.Fprintf(w, " %.2f", r.percentiles(at, at+slice, 99)[0]/1e3)
+		fmt.Fprint(w, " ", millis(r.percentiles(at, at+slice, 99)[0]))
 	}
 	fmt.Fprintln(w, " ms.")
+}
+
+// millis writes microseconds as milliseconds, or a dash if nothing was answered.
+func millis(micros float64) string {
+	if math.IsNaN(micros) {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f", micros/1e3)
 }
