@@ -9,7 +9,7 @@
 //   - what connections, pipelining, shards and the garbage collector's settings change.
 //
 // Everything comes out as lines of go test -bench, in one file that benchstat reads, and as a
-// report with medians, ratios, targets and plots. It takes half an hour on two processors,
+// report with medians, ratios, targets and plots. It takes 40 minutes on two processors,
 // and needs Linux, two processors that do nothing else, taskset and redis-server. Data goes to
 // the directory for temporary files ($TMPDIR), which has to be on a disk.
 //
