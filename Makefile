@@ -70,7 +70,7 @@ torture: ## kill the server ROUNDS times and check all that it has told
 	$(GO) test -count=1 -timeout 1h -v -run '^TestKill$$' ./cmd/token-server -torture.rounds=$(ROUNDS)
 
 .PHONY: bench
-bench: ## measure beside peers, half an hour, into bench/results (QUICK=1: try it, into bin/bench; AGAIN=durable: that step once more)
+bench: ## measure beside peers, 40 minutes, into bench/results (QUICK=1: try it, into bin/bench; AGAIN=durable: that step once more)
 	$(GO) run ./bench/report $(if $(QUICK),--quick --out $(BIN)/bench) $(if $(AGAIN),--again $(AGAIN))
 
 .PHONY: bench-compare

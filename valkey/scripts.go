@@ -134,16 +134,17 @@ var luaExchange = fmt.Sprintf(`local v = redis.call('GET', KEYS[1])
 if not v then return nil end
 if string.sub(v, 1, 16) ~= ARGV[1] then return {%[1]d, now, v} end
 if now > tonumber(ARGV[3]) then return {%[2]d, now} end
-local patch, ttl = ARGV[5], tonumber(ARGV[4])
+local patch = ARGV[5]
 if patch == '' and ARGV[9] == '' and string.byte(v, 17) == 123 then
   if #v > %[3]d then
-    redis.call('SETRANGE', KEYS[1], 0, ARGV[2])
-    redis.call('PEXPIRE', KEYS[1], ttl)
+    redis.call('SETRANGE', KEYS[1], '0', ARGV[2])
+    redis.call('PEXPIRE', KEYS[1], ARGV[4])
   else
-    redis.call('SET', KEYS[1], ARGV[2] .. string.sub(v, 17), 'PX', ttl)
+    redis.call('SET', KEYS[1], ARGV[2] .. string.sub(v, 17), 'PX', ARGV[4])
   end
   return {%[4]d, now, v}
 end
+local ttl = tonumber(ARGV[4])
 `, codeOther, codeLate, setRangeFrom, codeDone) + luaHead + luaContent + fmt.Sprintf(`if string.byte(patch) == 123 then
   if contentAt == %[3]d and struct.unpack('>I4', v, %[4]d) ~= tonumber(ARGV[8]) then return {%[1]d, now, v} end
 elseif patch ~= '' and #v - contentAt + 1 + #patch > tonumber(ARGV[6]) then
@@ -152,8 +153,14 @@ end
 local spent = struct.pack('>I6', now)
 if contentAt == %[3]d then
   ttl = remaining(v, ttl)
-  redis.call('SET', KEYS[1], ARGV[2] .. string.sub(v, 17, 17) .. ARGV[7] .. string.sub(v, %[4]d, %[5]d) ..
-    spent .. string.sub(v, %[6]d, %[7]d) .. content(patch), 'PX', ttl)
+  local head = ARGV[2] .. string.sub(v, 17, 17) .. ARGV[7] .. string.sub(v, %[4]d, %[5]d) ..
+    spent .. string.sub(v, %[6]d, %[7]d)
+  if patch == '' and #v > %[11]d then
+    redis.call('SETRANGE', KEYS[1], '0', head)
+    redis.call('PEXPIRE', KEYS[1], ttl)
+  else
+    redis.call('SET', KEYS[1], head .. content(patch), 'PX', ttl)
+  end
 elseif ARGV[9] ~= '' then
   local absolute = tonumber(ARGV[9])
   if absolute > 0 then
@@ -168,9 +175,10 @@ else
 end
 return {%[2]d, now, v}
 `, codeMerge, codeDone, extendedHead+1, changesAt+1, spentAt, spentAt+1, spentAt+spentLen-timeLen,
-	formatExtended, subjectLen, spentLen-timeLen)
+	formatExtended, subjectLen, spentLen-timeLen, setRangeFrom)
 
-// setRangeFrom is from how many bytes on only the digest of a value is written.
+// setRangeFrom is from how many bytes on an exchange without a patch writes only the head of a
+// value, which saves two copies of the metadata and costs a second command.
 const setRangeFrom = 300
 
 // scriptPatch changes the metadata of a session, and neither its token nor its deadline. It

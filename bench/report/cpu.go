@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"math"
 	"time"
 
@@ -41,6 +42,21 @@ func watchCPU(pid int) (stop func() ([]cpuSample, error)) {
 		close(stopping)
 		err := group.Wait()
 		return samples, err
+	}
+}
+
+// watchAll is watchCPU for several processes.
+func watchAll(processes []*process) (stop func() ([][]cpuSample, error)) {
+	var stops []func() ([]cpuSample, error)
+	for _, p := range processes {
+		stops = append(stops, watchCPU(p.cmd.Process.Pid))
+	}
+	return func() ([][]cpuSample, error) {
+		all, errs := make([][]cpuSample, len(stops)), make([]error, len(stops))
+		for i, stop := range stops {
+			all[i], errs[i] = stop()
+		}
+		return all, errors.Join(errs...)
 	}
 }
 

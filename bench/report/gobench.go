@@ -50,8 +50,12 @@ func (g benchmarks) of(engine string) benchmarks {
 }
 
 func (b *bench) runGo(ctx context.Context, g benchmarks) error {
+	return b.runTests(g, exec.CommandContext(ctx, b.programPath("bench.test"), g.args("test.")...))
+}
+
+// runTests runs the binary of a package's tests.
+func (b *bench) runTests(g benchmarks, cmd *exec.Cmd) error {
 	log.Print(g.pattern)
-	cmd := exec.CommandContext(ctx, b.programPath("bench.test"), g.args("test.")...)
 	cmd.Stdout, cmd.Stderr = b.raw, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w", g.pattern, err)

@@ -165,7 +165,8 @@ type measured struct {
 	Latency        map[string]float64 `json:"latency_us"`
 	NeverSent      int64              `json:"never_sent"`
 
-	busy float64 // processors that the server used, or NaN
+	busy   float64   // processors that the server used, or NaN
+	beside []float64 // that those beside it used
 }
 
 // cpuPerRequest returns the server's, in microseconds.
@@ -196,7 +197,8 @@ func (b *bench) runLoad(ctx context.Context, s *process, c *contender, sh shape)
 	return b.runLoadOn(ctx, loadCPU, s, c, sh)
 }
 
-func (b *bench) runLoadOn(ctx context.Context, cpu int, s *process, c *contender, sh shape) (*measured, error) {
+// runLoadOn is runLoad on any processor. Processes that stand beside s are watched too.
+func (b *bench) runLoadOn(ctx context.Context, cpu int, s *process, c *contender, sh shape, beside ...*process) (*measured, error) {
 	cmd := command(ctx, cpu, b.programPath(c.load), c.loadArgs(s.address, sh)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -204,7 +206,7 @@ func (b *bench) runLoadOn(ctx context.Context, cpu int, s *process, c *contender
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	watched := watchCPU(s.cmd.Process.Pid)
+	watched := watchAll(append([]*process{s}, beside...))
 	err := cmd.Wait()
 	samples, cpuErr := watched()
 	if err != nil {
@@ -218,7 +220,10 @@ func (b *bench) runLoadOn(ctx context.Context, cpu int, s *process, c *contender
 		return nil, fmt.Errorf("%s could not keep up the rate: %d requests were never sent", c.load, m.NeverSent)
 	}
 	from, to := m.window(start)
-	m.busy = busy(samples, from, to)
+	m.busy = busy(samples[0], from, to)
+	for _, other := range samples[1:] {
+		m.beside = append(m.beside, busy(other, from, to))
+	}
 	return m, nil
 }
 

@@ -43,7 +43,7 @@ func checkMachine() error {
 	if runtime.NumCPU() < 2 {
 		return errors.New("it needs two processors, one for the server and one for the load")
 	}
-	for program, pkg := range map[string]string{"redis-server": "redis-server", "taskset": "util-linux"} {
+	for program, pkg := range map[string]string{"redis-server": "redis-server", "redis-benchmark": "redis-tools", "taskset": "util-linux"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is not installed; on Debian and Ubuntu: apt-get install %s", program, pkg)
 		}
@@ -156,6 +156,7 @@ func buildPrograms(ctx context.Context) (dir string, err error) {
 		{"build", "-o", dir + string(filepath.Separator), "tokenserver/cmd/token-server", "tokenserver/cmd/token-load",
 			"tokenserver/bench/floor", "tokenserver/bench/redisload"},
 		{"test", "-c", "-o", filepath.Join(dir, "bench.test"), "tokenserver/bench"},
+		{"test", "-c", "-o", filepath.Join(dir, "valkey.test"), "tokenserver/valkey"},
 	} {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -5,10 +5,11 @@
 //   - the memory that a session takes in a running server;
 //   - latency while very many sessions expire;
 //   - the durable mode beside redis-server that syncs as often, and beside the memory mode;
+//   - the shared mode beside redis-benchmark, on an engine that has one processor;
 //   - what connections, pipelining, shards and the garbage collector's settings change.
 //
 // Everything comes out as lines of go test -bench, in one file that benchstat reads, and as a
-// report with medians, ratios, targets and plots. It takes half an hour on two processors,
+// report with medians, ratios, targets and plots. It takes 40 minutes on two processors,
 // and needs Linux, two processors that do nothing else, taskset and redis-server. Data goes to
 // the directory for temporary files ($TMPDIR), which has to be on a disk.
 //
@@ -143,6 +144,7 @@ var steps = []struct {
 	{"memory", (*bench).measureResident},
 	{"expiry", (*bench).measureExpiry},
 	{"durable", (*bench).measureDurable},
+	{"shared", (*bench).measureShared},
 	{"tuning", (*bench).measureTuning},
 	{"exchange", (*bench).runExchanges},
 	{"benchmarks", (*bench).runBenchmarks},

@@ -16,6 +16,8 @@ type plan struct {
 	warmUp   time.Duration
 	duration time.Duration // of a measurement
 
+	sharedTime string // of each benchmark of shared mode, for -benchtime
+
 	residentSessions int
 	residentRounds   int
 
@@ -80,7 +82,7 @@ func fullPlan(memory, disk int64) plan {
 			{"^BenchmarkStartUp$/" + onDisk, "1x", 1},
 		},
 		rounds: 5, sessions: 1e5, warmUp: time.Second, duration: 4 * time.Second,
-		residentSessions: 1e6, residentRounds: 1,
+		sharedTime: "200000x", residentSessions: 1e6, residentRounds: 1,
 		expiring: 1e6, expiryLifetime: 7 * time.Second, expirySpread: 5 * time.Second,
 		tunings: tunings, tuningDuration: 3 * time.Second, collectorSessions: 1e6,
 	}
@@ -115,7 +117,7 @@ func quickPlan() plan {
 			{"^BenchmarkStartUp$/^sessions=1000000$", "1x", 1},
 		},
 		rounds: 1, sessions: 1e5, warmUp: 300 * time.Millisecond, duration: time.Second,
-		residentSessions: 1e6, residentRounds: 1,
+		sharedTime: "20000x", residentSessions: 1e6, residentRounds: 1,
 		expiring: 3e5, expiryLifetime: 5 * time.Second, expirySpread: 2 * time.Second,
 		tunings: firstTunings(), tuningDuration: time.Second, collectorSessions: 1e5,
 	}

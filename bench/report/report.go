@@ -48,6 +48,7 @@ func (r *report) writeText(w io.Writer, out output) {
 	plot("latency-half")
 	r.writeDurable(w)
 	plot("durable")
+	r.writeShared(w)
 	r.writeTuning(w)
 	r.writeCommands(w)
 }
@@ -321,6 +322,7 @@ func (r *report) writeCommands(w io.Writer) {
 		}
 	}
 	r.writeKeeperCommands(w)
+	r.writeSharedCommands(w)
 	r.writeTuningCommands(w)
 	fmt.Fprint(w, "```\n")
 }

@@ -79,10 +79,16 @@ func TestTargetsFindTheirResults(t *testing.T) {
 			set(durableName("pebble", fsync, goroutines), "ns/op", 70)
 		}
 	}
+	for _, callers := range sharedCallers {
+		set(sharedStoreName(callers), "exchanges/s", 120)
+		set(sharedPeerName(callers, 1), "exchanges/s", 100)
+	}
+	set(sharedPeerName(batchConnections, batchItems), "exchanges/s", 100)
+	set(sharedBatchName, "req/s", 70)
 	set(startUpName(1e6), "ns/op", 5e9)
 	set(startUpName(most), "ns/op", 60e9)
 	ts := rs.targets()
-	if got, want := len(ts), 37; got != want {
+	if got, want := len(ts), 40; got != want {
 		t.Errorf("%d targets, want %d", got, want)
 	}
 	for _, target := range ts {
