@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"tokenserver/internal/enginetest"
 	"tokenserver/internal/testneeds"
 	"tokenserver/token"
 )
@@ -20,9 +21,9 @@ import (
 const benchMeta = `{"user":"user-123456","name":"Grace Hopper","roles":["admin","editor"],"cart":[17,4711,90210],"theme":"dark","n":1}`
 
 // cpu returns the time that a process has computed for.
-func (e *engineProcess) cpu(b *testing.B) time.Duration {
+func cpuOf(b *testing.B, e *enginetest.Engine) time.Duration {
 	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", e.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", e.PID()))
 	if err != nil {
 		b.Skip(err)
 	}
@@ -36,13 +37,13 @@ func (e *engineProcess) cpu(b *testing.B) time.Duration {
 func BenchmarkExchange(b *testing.B) {
 	for _, callers := range []int{64, 512} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
-			e := startEngine(b)
-			s := open(b, Config{Timeout: MaxTimeout}, e.address())
+			e := enginetest.Start(b)
+			s := open(b, Config{Timeout: MaxTimeout}, e.Address())
 			tokens := make([]token.Token, callers)
 			for i := range tokens {
 				tokens[i] = mustCreate(b, s, token.NewSession{Meta: []byte(benchMeta)})
 			}
-			start := e.cpu(b)
+			start := cpuOf(b, e)
 			b.ResetTimer()
 			var all sync.WaitGroup
 			for i := range tokens {
@@ -66,17 +67,17 @@ func exchangeOn(b *testing.B, s *Store, tok token.Token, n int) {
 	}
 }
 
-func report(b *testing.B, e *engineProcess, start time.Duration, n int) {
+func report(b *testing.B, e *enginetest.Engine, start time.Duration, n int) {
 	b.StopTimer()
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "exchanges/s")
-	b.ReportMetric(float64(e.cpu(b)-start)/float64(n), "engine-ns/exchange")
+	b.ReportMetric(float64(cpuOf(b, e)-start)/float64(n), "engine-ns/exchange")
 }
 
 // BenchmarkBatch: exchanges in batches of 64, by 8 callers.
 func BenchmarkBatch(b *testing.B) {
 	const callers, items = 8, 64
-	e := startEngine(b)
-	s := open(b, Config{Timeout: MaxTimeout}, e.address())
+	e := enginetest.Start(b)
+	s := open(b, Config{Timeout: MaxTimeout}, e.Address())
 	var batches [callers]token.Batch
 	for i := range batches {
 		for range items {
@@ -84,7 +85,7 @@ func BenchmarkBatch(b *testing.B) {
 			batches[i].Items = append(batches[i].Items, token.BatchItem{Op: token.OpExchange, Token: tok})
 		}
 	}
-	start := e.cpu(b)
+	start := cpuOf(b, e)
 	rounds := (b.N + callers*items - 1) / (callers * items)
 	b.ResetTimer()
 	var all sync.WaitGroup
@@ -106,8 +107,8 @@ func BenchmarkPeer(b *testing.B) {
 	path := testneeds.Program(b, "redis-benchmark")
 	for _, test := range []struct{ callers, pipeline int }{{64, 1}, {512, 1}, {8, 64}} {
 		b.Run(fmt.Sprintf("callers=%d/pipeline=%d", test.callers, test.pipeline), func(b *testing.B) {
-			e := startEngine(b)
-			s := open(b, Config{Timeout: MaxTimeout}, e.address())
+			e := enginetest.Start(b)
+			s := open(b, Config{Timeout: MaxTimeout}, e.Address())
 			tok := mustCreate(b, s, token.NewSession{Meta: []byte(benchMeta)})
 			mustExchange(b, s, tok, token.Patch{}, benchMeta) // loads the script
 			const digest = "0123456789abcdef"
@@ -115,10 +116,10 @@ func BenchmarkPeer(b *testing.B) {
 			if err := s.client().Do(b.Context(), s.client().B().Set().Key(key).Value(digest+benchMeta).Build()).Error(); err != nil {
 				b.Fatal(err)
 			}
-			start := e.cpu(b)
+			start := cpuOf(b, e)
 			b.ResetTimer()
 			n := max(b.N, test.callers)
-			out, err := exec.Command(path, "-p", fmt.Sprint(e.port), "-c", fmt.Sprint(test.callers), "-P", fmt.Sprint(test.pipeline), "-n", fmt.Sprint(n), "-q",
+			out, err := exec.Command(path, "-p", fmt.Sprint(e.Port), "-c", fmt.Sprint(test.callers), "-P", fmt.Sprint(test.pipeline), "-n", fmt.Sprint(n), "-q",
 				"EVALSHA", scriptExchange.sha, "1", key, digest, digest, "99999999999999", "7200000", "", "65536", "callcall", "0", "").CombinedOutput()
 			if err != nil {
 				b.Fatalf("redis-benchmark: %v\n%s", err, out)
