@@ -62,21 +62,21 @@ var realTime = flag.Bool("valkey.engines", false, "run the tests of engines in f
 
 func TestStore(t *testing.T) {
 	e := enginetest.Start(t)
-	storetest.Run(t, harness(Engine{Hosts: []string{e.Address()}}))
+	storetest.Run(t, harness(Engine{Hosts: []string{e.Address()}}, 8))
 }
 
 func TestStoreInACluster(t *testing.T) {
 	nodes := enginetest.StartCluster(t, 3, enginetest.Patient)
-	storetest.Run(t, harness(Engine{Hosts: enginetest.Addresses(nodes)}))
+	storetest.Run(t, harness(Engine{Hosts: enginetest.Addresses(nodes)}, 16))
 }
 
 func TestStoreThroughSentinels(t *testing.T) {
 	_, _, sentinels := enginetest.StartSentinels(t, 3, enginetest.Patient)
-	storetest.Run(t, harness(Engine{Hosts: enginetest.Addresses(sentinels), Sentinel: enginetest.SentinelName}))
+	storetest.Run(t, harness(Engine{Hosts: enginetest.Addresses(sentinels), Sentinel: enginetest.SentinelName}, 16))
 }
 
-func harness(e Engine) storetest.Harness {
-	divide := 8 // each call goes to another process and back
+// harness describes a store whose calls go to another process and back.
+func harness(e Engine, divide int) storetest.Harness {
 	if *realTime {
 		divide = 1
 	}
