@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"tokenserver/internal/enginetest"
 	"tokenserver/token"
-
-	"github.com/redis/rueidis"
 )
 
 // makeOlder moves all times that a store has in its engine back, as if d had passed: nobody has
