@@ -62,8 +62,11 @@ fuzz: ## run each fuzz target for FUZZTIME
 	done; done
 
 .PHONY: engines
-engines: ## run the tests of shared mode on real engines, minutes of real time (redis-server, redis-cli)
-	$(GO) test -race -count=1 -timeout 30m ./valkey -valkey.engines
+engines: ## run the tests of shared mode in full, on engines of PATH or ENGINES (folders with a redis-server each), minutes of real time
+	@set -e; for dir in $(or $(ENGINES),""); do \
+	  PATH="$${dir:+$$dir:}$$PATH"; echo "engine $$(redis-server --version)"; \
+	  PATH="$$PATH" $(GO) test -race -count=1 -timeout 30m ./valkey -valkey.engines; \
+	done
 
 .PHONY: torture
 torture: ## kill the server ROUNDS times and check all that it has told

@@ -86,7 +86,7 @@ func packageOf(file string) (pkg string, limited bool) {
 }
 
 // free has the trees of packages that join others as they like.
-var free = []string{"cmd", "bench", "internal/storetest", "internal/svgplot", "internal/testneeds", "internal/clienttest"}
+var free = []string{"cmd", "bench", "internal/storetest", "internal/svgplot", "internal/testneeds", "internal/clienttest", "internal/enginetest", "internal/faultproxy"}
 
 func TestNoVaguePackageNames(t *testing.T) {
 	for file := range sourceImports(t) {

@@ -41,13 +41,15 @@ var (
 	diskFreeDesc  = desc("store_disk_free_bytes", "Bytes that are free on the store's disk.")
 	syncsDesc     = desc("store_sync_duration_seconds", "Time that a sync of the store's log took.")
 
-	engineUpDesc        = desc("engine_up", "1 if the engine answers, labelled with what it is.", "version", "mode")
+	engineUpDesc        = desc("engine_up", "1 if the engine answers, labelled with what it is.", "version", "mode", "role")
 	engineInFlightDesc  = desc("engine_calls_in_flight", "Calls to the engine that are under way.")
 	engineDurationsDesc = desc("engine_duration_seconds", "Time that a command to the engine took, or a pipeline of them.")
 	engineErrorsDesc    = desc("engine_errors_total", "Commands that the engine did not carry out, or did not answer.", "kind")
 	engineRetriesDesc   = desc("engine_retries_total", "Commands that were sent again.")
 	engineLateDesc      = desc("engine_late_total", "Calls that reached the engine after their deadline, so that it did not carry them out.")
 	engineMetaDesc      = desc("engine_session_meta_bytes", "Usual size of a session's metadata.")
+	engineMemoryDesc    = desc("engine_session_bytes", "Memory that a session takes in the engine, sampled; 0 if the engine does not tell.")
+	engineConnsDesc     = desc("engine_connections", "Connections to the engine.")
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -71,6 +73,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 		lockWaitDesc, contendedDesc, purgeHoldDesc,
 		diskBytesDesc, diskFreeDesc, syncsDesc,
 		engineUpDesc, engineInFlightDesc, engineDurationsDesc, engineErrorsDesc, engineRetriesDesc, engineLateDesc, engineMetaDesc,
+		engineMemoryDesc, engineConnsDesc,
 	} {
 		out <- d
 	}
@@ -138,7 +141,7 @@ func collectEngine(out chan<- prometheus.Metric, e *stats.Engine) {
 	if e.Up {
 		up = 1
 	}
-	gauge(out, engineUpDesc, up, e.Version, e.Mode)
+	gauge(out, engineUpDesc, up, e.Version, e.Mode, e.Role)
 	gauge(out, engineInFlightDesc, float64(e.InFlight))
 	buckets, count := cumulate(seconds(e.Durations.Bounds), e.Durations.Counts)
 	out <- prometheus.MustNewConstHistogram(engineDurationsDesc, count, e.Durations.Sum.Seconds(), buckets)
@@ -148,6 +151,8 @@ func collectEngine(out chan<- prometheus.Metric, e *stats.Engine) {
 	counter(out, engineRetriesDesc, float64(e.Retries))
 	counter(out, engineLateDesc, float64(e.Late))
 	gauge(out, engineMetaDesc, float64(e.MetaBytes))
+	gauge(out, engineMemoryDesc, float64(e.SessionBytes))
+	gauge(out, engineConnsDesc, float64(e.Connections))
 }
 
 func collectDisk(out chan<- prometheus.Metric, st *stats.Disk) {

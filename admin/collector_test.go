@@ -190,6 +190,9 @@ const engineMetrics = `
 # HELP token_server_engine_calls_in_flight Calls to the engine that are under way.
 # TYPE token_server_engine_calls_in_flight gauge
 token_server_engine_calls_in_flight 3
+# HELP token_server_engine_connections Connections to the engine.
+# TYPE token_server_engine_connections gauge
+token_server_engine_connections 2
 # HELP token_server_engine_duration_seconds Time that a command to the engine took, or a pipeline of them.
 # TYPE token_server_engine_duration_seconds histogram
 token_server_engine_duration_seconds_bucket{le="0.001"} 5
@@ -205,12 +208,15 @@ token_server_engine_late_total 2
 # HELP token_server_engine_retries_total Commands that were sent again.
 # TYPE token_server_engine_retries_total counter
 token_server_engine_retries_total 1
+# HELP token_server_engine_session_bytes Memory that a session takes in the engine, sampled; 0 if the engine does not tell.
+# TYPE token_server_engine_session_bytes gauge
+token_server_engine_session_bytes 280
 # HELP token_server_engine_session_meta_bytes Usual size of a session's metadata.
 # TYPE token_server_engine_session_meta_bytes gauge
 token_server_engine_session_meta_bytes 200
 # HELP token_server_engine_up 1 if the engine answers, labelled with what it is.
 # TYPE token_server_engine_up gauge
-token_server_engine_up{mode="cluster",version="Valkey 9.1.0"} 1
+token_server_engine_up{mode="cluster",role="primary",version="Valkey 9.1.0"} 1
 `
 
 func TestCollectorOfEngines(t *testing.T) {
@@ -219,7 +225,7 @@ func TestCollectorOfEngines(t *testing.T) {
 	c.store = func() stats.Store {
 		st := store()
 		st.Engine = &stats.Engine{
-			Up: true, Version: "Valkey 9.1.0", Mode: "cluster", InFlight: 3, Retries: 1, Late: 2, MetaBytes: 200,
+			Up: true, Version: "Valkey 9.1.0", Mode: "cluster", Role: "primary", Connections: 2, InFlight: 3, Retries: 1, Late: 2, MetaBytes: 200, SessionBytes: 280,
 			Durations: stats.Histogram{Bounds: []time.Duration{time.Millisecond}, Counts: []uint64{5, 1}, Sum: 500 * time.Millisecond},
 			Errors:    []stats.KindCount{{Kind: "timeout", Count: 9}},
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"tokenserver/internal/enginetest"
 	"tokenserver/internal/testneeds"
 	"tokenserver/token"
 )
@@ -23,9 +24,9 @@ import (
 const benchMeta = `{"user":"user-123456","name":"Grace Hopper","roles":["admin","editor"],"cart":[17,4711,90210],"theme":"dark","n":1}`
 
 // cpu returns the time that a process has computed for.
-func (e *engineProcess) cpu(b *testing.B) time.Duration {
+func cpuOf(b *testing.B, e *enginetest.Engine) time.Duration {
 	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", e.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", e.PID()))
 	if err != nil {
 		b.Skip(err)
 	}
@@ -37,11 +38,11 @@ func (e *engineProcess) cpu(b *testing.B) time.Duration {
 
 // startPinned starts an engine that has one processor for itself, if what measures runs on
 // others.
-func startPinned(b *testing.B) *engineProcess {
+func startPinned(b *testing.B) *enginetest.Engine {
 	b.Helper()
-	e := startEngine(b)
+	e := enginetest.Start(b)
 	path := testneeds.Program(b, "taskset")
-	if out, err := exec.Command(path, "--all-tasks", "--cpu-list", "--pid", "0", strconv.Itoa(e.cmd.Process.Pid)).CombinedOutput(); err != nil {
+	if out, err := exec.Command(path, "--all-tasks", "--cpu-list", "--pid", "0", strconv.Itoa(e.PID())).CombinedOutput(); err != nil {
 		b.Fatalf("taskset: %v\n%s", err, out)
 	}
 	return e
@@ -87,9 +88,9 @@ func BenchmarkShared(b *testing.B) {
 
 func benchCallers(b *testing.B, callers int) {
 	e := startPinned(b)
-	s := open(b, Config{Timeout: MaxTimeout}, e.address())
+	s := open(b, Config{Timeout: MaxTimeout}, e.Address())
 	shares := benchTokens(b, s, callers)
-	m, each := e.begin(b), (b.N+callers-1)/callers
+	m, each := begin(b, e), (b.N+callers-1)/callers
 	var all sync.WaitGroup
 	for _, tokens := range shares {
 		all.Go(func() { exchangeOn(b, s, tokens, each) })
@@ -115,12 +116,12 @@ func exchangeOn(b *testing.B, s *Store, tokens []token.Token, n int) {
 // measurement is what an engine and this process have computed at the begin of one.
 type measurement struct {
 	b          *testing.B
-	engine     *engineProcess
+	engine     *enginetest.Engine
 	used, ours time.Duration
 }
 
-func (e *engineProcess) begin(b *testing.B) measurement {
-	m := measurement{b, e, e.cpu(b), ownCPU(b)}
+func begin(b *testing.B, e *enginetest.Engine) measurement {
+	m := measurement{b, e, cpuOf(b, e), ownCPU(b)}
 	b.ResetTimer()
 	return m
 }
@@ -129,7 +130,7 @@ func (e *engineProcess) begin(b *testing.B) measurement {
 func (m *measurement) end(n int) {
 	m.b.StopTimer()
 	m.b.ReportMetric(float64(n)/m.b.Elapsed().Seconds(), "exchanges/s")
-	m.b.ReportMetric(float64(m.engine.cpu(m.b)-m.used)/float64(n), "engine-ns/exchange")
+	m.b.ReportMetric(float64(cpuOf(m.b, m.engine)-m.used)/float64(n), "engine-ns/exchange")
 	m.b.ReportMetric(float64(ownCPU(m.b)-m.ours)/float64(n), "store-ns/exchange")
 }
 
@@ -147,9 +148,9 @@ func ownCPU(b *testing.B) time.Duration {
 func benchBatches(b *testing.B) {
 	const callers, items = 8, 64
 	e := startPinned(b)
-	s := open(b, Config{Timeout: MaxTimeout}, e.address())
+	s := open(b, Config{Timeout: MaxTimeout}, e.Address())
 	shares := benchTokens(b, s, callers)
-	m, rounds := e.begin(b), (b.N+callers*items-1)/(callers*items)
+	m, rounds := begin(b, e), (b.N+callers*items-1)/(callers*items)
 	var all sync.WaitGroup
 	for _, tokens := range shares {
 		all.Go(func() { batchOn(b, s, tokens, items, rounds) })
@@ -189,7 +190,7 @@ func batchOn(b *testing.B, s *Store, tokens []token.Token, items, rounds int) {
 func benchPeer(b *testing.B, callers, pipeline int) {
 	e := startPinned(b)
 	fillPeer(b, e)
-	m, n := e.begin(b), max(b.N, callers)
+	m, n := begin(b, e), max(b.N, callers)
 	rate := redisBenchmark(b, e, "-c", fmt.Sprint(callers), "-P", fmt.Sprint(pipeline), "-n", fmt.Sprint(n))
 	m.end(n)
 	b.ReportMetric(rate, "exchanges/s") // without the start of the program
@@ -202,9 +203,9 @@ const (
 )
 
 // fillPeer loads the script, and creates the sessions.
-func fillPeer(b *testing.B, e *engineProcess) {
+func fillPeer(b *testing.B, e *enginetest.Engine) {
 	b.Helper()
-	s := open(b, Config{Timeout: MaxTimeout}, e.address())
+	s := open(b, Config{Timeout: MaxTimeout}, e.Address())
 	client := s.client()
 	if err := client.Do(b.Context(), client.B().ScriptLoad().Script(scriptExchange.text).Build()).Error(); err != nil {
 		b.Fatal(err)
@@ -217,9 +218,9 @@ func fillPeer(b *testing.B, e *engineProcess) {
 }
 
 // redisBenchmark returns how many exchanges a second redis-benchmark makes.
-func redisBenchmark(b *testing.B, e *engineProcess, args ...string) float64 {
+func redisBenchmark(b *testing.B, e *enginetest.Engine, args ...string) float64 {
 	b.Helper()
-	args = append([]string{"-p", fmt.Sprint(e.port), "-r", strconv.Itoa(benchSessions), "-q"}, args...)
+	args = append([]string{"-p", fmt.Sprint(e.Port), "-r", strconv.Itoa(benchSessions), "-q"}, args...)
 	args = append(args, "EVALSHA", scriptExchange.sha, "1", peerKey+"__rand_int__",
 		peerDigest, peerDigest, "99999999999999", "7200000", "", "65536", "12345678", "0", "")
 	out, err := exec.Command(testneeds.Program(b, "redis-benchmark"), args...).CombinedOutput()

@@ -2,16 +2,12 @@ package valkey
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/redis/rueidis"
-
-	"tokenserver/token"
 )
 
 // refusal tells what never becomes right by itself from an engine that is away.
@@ -22,13 +18,13 @@ func refusal(err error, e *Engine) error {
 	}
 	text := reply.Error()
 	switch {
-	case strings.Contains(text, "cluster support disabled"), strings.HasPrefix(text, "ERR unknown command"), strings.Contains(text, "This instance"):
+	case strings.Contains(text, "cluster support disabled"), strings.HasPrefix(text, "unknown command"), strings.Contains(text, "This instance"):
 		return fmt.Errorf("%w: several hosts must be those of one cluster, or Sentinels with ?sentinel=NAME", ErrAddress)
 	case strings.HasPrefix(text, "READONLY") && e != nil && e.Sentinel == "":
 		return fmt.Errorf("%w: it is a replica, which may not answer", ErrRefused)
 	case e != nil && e.DB != 0 && strings.Contains(text, "SELECT"):
 		return fmt.Errorf("%w: a cluster has no databases: %s", ErrAddress, text)
-	case strings.HasPrefix(text, "WRONGPASS"), strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "NOPERM"), strings.HasPrefix(text, "ERR AUTH"):
+	case strings.HasPrefix(text, "WRONGPASS"), strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "NOPERM"), strings.HasPrefix(text, noPermissionInScript), strings.HasPrefix(text, "AUTH"):
 		return fmt.Errorf("%w: %s", ErrRefused, text)
 	}
 	return err
@@ -54,7 +50,7 @@ func (s *Store) check(ctx context.Context, e *Engine) error {
 	if err := s.openID(ctx); err != nil {
 		return s.checkID(err)
 	}
-	return s.checkScripts(ctx)
+	return s.checkPermissions(ctx, primaries)
 }
 
 // checkID says what an error in reading the identity means at the start.
@@ -135,44 +131,4 @@ func field(info, name string) string {
 		}
 	}
 	return ""
-}
-
-// checkScripts leads a session of its own through its life, so that what the engine does not
-// permit is found before somebody needs it.
-func (s *Store) checkScripts(ctx context.Context) error {
-	name := []byte("check " + rand.Text())
-	t, err := s.Create(ctx, token.NewSession{Meta: []byte(`{"check":1}`), Subject: name, Lifetime: token.MinSessionLifetime})
-	if errors.Is(err, token.ErrFull) {
-		s.log.Warn("the engine is full: no session can be created")
-		return nil
-	}
-	if err != nil {
-		return s.checkFailed(err)
-	}
-	x, err := s.Exchange(ctx, t, token.Patch{Meta: []byte(`{"check":2}`), Unset: []byte(`["check"]`)}, nil)
-	if err != nil {
-		return s.checkFailed(err)
-	}
-	if _, _, err = s.Validate(ctx, x.Token, nil); err == nil {
-		_, err = s.EndSubject(ctx, name)
-	}
-	if err != nil {
-		return s.checkFailed(err)
-	}
-	for _, script := range []*script{scriptPatch, scriptCompact, scriptRenew, scriptExchange, scriptDelete} {
-		key := s.keys.session(t.ID)
-		command := s.client().B().Eval().Script(script.text).Numkeys(1).Key(key).Arg("", "", "", "").Build()
-		if err := s.do(ctx, command).Error(); err != nil && !rueidis.IsRedisNil(err) {
-			return refusal(err, nil)
-		}
-	}
-	return nil
-}
-
-// checkFailed tells a permission that is missing from an engine that is away.
-func (s *Store) checkFailed(err error) error {
-	if f := s.health.failure.Load(); f != nil && f.kind == "noperm" {
-		return fmt.Errorf("%w: %s", ErrRefused, f.err.Error())
-	}
-	return err
 }

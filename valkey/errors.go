@@ -38,7 +38,7 @@ type failure struct {
 }
 
 // replyErrors are errors that an engine says instead of carrying a command out, by their
-// first words.
+// first words, as the client tells them: without ERR.
 var replyErrors = []struct {
 	prefix, kind string
 	passes       bool
@@ -52,15 +52,19 @@ var replyErrors = []struct {
 	{"MISCONF", "misconf", false},
 	{"NOREPLICAS", "noreplicas", false},
 	{"NOPERM", "noperm", false},
+	{noPermissionInScript, "noperm", false},
 	{"NOAUTH", "noauth", false},
 	{"WRONGPASS", "noauth", false},
 	{"WRONGTYPE", "wrongtype", false},
 	{"MOVED", "moved", true},
 	{"ASK", "moved", true},
-	{"ERR max number of clients", "clients", true},
-	{"ERR Script attempted to access a non local key", "tryagain", true},
+	{"max number of clients", "clients", true},
+	{"Script attempted to access a non local key", "tryagain", true},
 	{"UNKILLABLE", "busy", true},
 }
+
+// noPermissionInScript is what Redis 7.0 says instead of NOPERM.
+const noPermissionInScript = "The user executing the script can't "
 
 // classify says what an error of the client means.
 func classify(err error) failure {
@@ -74,8 +78,11 @@ func classify(err error) failure {
 		return failure{err: errClosed, kind: "closed"}
 	}
 	var op *net.OpError
-	dial := errors.As(err, &op) && op.Op == "dial"
-	return failure{err: err, kind: "network", reached: !dial, passes: true}
+	dial, kind := errors.As(err, &op) && op.Op == "dial", "network"
+	if errors.Is(err, errClients) {
+		kind = "clients"
+	}
+	return failure{err: err, kind: kind, reached: !dial, passes: true}
 }
 
 func classifyReply(text string) failure {

@@ -2,80 +2,67 @@ package valkey
 
 import (
 	"errors"
-	"io"
-	"net"
-	"os/exec"
+	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"tokenserver/internal/enginetest"
+	"tokenserver/internal/faultproxy"
 	"tokenserver/token"
 )
 
-// nodeID returns the id of the first node whose flags have a text, of CLUSTER NODES.
-func nodeID(e *engineProcess, text string) string {
-	for line := range strings.Lines(e.askAll("CLUSTER NODES")) {
-		if fields := strings.Fields(line); len(fields) > 2 && strings.Contains(fields[2], text) {
-			return fields[0]
-		}
-	}
-	return ""
-}
-
-func isPrimary(e *engineProcess) bool { return strings.Contains(e.askAll("ROLE"), "master") }
-
 // TestPlannedFailover: nothing is lost, and nobody notices it.
 func TestPlannedFailover(t *testing.T) {
-	nodes := startCluster(t, 3)
-	s := open(t, Config{Timeout: MaxTimeout}, addressesOf(nodes)...)
-	l := underLoad(t, s, 48, func() {
+	nodes := enginetest.StartCluster(t, 3, enginetest.Patient)
+	l := underLoad(t, openTwo(t, Config{Timeout: MaxTimeout}, enginetest.Addresses(nodes)...), 48, func(l *ledger) {
 		for _, e := range nodes {
-			if isPrimary(e) {
+			if e.IsPrimary() {
 				continue
 			}
-			time.Sleep(200 * time.Millisecond)
-			if got := e.ask("CLUSTER FAILOVER"); !strings.HasPrefix(got, "+OK") {
-				t.Errorf("CLUSTER FAILOVER: %s", got)
-			}
-			until(t, 10*time.Second, "failover", func() bool { return isPrimary(e) })
+			l.reaches(t, 200)
+			failover(t, e, "")
 		}
-		time.Sleep(500 * time.Millisecond)
+		l.reaches(t, 200)
 	})
-	if l.exchanged.Load() == 0 || l.unknown.Load()+l.undone.Load() > 0 {
-		t.Errorf("%d exchanged, %d undone, %d unknown, want all to be exchanged", l.exchanged.Load(), l.undone.Load(), l.unknown.Load())
+	if !l.settled() {
+		t.Errorf("%v, want all to be exchanged", l)
 	}
+}
+
+// failover makes a replica the primary.
+func failover(t testing.TB, e *enginetest.Engine, how string) {
+	t.Helper()
+	enginetest.Until(t, patience, "failover", func() bool {
+		e.Ask("CLUSTER FAILOVER " + how) // again and again: it gives up after some seconds
+		for range 100 {
+			if e.IsPrimary() {
+				return true
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		return false
+	})
 }
 
 // TestSlotsMove moves slots from one primary to another while sessions in them are exchanged,
 // created and ended.
 func TestSlotsMove(t *testing.T) {
-	nodes := startCluster(t, 3)
-	s := open(t, Config{Timeout: MaxTimeout}, addressesOf(nodes)...)
-	var primaries []*engineProcess
-	for _, e := range nodes {
-		if isPrimary(e) {
-			primaries = append(primaries, e)
-		}
-	}
-	from, to := nodeID(primaries[0], "myself"), nodeID(primaries[1], "myself")
-	l := underLoad(t, s, 300, func() {
+	nodes := enginetest.StartCluster(t, 3, enginetest.Patient)
+	servers := openTwo(t, Config{Timeout: MaxTimeout}, enginetest.Addresses(nodes)...)
+	primaries := enginetest.Primaries(nodes)
+	l := underLoad(t, servers, 300, func(*ledger) {
 		stop, ended := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(ended)
-			subjectsWhile(t, s, stop)
+			subjectsWhile(t, servers[0], stop)
 		}()
-		out, err := exec.Command("redis-cli", "--cluster", "reshard", primaries[0].address(), "--cluster-from", from, "--cluster-to", to,
-			"--cluster-slots", "300", "--cluster-yes", "--cluster-pipeline", "1").CombinedOutput()
-		if err != nil {
-			t.Errorf("redis-cli --cluster reshard: %v\n%s", err, out)
-		}
+		enginetest.Reshard(t, primaries[0], primaries[1], 200)
 		close(stop)
 		<-ended
 	})
-	if l.exchanged.Load() == 0 || l.unknown.Load()+l.undone.Load() > 0 {
-		t.Errorf("%d exchanged, %d undone, %d unknown, want all to be exchanged", l.exchanged.Load(), l.undone.Load(), l.unknown.Load())
+	if !l.settled() {
+		t.Errorf("%v, want all to be exchanged", l)
 	}
 }
 
@@ -99,205 +86,250 @@ func subjectsWhile(t testing.TB, s *Store, stop <-chan struct{}) {
 	}
 }
 
+// replicaOf returns the replica of a primary of a cluster.
+func replicaOf(t testing.TB, nodes []*enginetest.Engine, primary *enginetest.Engine) *enginetest.Engine {
+	t.Helper()
+	id := primary.NodeID()
+	for _, e := range nodes {
+		for line := range strings.Lines(e.AskAll("CLUSTER NODES")) {
+			if strings.Contains(line, "myself,slave "+id) {
+				return e
+			}
+		}
+	}
+	t.Fatal("the primary has no replica")
+	return nil
+}
+
 // TestPrimaryDies: its replica is promoted, and what was answered before that, and had reached
 // it, goes on.
 func TestPrimaryDies(t *testing.T) {
-	nodes := startCluster(t, 3)
-	s := open(t, Config{}, addressesOf(nodes)...)
-	tokens := createAll(t, s, 300)
-	time.Sleep(time.Second) // the replicas have them
-	var dead *engineProcess
-	for _, e := range nodes {
-		if isPrimary(e) {
-			dead = e
-			break
-		}
+	tests := []struct {
+		name        string
+		nodeTimeout time.Duration
+		promote     func(t testing.TB, replica *enginetest.Engine)
+	}{
+		{"by order", enginetest.Patient, func(t testing.TB, replica *enginetest.Engine) { failover(t, replica, "FORCE") }},
+		{"by itself", time.Second, func(testing.TB, *enginetest.Engine) {}},
 	}
-	dead.kill()
-	start := time.Now()
-	until(t, 20*time.Second, "recovery", func() bool {
-		for i, tok := range tokens {
-			x, err := s.Exchange(t.Context(), tok, token.Patch{}, nil)
-			if errors.Is(err, token.ErrInvalid) {
-				t.Fatalf("session %d is lost", i)
-			}
-			if err != nil {
-				return false
-			}
-			tokens[i] = x.Token
-		}
-		return true
-	})
-	t.Logf("all sessions answer %v after the death of a primary", time.Since(start))
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			onlyInRealTime(t, test.nodeTimeout)
+			nodes := enginetest.StartCluster(t, 3, test.nodeTimeout)
+			servers := openTwo(t, Config{}, enginetest.Addresses(nodes)...)
+			tokens := createAll(t, servers[0], 300)
+			dead := enginetest.Primaries(nodes)[0]
+			replica := replicaOf(t, nodes, dead)
+			hasAll(t, dead, replica)
+			dead.Kill()
+			start := time.Now()
+			test.promote(t, replica)
+			exchangeEach(t, servers, tokens)
+			t.Logf("all sessions answer %v after the death of a primary", time.Since(start))
+		})
+	}
 }
 
-// TestPrimaryDiesUnderLoad measures what a failover that nobody has planned loses: what the
-// replica had not got.
-func TestPrimaryDiesUnderLoad(t *testing.T) {
-	nodes := startCluster(t, 3)
-	s := open(t, Config{}, addressesOf(nodes)...)
-	l := ledger{lossy: true}
-	l.load(t, s, 64, func() {
-		time.Sleep(time.Second)
-		for _, e := range nodes {
-			if isPrimary(e) {
-				e.kill()
-				break
-			}
-		}
-		until(t, 20*time.Second, "recovery", func() bool { return s.Ready() != nil })
-		until(t, 20*time.Second, "recovery", func() bool { return s.Ready() == nil })
-		time.Sleep(500 * time.Millisecond)
+// onlyInRealTime skips a test of which an engine finds out by itself that another one is away: on
+// a busy machine it may be wrong.
+func onlyInRealTime(t testing.TB, wait time.Duration) {
+	t.Helper()
+	if wait != enginetest.Patient && !*realTime {
+		t.Skip("without -valkey.engines")
+	}
+}
+
+// hasAll waits until a replica has all that its primary has.
+func hasAll(t testing.TB, primary, replica *enginetest.Engine) {
+	t.Helper()
+	enginetest.Until(t, patience, "replication", func() bool {
+		return offset(primary) == offset(replica)
 	})
-	t.Logf("%d of 64 sessions were lost, %d exchanges had no known outcome", l.lost.Load(), l.unknown.Load())
+}
+
+// offset returns how much of the stream of changes an engine has.
+func offset(e *enginetest.Engine) string {
+	return field(e.AskAll("INFO replication"), "master_repl_offset")
+}
+
+// exchangeEach exchanges each token at one of the servers, as often as it takes, and none may be
+// invalid.
+func exchangeEach(t testing.TB, servers []*Store, tokens []token.Token) {
+	t.Helper()
+	for i := range tokens {
+		s := servers[i%len(servers)]
+		unknown := false
+		insist(t, "Exchange", func() error {
+			x, err := s.Exchange(t.Context(), tokens[i], token.Patch{}, nil)
+			if errors.Is(err, token.ErrInvalid) && unknown {
+				return nil // an exchange before this one was carried out
+			}
+			unknown = unknown || err != nil && !isUndone(err)
+			if err == nil {
+				tokens[i] = x.Token
+			}
+			return err
+		})
+	}
+}
+
+// TestFailoverLoses measures what a failover that nobody has planned loses: what the replica had
+// not got.
+func TestFailoverLoses(t *testing.T) {
+	const sessions = 64
+	nodes := enginetest.StartCluster(t, 3, enginetest.Patient)
+	l := &ledger{servers: openTwo(t, Config{}, enginetest.Addresses(nodes)...), lossy: true}
+	l.load(t, sessions, func() {
+		dead := enginetest.Primaries(nodes)[0]
+		replica := replicaOf(t, nodes, dead)
+		dead.Kill()
+		start := time.Now()
+		failover(t, replica, "TAKEOVER")
+		l.reaches(t, 100)
+		t.Logf("exchanges go on %v after the death of a primary", time.Since(start))
+	})
+}
+
+// TestFailoverLosesWhatIsBehind has a replica that has got nothing for a while: whatever was
+// exchanged meanwhile has its old token back, and nothing else.
+func TestFailoverLosesWhatIsBehind(t *testing.T) {
+	primary, replica := enginetest.Start(t), enginetest.Start(t)
+	clients, stream := faultproxy.Start(t, primary.Address()), faultproxy.Start(t, primary.Address())
+	replica.Must("REPLICAOF " + strings.Replace(stream.Address, ":", " ", 1))
+	enginetest.Until(t, patience, "replication", replica.Replicates)
+	servers := openTwo(t, Config{Timeout: MaxTimeout}, clients.Address)
+	before := createAll(t, servers[0], 20)
+	hasAll(t, primary, replica)
+	stream.Silence(true)
+	after := slices.Clone(before)
+	exchangeEach(t, servers, after[:10])
+	primary.Kill()
+	replica.Must("REPLICAOF NO ONE")
+	clients.LeadTo(replica.Address())
+	exchangeEach(t, servers, before) // also the ten that are spent
+	for _, tok := range after[:10] {
+		insist(t, "Exchange of a successor that is lost", func() error {
+			_, err := servers[0].Exchange(t.Context(), tok, token.Patch{}, nil)
+			if errors.Is(err, token.ErrInvalid) {
+				return nil
+			}
+			return err
+		})
+	}
+}
+
+// TestPrimaryDiesUnderLoad is the same by itself.
+func TestPrimaryDiesUnderLoad(t *testing.T) {
+	const nodeTimeout = time.Second
+	onlyInRealTime(t, nodeTimeout)
+	nodes := enginetest.StartCluster(t, 3, nodeTimeout)
+	l := &ledger{servers: openTwo(t, Config{}, enginetest.Addresses(nodes)...), lossy: true}
+	l.load(t, 64, func() {
+		time.Sleep(time.Second)
+		enginetest.Primaries(nodes)[0].Kill()
+		s := l.servers[0]
+		enginetest.Until(t, patience, "failure", func() bool { return s.Ready() != nil })
+		took := enginetest.Until(t, patience, "recovery", func() bool { return s.Ready() == nil })
+		t.Logf("ready after %v", took)
+		l.reaches(t, 1000)
+	})
 }
 
 // TestSentinelFailover follows the primary.
 func TestSentinelFailover(t *testing.T) {
-	primary, replica, hosts := startSentinels(t, 3)
-	s := open(t, Config{Engine: Engine{Hosts: hosts, Sentinel: sentinelName}})
-	tokens := createAll(t, s, 100)
-	time.Sleep(time.Second)
-	primary.kill()
-	start := time.Now()
-	until(t, 30*time.Second, "recovery", func() bool {
-		x, err := s.Exchange(t.Context(), tokens[0], token.Patch{}, nil)
-		if err == nil {
-			tokens[0] = x.Token
-		}
-		return err == nil
-	})
-	t.Logf("sessions answer %v after the death of the primary", time.Since(start))
-	if !isPrimary(replica) {
-		t.Error("the replica was not promoted")
+	tests := []struct {
+		name      string
+		downAfter time.Duration
+		promote   func(t testing.TB, sentinel, replica *enginetest.Engine)
+	}{
+		{"by order", enginetest.Patient, func(t testing.TB, sentinel, replica *enginetest.Engine) {
+			enginetest.Until(t, patience, "failover", func() bool {
+				sentinel.Ask("SENTINEL FAILOVER " + enginetest.SentinelName)
+				for range 500 {
+					if replica.IsPrimary() {
+						return true
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+				return false
+			})
+		}},
+		{"by itself", time.Second, func(testing.TB, *enginetest.Engine, *enginetest.Engine) {}},
 	}
-	for i, tok := range tokens {
-		if _, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); err != nil {
-			t.Errorf("session %d: error %v", i, err)
-		}
-	}
-}
-
-// cutter is a proxy that cuts connections after so many bytes.
-type cutter struct {
-	net.Listener
-	to   atomic.Pointer[string]
-	left [2]atomic.Int64 // to the engine, and back; negative for no end
-	open sync.WaitGroup
-}
-
-func startCutter(t testing.TB, to string) *cutter {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cutter{Listener: l}
-	c.to.Store(&to)
-	c.arm(-1, -1)
-	c.open.Go(c.accept)
-	t.Cleanup(func() {
-		l.Close()
-		c.open.Wait()
-	})
-	return c
-}
-
-func (c *cutter) arm(request, reply int64) {
-	c.left[0].Store(request)
-	c.left[1].Store(reply)
-}
-
-func (c *cutter) accept() {
-	for {
-		client, err := c.Accept()
-		if err != nil {
-			return
-		}
-		engine, err := net.Dial("tcp", *c.to.Load())
-		if err != nil {
-			client.Close()
-			continue
-		}
-		c.open.Go(func() { c.copy(engine, client, &c.left[0]) })
-		c.open.Go(func() { c.copy(client, engine, &c.left[1]) })
-	}
-}
-
-// copy copies byte by byte while something is left, and then ends both connections.
-func (c *cutter) copy(to, from net.Conn, left *atomic.Int64) {
-	defer to.Close()
-	defer from.Close()
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(buf)
-		if err != nil {
-			return
-		}
-		if l := left.Load(); l >= 0 {
-			if int64(n) > l {
-				left.Store(-1) // the next connection lives
-				io.Writer(to).Write(buf[:l])
-				return
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			onlyInRealTime(t, test.downAfter)
+			primary, replica, sentinels := enginetest.StartSentinels(t, 3, test.downAfter)
+			servers := openTwo(t, Config{Engine: Engine{Hosts: enginetest.Addresses(sentinels), Sentinel: enginetest.SentinelName}})
+			tokens := createAll(t, servers[0], 100)
+			hasAll(t, primary, replica)
+			primary.Kill()
+			start := time.Now()
+			test.promote(t, sentinels[0], replica)
+			exchangeEach(t, servers, tokens)
+			t.Logf("sessions answer %v after the death of the primary", time.Since(start))
+			if !replica.IsPrimary() {
+				t.Error("the replica was not promoted")
 			}
-			left.Add(-int64(n))
-		}
-		if _, err := to.Write(buf[:n]); err != nil {
-			return
-		}
+		})
 	}
 }
 
 // TestNameMovesToAnotherPrimary: the engine becomes a replica, and its name is that of the new
 // primary, while connections to it live on.
 func TestNameMovesToAnotherPrimary(t *testing.T) {
-	before, after := startEngine(t), startEngine(t)
-	c := startCutter(t, before.address())
-	s := open(t, Config{}, c.Addr().String())
-	tok := mustCreate(t, s, token.NewSession{Meta: []byte(`{}`)})
-	after.ask("REPLICAOF " + strings.Replace(before.address(), ":", " ", 1))
-	until(t, 10*time.Second, "replication", func() bool { return strings.Contains(after.askAll("INFO replication"), "master_link_status:up") })
-	after.ask("REPLICAOF NO ONE")
-	before.ask("REPLICAOF " + strings.Replace(after.address(), ":", " ", 1))
-	name := after.address()
-	c.to.Store(&name)
-	took := until(t, 3*time.Second, "recovery", func() bool {
-		x, err := s.Exchange(t.Context(), tok, token.Patch{}, nil)
-		if err == nil {
-			tok = x.Token
-		} else if errors.Is(err, token.ErrInvalid) {
-			t.Fatal("a replica answered")
-		}
-		return err == nil
-	})
+	before, after := enginetest.Start(t), enginetest.Start(t)
+	proxy := faultproxy.Start(t, before.Address())
+	s := open(t, Config{}, proxy.Address)
+	tok := createAll(t, s, 1)[0]
+	after.Must("REPLICAOF " + strings.Replace(before.Address(), ":", " ", 1))
+	enginetest.Until(t, patience, "replication", after.Replicates)
+	hasAll(t, before, after)
+	after.Must("REPLICAOF NO ONE")
+	before.Must("REPLICAOF " + strings.Replace(after.Address(), ":", " ", 1))
+	proxy.LeadTo(after.Address())
+	start := time.Now()
+	exchangeEach(t, []*Store{s}, []token.Token{tok})
+	took := time.Since(start)
+	if limit := strictly(3 * time.Second); took > limit {
+		t.Errorf("sessions answer after %v, want %v at most", took, limit)
+	}
 	t.Logf("sessions answer after %v", took)
 }
 
-// TestCutAtEveryByte: wherever a connection is cut in a request or its reply, the request
-// succeeds over the next one, and is carried out once.
-func TestCutAtEveryByte(t *testing.T) {
-	e := startEngine(t)
-	for _, grace := range []time.Duration{0, time.Minute} {
-		c := startCutter(t, e.address())
-		s := open(t, Config{Timeout: MaxTimeout, Grace: grace}, c.Addr().String())
-		tok := mustCreate(t, s, token.NewSession{Meta: []byte(`{"n":0}`), Subject: []byte("ada")})
-		for side := range 2 {
-			for at := range int64(250) {
-				if side == 0 {
-					c.arm(at, -1)
-				} else {
-					c.arm(-1, at)
-				}
-				spent := tok
-				tok = mustExchange(t, s, tok, token.Patch{}, `{"n":0}`)
-				c.arm(-1, -1)
-				if grace == 0 {
-					wantInvalid(t, s, spent)
-				}
-				if n := s.counters.replayed.Load(); n > 0 {
-					t.Fatalf("cut at byte %d of side %d: our own retry was taken for a replay", at, side)
-				}
+// TestReplicaNeverAnswers: a replica that was cut off has old sessions, and no newer ones. It
+// says nothing about any of them.
+func TestReplicaNeverAnswers(t *testing.T) {
+	primary := enginetest.Start(t)
+	replica := enginetest.Start(t, "--replicaof", "127.0.0.1", strings.TrimPrefix(primary.Address(), "127.0.0.1:"))
+	enginetest.Until(t, patience, "replication", replica.Replicates)
+	for name, keys := range map[string]int{"a replica with old sessions": 20, "an empty replica": 0} {
+		t.Run(name, func(t *testing.T) {
+			primary.Must("FLUSHALL")
+			proxy := faultproxy.Start(t, primary.Address())
+			s := open(t, Config{Timeout: 500 * time.Millisecond}, proxy.Address)
+			tok := token.Generate()
+			for _, old := range createAll(t, s, keys) {
+				tok = old
 			}
-		}
+			hasAll(t, primary, replica)
+			replica.Must("REPLICAOF 127.0.0.1 1")
+			proxy.LeadTo(replica.Address())
+			proxy.CutAll()
+			untilUndone(t, "Exchange", callsOf(t, s, tok)["Exchange"])
+			for name, call := range callsOf(t, s, tok) {
+				untilUndone(t, name, call)
+			}
+			untilUndone(t, "Sessions", func() (err error) {
+				for _, err = range s.Sessions(t.Context()) {
+					if err == nil {
+						t.Fatal("a replica listed a session")
+					}
+				}
+				return err
+			})
+			replica.Must("REPLICAOF 127.0.0.1 " + strings.TrimPrefix(primary.Address(), "127.0.0.1:"))
+			enginetest.Until(t, patience, "replication", replica.Replicates)
+		})
 	}
 }

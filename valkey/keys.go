@@ -53,6 +53,21 @@ func (k keys) tag(b []byte) string {
 	return k.prefix + "{" + string(text[:tagLen]) + "}"
 }
 
+// slotOf returns the slot of a cluster that a key with a tag has: the CRC-16 of the tag.
+func slotOf(key string) int64 {
+	_, tag, _ := strings.Cut(key, "{")
+	tag, _, _ = strings.Cut(tag, "}")
+	crc := uint16(0)
+	for i := range len(tag) {
+		crc ^= uint16(tag[i]) << 8
+		for range 8 {
+			carry := crc >> 15
+			crc = crc<<1 ^ carry*0x1021
+		}
+	}
+	return int64(crc) % clusterSlots
+}
+
 func (k keys) index(s subject) string {
 	return k.tag(s[:]) + base64.RawURLEncoding.EncodeToString(s[:])[tagLen:]
 }

@@ -85,3 +85,12 @@ func crc16(text string) (crc uint16) {
 	}
 	return crc
 }
+
+// TestSlotOf: values of CLUSTER KEYSLOT.
+func TestSlotOf(t *testing.T) {
+	for key, want := range map[string]int64{"ts:{123456789}x": 12739, "{foo}": 12182, "a{bar}b": 5061} {
+		if got := slotOf(key); got != want {
+			t.Errorf("slotOf(%q) = %d, want %d", key, got, want)
+		}
+	}
+}

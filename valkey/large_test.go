@@ -7,19 +7,20 @@ import (
 	"testing"
 	"time"
 
+	"tokenserver/internal/enginetest"
 	"tokenserver/token"
 )
 
 // TestSizes: an exchange keeps the metadata and renews the deadline, whichever way a value of
 // its size is written.
 func TestSizes(t *testing.T) {
-	e := startEngine(t)
+	e := enginetest.Start(t)
 	policies := map[string]Config{
 		"plain":    {Lifetime: time.Hour},
 		"extended": {Lifetime: time.Hour, Grace: time.Minute, MaxLifetime: 2 * time.Hour},
 	}
 	for name, config := range policies {
-		s := open(t, config, e.address())
+		s := open(t, config, e.Address())
 		for _, size := range []int{20, setRangeFrom - plainHead, setRangeFrom, 4 << 10, 60 << 10} {
 			t.Run(fmt.Sprintf("%s/%d", name, size), func(t *testing.T) { testSize(t, s, size) })
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 
 	"github.com/redis/rueidis"
@@ -14,16 +15,29 @@ import (
 // clusterSlots is how many slots a cluster has.
 const clusterSlots = 16384
 
+// primary is a node that has sessions.
+type primary struct {
+	rueidis.Client
+	slots []slotRange // those that it has; none where there is no cluster
+}
+
+type slotRange struct{ first, last int64 }
+
+// has says whether a primary has a slot.
+func (p *primary) has(slot int64) bool {
+	return p.slots == nil || slices.ContainsFunc(p.slots, func(r slotRange) bool { return r.first <= slot && slot <= r.last })
+}
+
 // errUncovered says that a cluster has slots that no node serves.
 var errUncovered = errors.New("CLUSTERDOWN: some slots have no primary")
 
 // primaries returns the nodes that have sessions: all of them, or an error.
-func (s *Store) primaries(ctx context.Context) ([]rueidis.Client, error) {
+func (s *Store) primaries(ctx context.Context) ([]primary, error) {
 	if s.client() == nil {
 		return nil, &token.UnavailableError{Reason: s.health.reason()}
 	}
 	if s.client().Mode() != rueidis.ClientModeCluster {
-		return []rueidis.Client{s.client()}, nil
+		return []primary{{Client: s.client()}}, nil
 	}
 	nodes := s.client().Nodes()
 	err := errUncovered
@@ -40,8 +54,8 @@ func (s *Store) primaries(ctx context.Context) ([]rueidis.Client, error) {
 }
 
 // primariesOf returns the nodes that a reply to CLUSTER SLOTS names as primaries.
-func primariesOf(slots []rueidis.RedisMessage, from string, nodes map[string]rueidis.Client) (list []rueidis.Client, err error) {
-	covered, known := int64(0), make(map[string]bool)
+func primariesOf(slots []rueidis.RedisMessage, from string, nodes map[string]rueidis.Client) (list []primary, err error) {
+	covered, known := int64(0), make(map[string]int)
 	for i := range slots {
 		entry, err := slots[i].ToArray()
 		if err != nil || len(entry) < 3 {
@@ -53,15 +67,17 @@ func primariesOf(slots []rueidis.RedisMessage, from string, nodes map[string]rue
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return nil, err
 		}
-		if covered += last - first + 1; known[address] {
+		covered += last - first + 1
+		if at, again := known[address]; again {
+			list[at].slots = append(list[at].slots, slotRange{first, last})
 			continue
 		}
-		known[address] = true
+		known[address] = len(list)
 		node, ok := nodes[address]
 		if !ok {
 			return nil, errUncovered // the client does not know it yet
 		}
-		list = append(list, node)
+		list = append(list, primary{node, []slotRange{{first, last}}})
 	}
 	if covered != clusterSlots {
 		return nil, errUncovered

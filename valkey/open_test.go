@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"tokenserver/internal/enginetest"
 	"tokenserver/token"
 )
 
@@ -29,18 +30,18 @@ func openError(t testing.TB, cfg Config) error {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	e, other := startEngine(t), startEngine(t)
-	replica := startEngine(t, "--replicaof", strings.Replace(e.address(), ":", " ", 1))
-	until(t, 10*time.Second, "replication", func() bool { return strings.Contains(replica.askAll("INFO replication"), "master_link_status:up") })
+	e, other := enginetest.Start(t), enginetest.Start(t)
+	replica := enginetest.Start(t, "--replicaof", strings.Replace(e.Address(), ":", " ", 1))
+	enginetest.Until(t, patience, "replication", replica.Replicates)
 	for _, command := range []string{
 		"ACL SETUSER reader on >p ~* +@all -set", "ACL SETUSER narrow on >p ~other:* +@all", "ACL SETUSER mute on >p ~* +@all -@scripting",
 	} {
-		if got := e.ask(command); !strings.HasPrefix(got, "+OK") {
+		if got := e.Ask(command); !strings.HasPrefix(got, "+OK") {
 			t.Fatal(got)
 		}
 	}
 	at := func(user, password string) Engine {
-		return Engine{Hosts: []string{e.address()}, Username: user, Password: password}
+		return Engine{Hosts: []string{e.Address()}, Username: user, Password: password}
 	}
 	tests := []struct {
 		name string
@@ -48,8 +49,8 @@ func TestOpenRefuses(t *testing.T) {
 		want error
 	}{
 		{"no host", Config{}, ErrAddress},
-		{"several hosts", Config{Engine: Engine{Hosts: []string{e.address(), other.address()}}}, ErrAddress},
-		{"replica", Config{Engine: Engine{Hosts: []string{replica.address()}}}, ErrRefused},
+		{"several hosts", Config{Engine: Engine{Hosts: []string{e.Address(), other.Address()}}}, ErrAddress},
+		{"replica", Config{Engine: Engine{Hosts: []string{replica.Address()}}}, ErrRefused},
 		{"grace without a secret", Config{Engine: at("", ""), Grace: time.Second}, ErrRefused},
 		{"wrong password", Config{Engine: at("reader", "x")}, ErrRefused},
 		{"no SET", Config{Engine: at("reader", "p")}, ErrRefused},
@@ -68,12 +69,12 @@ func TestOpenRefuses(t *testing.T) {
 
 // TestOpenWithFewPermissions: those that docs/shared.md names are enough.
 func TestOpenWithFewPermissions(t *testing.T) {
-	e := startEngine(t)
+	e := enginetest.Start(t)
 	command := "ACL SETUSER app on >p resetkeys ~ts:* -@all " + permissions
-	if got := e.ask(command); !strings.HasPrefix(got, "+OK") {
+	if got := e.Ask(command); !strings.HasPrefix(got, "+OK") {
 		t.Fatal(got)
 	}
-	s := open(t, Config{Engine: Engine{Hosts: []string{e.address()}, Username: "app", Password: "p", Prefix: DefaultPrefix}})
+	s := open(t, Config{Engine: Engine{Hosts: []string{e.Address()}, Username: "app", Password: "p", Prefix: DefaultPrefix}, Timeout: MaxTimeout})
 	tok := mustCreate(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
 	for session, err := range s.Sessions(t.Context()) {
 		if err != nil || string(session.Meta) != "{}" {
@@ -83,9 +84,47 @@ func TestOpenWithFewPermissions(t *testing.T) {
 	mustExchange(t, s, tok, token.Patch{Meta: []byte(`{"a":1}`)}, `{"a":1}`)
 }
 
+// TestPermissionsOfEachPrimary: a permission that one of a cluster's primaries does not give is
+// found at the start.
+func TestPermissionsOfEachPrimary(t *testing.T) {
+	nodes := enginetest.StartCluster(t, 3, enginetest.Patient)
+	for _, e := range nodes {
+		e.Must("ACL SETUSER app on >p ~* +@all")
+	}
+	engine := Engine{Hosts: enginetest.Addresses(nodes), Username: "app", Password: "p"}
+	open(t, Config{Engine: engine})
+	for _, e := range enginetest.Primaries(nodes) {
+		for _, missing := range []string{"zadd", "scan", "setrange", "exists"} {
+			e.Must("ACL SETUSER app -" + missing)
+			if err := openError(t, Config{Engine: engine}); !errors.Is(err, ErrRefused) {
+				t.Errorf("without %s: Open = error %v, want %v", missing, err, ErrRefused)
+			}
+			e.Must("ACL SETUSER app +" + missing)
+		}
+	}
+}
+
 // permissions are what a user of the engine needs.
 const permissions = "+@connection +@scripting +get +set +setrange +del +exists +pexpire +pttl +pexpiretime +time +role " +
-	"+scan +zadd +zrem +zrange +zrandmember +cluster|slots +cluster|shards +info +config|get"
+	"+scan +zadd +zrem +zrange +zrandmember +randomkey +memory|usage +cluster|slots +cluster|shards +info +config|get"
+
+// TestClassifyReply: replies as the client tells them.
+func TestClassifyReply(t *testing.T) {
+	tests := []struct{ text, kind string }{
+		{"NOPERM User app has no permissions", "noperm"},
+		{"The user executing the script can't run this command or subcommand script: x, on @user_script:4.", "noperm"},
+		{"The user executing the script can't access at least one of the keys mentioned in the command arguments", "noperm"},
+		{"max number of clients reached", "clients"},
+		{"Script attempted to access a non local key in a cluster node script: x", "tryagain"},
+		{"LOADING Redis is loading the dataset in memory", "loading"},
+		{"something else", "other"},
+	}
+	for _, test := range tests {
+		if got := classifyReply(test.text); got.kind != test.kind || got.reached {
+			t.Errorf("classifyReply(%q) = %+v, want the kind %s", test.text, got, test.kind)
+		}
+	}
+}
 
 func TestVersions(t *testing.T) {
 	tests := []struct {
@@ -129,14 +168,14 @@ func TestWarnings(t *testing.T) {
 
 // TestOpenWithoutAnEngine fails in time, or waits if it is told to.
 func TestOpenWithoutAnEngine(t *testing.T) {
-	e := startEngine(t)
-	e.kill()
-	cfg := Config{Engine: Engine{Hosts: []string{e.address()}}, Timeout: 100 * time.Millisecond}
+	e := enginetest.Start(t)
+	e.Kill()
+	cfg := Config{Engine: Engine{Hosts: []string{e.Address()}}, Timeout: MaxTimeout}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	if _, err := Open(ctx, cfg); err == nil || !strings.Contains(err.Error(), e.address()) {
-		t.Errorf("Open = error %v, want one that names %s", err, e.address())
+	if _, err := Open(ctx, cfg); err == nil || !strings.Contains(err.Error(), e.Address()) {
+		t.Errorf("Open = error %v, want one that names %s", err, e.Address())
 	}
 	cfg.Wait = true
 	s := open(t, cfg)
@@ -150,8 +189,8 @@ func TestOpenWithoutAnEngine(t *testing.T) {
 			t.Errorf("Sessions = error %v", err)
 		}
 	}
-	e.start()
-	until(t, 3*time.Second, "Ready", func() bool { return s.Ready() == nil })
+	e.Start()
+	enginetest.Until(t, strictly(3*time.Second), "Ready", func() bool { return s.Ready() == nil })
 	mustCreate(t, s, token.NewSession{Meta: []byte(`{}`)})
 	if err := <-loaded; err != nil {
 		t.Errorf("Load = error %v", err)
@@ -160,9 +199,9 @@ func TestOpenWithoutAnEngine(t *testing.T) {
 
 // TestID: stores with the same sessions have the same identity, and others another.
 func TestID(t *testing.T) {
-	e := startEngine(t)
+	e := enginetest.Start(t)
 	at := func(prefix string) *Store {
-		return open(t, Config{Engine: Engine{Hosts: []string{e.address()}, Prefix: prefix}})
+		return open(t, Config{Engine: Engine{Hosts: []string{e.Address()}, Prefix: prefix}})
 	}
 	a, b, other := at("a:"), at("a:"), at("b:")
 	if a.ID() == "" || a.ID() != b.ID() || a.ID() == other.ID() {
@@ -173,11 +212,11 @@ func TestID(t *testing.T) {
 // TestTooManyCalls: while the engine does not answer, calls beyond a bound fail at once.
 func TestTooManyCalls(t *testing.T) {
 	const n = 3 * maxInFlightFailing
-	e := startEngine(t)
-	s := open(t, Config{Timeout: time.Second}, e.address())
+	e := enginetest.Start(t)
+	s := open(t, Config{Timeout: 3 * time.Second}, e.Address())
 	tok := mustCreate(t, s, token.NewSession{Meta: []byte(`{}`)})
-	e.signal(syscall.SIGSTOP)
-	defer e.signal(syscall.SIGCONT)
+	e.Signal(syscall.SIGSTOP)
+	defer e.Signal(syscall.SIGCONT)
 	if _, err := s.Exchange(t.Context(), tok, token.Patch{}, nil); err == nil {
 		t.Fatal("Exchange = no error")
 	}
@@ -197,20 +236,24 @@ func TestTooManyCalls(t *testing.T) {
 	}
 }
 
-// TestStateIsLogged: changes are, and not requests.
+// TestStateIsLogged: changes are, and not requests, at most one a second.
 func TestStateIsLogged(t *testing.T) {
-	e := startEngine(t)
+	e := enginetest.Start(t)
 	var log lockedBuffer
-	s := open(t, Config{Timeout: 100 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))}, e.address())
+	s := open(t, Config{Timeout: MaxTimeout, Logger: slog.New(slog.NewTextHandler(&log, nil))}, e.Address())
 	before := strings.Count(log.String(), "\n")
-	e.kill()
+	start := time.Now()
+	e.Kill()
+	var calls sync.WaitGroup
 	for range 50 {
-		s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)})
+		calls.Go(func() { s.Create(t.Context(), token.NewSession{Meta: []byte(`{}`)}) })
 	}
-	e.start()
-	until(t, 6*time.Second, "a line", func() bool { return strings.Contains(log.String(), "answers again") })
-	if got := strings.Count(log.String(), "\n") - before; got != 2 {
-		t.Errorf("%d lines, want one that it fails and one that it answers again:\n%s", got, log.String())
+	enginetest.Until(t, patience, "a line", func() bool { return strings.Contains(log.String(), "the engine fails") })
+	e.Start()
+	enginetest.Until(t, patience, "a line", func() bool { return strings.Contains(log.String(), "answers again") })
+	calls.Wait()
+	if got, most := strings.Count(log.String(), "\n")-before, 2+int(time.Since(start)/time.Second); got < 2 || got > most {
+		t.Errorf("%d lines, want 2 to %d:\n%s", got, most, log.String())
 	}
 }
 

@@ -247,6 +247,13 @@ var scriptIDs = newScript("ids", false, true, fmt.Sprintf(`return {%d, now,
   redis.call('ZRANGE', KEYS[1], ARGV[1], '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, ARGV[2], 'WITHSCORES')}
 `, codeDone))
 
+// scriptScan returns some of a node's keys, and where to go on. It has no key of its own, and is
+// sent to a node: as a script, it is refused by a replica.
+//
+//	ARGV  cursor, pattern, about how many keys
+var scriptScan = newScript("scan", false, true, fmt.Sprintf(`return {%d, now, redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])}
+`, codeDone))
+
 // scriptRenew gives the index of a session's subject, and then the session, their full
 // lifetime, after an exchange that could not since the index would have ended first.
 //

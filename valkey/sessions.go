@@ -10,7 +10,7 @@ import (
 )
 
 // scanStep is about how many keys one step of a listing reads from a primary.
-const scanStep = 512
+const scanStep = "512"
 
 // Sessions lists the live sessions, each once, in no order. Those created meanwhile may be
 // missing. It goes through all primaries key by key, and never stops one. It remembers the ids
@@ -43,26 +43,37 @@ type dump struct {
 
 // scan lists the sessions of a primary, and says whether to go on.
 func (d *dump) scan(primary rueidis.Client) (goesOn bool, err error) {
-	for cursor, more := uint64(0), true; more; more = cursor != 0 {
+	for cursor, more := "0", true; more; more = cursor != "0" {
 		if err := d.ctx.Err(); err != nil {
 			return false, err
 		}
-		entry, err := d.read(primary, cursor)
-		if err != nil {
+		var found []string
+		if cursor, found, err = d.read(primary, cursor); err != nil {
 			return false, harmless(unavailable(classify(err).err, false))
 		}
-		cursor = entry.Cursor
-		if goesOn, err := d.tell(d.fresh(entry.Elements)); err != nil || !goesOn {
+		if goesOn, err := d.tell(d.fresh(found)); err != nil || !goesOn {
 			return false, err
 		}
 	}
 	return true, nil
 }
 
-func (d *dump) read(primary rueidis.Client, cursor uint64) (rueidis.ScanEntry, error) {
-	ctx := d.store.deadlines.next()
-	scan := primary.B().Scan().Cursor(cursor).Match(globQuote(d.store.keys.prefix) + "{*").Count(scanStep).Build()
-	return send(ctx, primary, scan).AsScanEntry()
+// read reads some keys, and returns where to go on.
+func (d *dump) read(primary rueidis.Client, cursor string) (next string, found []string, err error) {
+	scan := primary.B().Eval().Script(scriptScan.text).Numkeys(0).Arg(cursor, globQuote(d.store.keys.prefix)+"{*", scanStep).Build()
+	message, err := send(d.store.deadlines.next(), primary, scan).ToMessage()
+	if err != nil {
+		return "", nil, err
+	}
+	r, err := parseReply(&message, false)
+	if err != nil || len(r.list) != 2 {
+		return "", nil, errReply
+	}
+	if next, err = r.list[0].ToString(); err != nil {
+		return "", nil, errReply
+	}
+	found, err = r.list[1].AsStrSlice()
+	return next, found, err
 }
 
 // globQuote returns a pattern that matches text alone.

@@ -67,10 +67,22 @@ func (s *Store) engineStats() *stats.Engine {
 		Durations: s.durations.histogram(), Errors: s.health.counts(),
 		Retries: uint64(s.counters.retries.Load()), Late: uint64(s.counters.late.Load()), MetaBytes: s.metaSize.bytes.Load(),
 	}
+	e.Role, e.Connections, e.SessionBytes = s.role(), int(s.connections.Load()), s.memory.bytes.Load()
 	if c := s.client(); c != nil {
 		e.Mode = string(c.Mode())
 	}
 	return e
+}
+
+// role returns what the engine is: one that refuses what a replica refuses is a replica.
+func (s *Store) role() string {
+	switch f := s.health.failure.Load(); {
+	case s.id.Load() == nil:
+		return "unknown"
+	case f != nil && f.kind == "readonly":
+		return "replica"
+	}
+	return "primary"
 }
 
 // counts returns how many errors there were.

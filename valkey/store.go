@@ -99,7 +99,10 @@ type Store struct {
 	counters  counters
 	durations durations
 	metaSize  meanSize
-	members   sync.Pool // of *metadata.Object
+	memory    meanSize // what sessions take in the engine
+	// connections is how many there are to the engine.
+	connections atomic.Int64
+	members     sync.Pool // of *metadata.Object
 
 	closing context.Context
 	close   context.CancelFunc
@@ -208,7 +211,7 @@ func (s *Store) connect(ctx context.Context) error {
 const connectPause = 200 * time.Millisecond
 
 func (s *Store) connectOnce(ctx context.Context) error {
-	client, err := rueidis.NewClient(s.config.options(runtime.GOMAXPROCS(0)))
+	client, err := rueidis.NewClient(s.options(runtime.GOMAXPROCS(0)))
 	if err != nil {
 		return refusal(err, &s.config.Engine)
 	}

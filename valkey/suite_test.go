@@ -1,13 +1,16 @@
 package valkey
 
 import (
+	"flag"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
+	"tokenserver/internal/enginetest"
 	"tokenserver/internal/storetest"
 	"tokenserver/server"
 	"tokenserver/token"
@@ -15,7 +18,11 @@ import (
 
 var _ server.Store = (*Store)(nil)
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain finds goroutines that are left. A client closes the connections to nodes that are no
+// longer in a cluster seconds later.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
+}
 
 // prefixes gives each store of the tests keys of its own.
 var prefixes atomic.Int64
@@ -49,17 +56,36 @@ func open(t testing.TB, cfg Config, hosts ...string) *Store {
 
 var testKey = []byte("a key of 32 bytes, at the least .")
 
+// realTime says that tests run, too, that go by real time: they take minutes, and want a machine
+// that does nothing else.
+var realTime = flag.Bool("valkey.engines", false, "run the tests of engines in full, also those that go by real time: make engines")
+
 func TestStore(t *testing.T) {
-	e := startEngine(t)
-	storetest.Run(t, harness(Engine{Hosts: []string{e.address()}}))
+	e := enginetest.Start(t)
+	storetest.Run(t, harness(Engine{Hosts: []string{e.Address()}}, 8))
 }
 
-func harness(e Engine) storetest.Harness {
+func TestStoreInACluster(t *testing.T) {
+	nodes := enginetest.StartCluster(t, 3, enginetest.Patient)
+	storetest.Run(t, harness(Engine{Hosts: enginetest.Addresses(nodes)}, 16))
+}
+
+func TestStoreThroughSentinels(t *testing.T) {
+	_, _, sentinels := enginetest.StartSentinels(t, 3, enginetest.Patient)
+	storetest.Run(t, harness(Engine{Hosts: enginetest.Addresses(sentinels), Sentinel: enginetest.SentinelName}, 16))
+}
+
+// harness describes a store whose calls go to another process and back.
+func harness(e Engine, divide int) storetest.Harness {
+	if *realTime {
+		divide = 1
+	}
 	return storetest.Harness{
-		RealTime: true, Unlimited: true,
+		Unlimited: true, Divide: divide,
 		Open: func(t testing.TB, cfg storetest.Config) storetest.Store {
 			return open(t, suiteConfig(cfg, e))
 		},
+		Advance: func(t testing.TB, s storetest.Store, d time.Duration) { makeOlder(t, s.(*Store), d) },
 	}
 }
 

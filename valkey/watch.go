@@ -24,7 +24,8 @@ const maxSpread = 100
 // that a store that nobody calls notices it too.
 func (s *Store) watch() {
 	warned := false
-	for {
+	for look := 0; ; look++ {
+		failing := s.health.failing()
 		spread, err := s.probe()
 		if err != nil {
 			f := classify(err)
@@ -32,6 +33,7 @@ func (s *Store) watch() {
 			s.reconnect(f)
 		} else {
 			s.health.answered()
+			s.inspect(failing, look)
 		}
 		if spread > maxSpread && !warned {
 			s.log.Warn("clocks of primaries are apart: a call may be carried out so much later than it was given up", "milliseconds", spread)
@@ -50,7 +52,7 @@ func (s *Store) reconnect(f failure) {
 	if f.kind != "readonly" || s.client().Mode() != rueidis.ClientModeStandalone {
 		return
 	}
-	client, err := rueidis.NewClient(s.config.options(runtime.GOMAXPROCS(0)))
+	client, err := rueidis.NewClient(s.options(runtime.GOMAXPROCS(0)))
 	if err != nil {
 		return // the next look tries again
 	}

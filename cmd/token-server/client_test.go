@@ -72,7 +72,7 @@ func textOf(method, path, body string) string {
 }
 
 // errUnavailable says that the server could not answer: as good as no answer.
-var errUnavailable = errors.New("503")
+var errUnavailable = errors.New("503, or 502 or 504 of a proxy")
 
 // client sends requests on one connection, each of them once, whatever happens.
 type client struct {
@@ -125,7 +125,10 @@ func (c *client) read(rs ...*request) (res *http.Response, body string, err erro
 	if err != nil {
 		return nil, "", err
 	}
-	if res.StatusCode == http.StatusServiceUnavailable {
+	switch res.StatusCode {
+	case http.StatusBadGateway, http.StatusGatewayTimeout: // of a proxy before the server
+		return nil, "", errUnavailable
+	case http.StatusServiceUnavailable:
 		for _, r := range rs {
 			r.notDone = strings.Contains(string(text), `"done":false`)
 		}

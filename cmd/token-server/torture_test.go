@@ -274,9 +274,12 @@ type worker struct {
 	pause    time.Duration // greatest time between two steps
 }
 
-func (w *worker) dial(address string) (err error) {
+func (w *worker) dial(address string) error { return w.dialEach(address) }
+
+// dialEach connects to servers with the same sessions, or to one.
+func (w *worker) dialEach(addresses ...string) (err error) {
 	for i := range w.clients {
-		if w.clients[i], err = dialClient(address); err != nil {
+		if w.clients[i], err = dialClient(addresses[i%len(addresses)]); err != nil {
 			return err
 		}
 	}
@@ -294,8 +297,16 @@ func (w *worker) close() {
 const maxItems = 5
 
 // load sends requests on both connections, or some in a batch, until the server is gone.
-func (w *worker) load() {
+func (w *worker) load() { w.loadUntil(nil) }
+
+// loadUntil is load that ends when stop is closed.
+func (w *worker) loadUntil(stop <-chan struct{}) {
 	for err := error(nil); err == nil; {
+		select {
+		case <-stop:
+			return
+		default:
+		}
 		time.Sleep(time.Duration(w.rng.Int64N(int64(w.pause) + 1)))
 		send, n := w.do, 2
 		if w.rng.IntN(3) == 0 {
@@ -333,6 +344,12 @@ func (w *worker) do(as []*account, rs []*request) (err error) {
 	}
 	w.ledger.count(len(rs))
 	return err
+}
+
+func (l *ledger) requested() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.requests
 }
 
 func (l *ledger) count(n int) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,48 +14,12 @@ import (
 	"testing"
 	"time"
 
-	"tokenserver/internal/testneeds"
+	"tokenserver/internal/enginetest"
 )
-
-// startEngine starts a redis-server on a free loopback port, with a folder of its own, which
-// lives until the end of t.
-func startEngine(t *testing.T, args ...string) (address string, process *os.Process) {
-	t.Helper()
-	path := testneeds.Program(t, "redis-server")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = l.Addr().String()
-	l.Close()
-	_, port, _ := net.SplitHostPort(address)
-	return address, startEngineAt(t, path, port, t.TempDir(), args...)
-}
-
-func startEngineAt(t *testing.T, path, port, dir string, args ...string) *os.Process {
-	t.Helper()
-	cmd := exec.Command(path, append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", ""}, args...)...)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	for range 500 {
-		if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
-			conn.Close()
-			return cmd.Process
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatal("redis-server does not listen")
-	return nil
-}
 
 // TestSharedMode: what one server has given out another one takes.
 func TestSharedMode(t *testing.T) {
-	address, _ := startEngine(t)
+	address := enginetest.Start(t).Address()
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte(strings.Repeat("s", 32)), 0o600); err != nil {
 		t.Fatal(err)
@@ -79,8 +42,8 @@ func TestSharedMode(t *testing.T) {
 
 // TestEngineIsRefused with the exit code that fits.
 func TestEngineIsRefused(t *testing.T) {
-	address, _ := startEngine(t, "--user", "app", "on", ">right", "~*", "+@all")
-	other, _ := startEngine(t)
+	address := enginetest.Start(t, "--user", "app", "on", ">right", "~*", "+@all").Address()
+	other := enginetest.Start(t).Address()
 	url := func(user string) string { return "--valkey=valkey://" + user + address }
 	wantRefused(t, exitUsage, []string{"several hosts must be those of one cluster"}, "--valkey=valkey://"+address+","+other)
 	wantRefused(t, exitFailed, []string{"WRONGPASS"}, url("app:wrong@"))
@@ -115,24 +78,14 @@ func startAndStop(t *testing.T, cmd *exec.Cmd) string {
 
 // TestEngineIsAway: a start without the engine fails with one line, or waits for it.
 func TestEngineIsAway(t *testing.T) {
-	path := testneeds.Program(t, "redis-server")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_, port, _ := net.SplitHostPort(address)
-	l.Close()
+	e := enginetest.Start(t)
+	e.Kill()
+	address := e.Address()
 	wantStartFails(t, exitFailed, []string{"no engine at valkey://" + address}, "--valkey=valkey://"+address)
 
-	l, err = net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := "http://" + l.Addr().String()
-	_, serverPort, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	cmd := command(t, "--port="+serverPort, "--admin-address=off", "--valkey-wait", "--valkey=valkey://"+address)
+	port := enginetest.FreePort(t)
+	server := fmt.Sprintf("http://127.0.0.1:%d", port)
+	cmd := command(t, fmt.Sprintf("--port=%d", port), "--admin-address=off", "--valkey-wait", "--valkey=valkey://"+address)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +96,7 @@ func TestEngineIsAway(t *testing.T) {
 	if status, body := awaitAnswer(t, server, 503); status != 503 || !strings.Contains(body, `"done":false`) {
 		t.Errorf("POST without an engine = %d %s, want 503 and done false", status, body)
 	}
-	startEngineAt(t, path, port, t.TempDir())
+	e.Start()
 	if status, body := awaitAnswer(t, server, 200); status != 200 {
 		t.Errorf("POST with the engine = %d %s, want 200", status, body)
 	}

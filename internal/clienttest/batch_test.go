@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"tokenserver/client"
+	"tokenserver/internal/faultproxy"
 	"tokenserver/internal/stats"
 	"tokenserver/shard"
 )
@@ -81,9 +82,9 @@ func TestCallsTravelInBatches(t *testing.T) {
 // a batch. Calls whose part has come are told so, and the others that nobody knows.
 func TestCutBatchAnywhere(t *testing.T) {
 	n := startNode(t, shard.Config{})
-	p := startProxy(t, n.address)
+	p := faultproxy.Start(t, n.address)
 	direct := newClient(t, client.Config{Addresses: []string{n.address}})
-	g := newGatherer(t, p.address)
+	g := newGatherer(t, p.Address)
 	const (
 		items = 3
 		most  = 700 // bytes; longer than the answer
@@ -100,8 +101,8 @@ func TestCutBatchAnywhere(t *testing.T) {
 		g.Ready(t.Context()) // the last connection may have been cut
 		g.together(t.Context(), items, func(ctx context.Context, i int) {
 			next[i], errs[i] = g.Exchange(ctx, tokens[i], client.Patch{})
-		}, func() { p.answers.Store(at) })
-		p.mend()
+		}, func() { p.CutAfter(faultproxy.Answers, at) })
+		p.Mend()
 		answered := 0
 		for i, err := range errs {
 			_, unspent := direct.Validate(t.Context(), tokens[i])

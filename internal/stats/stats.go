@@ -76,15 +76,18 @@ type Disk struct {
 
 // Engine is the state of the process, or the processes, that keep the sessions of a store.
 type Engine struct {
-	Up        bool
-	Version   string      // its name and version
-	Mode      string      // standalone, sentinel or cluster
-	InFlight  int         // calls under way
-	Durations Histogram   // of commands
-	Errors    []KindCount // at most one for each kind of error
-	Retries   uint64      // commands that were sent again
-	Late      uint64      // calls that came too late to be carried out
-	MetaBytes int64       // usual size of a session's metadata
+	Up           bool
+	Version      string      // its name and version
+	Mode         string      // standalone, sentinel or cluster
+	Role         string      // primary, replica or unknown
+	Connections  int         // open now
+	InFlight     int         // calls under way
+	Durations    Histogram   // of commands
+	Errors       []KindCount // at most one for each kind of error
+	Retries      uint64      // commands that were sent again
+	Late         uint64      // calls that came too late to be carried out
+	MetaBytes    int64       // usual size of a session's metadata
+	SessionBytes int64       // memory that a session takes, sampled; 0 if that is not known
 }
 
 // KindCount is how many errors there were of a kind.

@@ -64,10 +64,13 @@ func (b batched) Delete(ctx context.Context, t token.Token) error {
 
 // inBatches is the harness of the store with all calls in batches.
 func (h Harness) inBatches() Harness {
-	open, check := h.Open, h.Check
+	open, check, advance := h.Open, h.Check, h.Advance
 	h.Open = func(t testing.TB, cfg Config) Store { return batched{open(t, cfg)} }
 	if check != nil {
 		h.Check = func(t testing.TB, s Store) { check(t, s.(batched).Store) }
+	}
+	if advance != nil {
+		h.Advance = func(t testing.TB, s Store, d time.Duration) { advance(t, s.(batched).Store, d) }
 	}
 	return h
 }
@@ -252,7 +255,7 @@ func testBatchLimit(t *tester) {
 func (h Harness) testOneWinnerOfBatches(t *testing.T) {
 	s := h.open(t, Config{Lifetime: time.Hour})
 	tok := s.create(`{"a":1}`)
-	for round := range winnerRounds / 10 {
+	for round := range h.rounds(winnerRounds / 10) {
 		var batches [contestants]token.Batch
 		atOnce(contestants, func(i int) {
 			b := &batches[i]

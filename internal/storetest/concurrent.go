@@ -18,7 +18,7 @@ const (
 func (h Harness) testOneWinner(t *testing.T) {
 	s := h.open(t, Config{Lifetime: time.Hour})
 	tok := s.create(`{"a":1}`)
-	for round := range winnerRounds {
+	for round := range h.rounds(winnerRounds) {
 		winners := s.contest(tok)
 		if len(winners) != 1 {
 			t.Fatalf("round %d: %d of %d exchanges of one token won, want 1", round, len(winners), contestants)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"tokenserver/token"
 )
@@ -278,10 +277,10 @@ func testListExpired(t *tester) {
 	for _, l := range t.list() {
 		t.expiresIn(l.expires, lifetime)
 	}
-	time.Sleep(live)
+	t.sleep(live)
 	t.exchange(tok, "", `{"n":2}`)
 	t.wantListed([]string{`{"n":1}`, `{"n":2}`})
-	time.Sleep(rest - t.early())
+	t.sleep(rest - t.early())
 	t.wantListed([]string{`{"n":2}`})
 }
 

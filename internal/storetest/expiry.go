@@ -6,14 +6,11 @@ import (
 	"tokenserver/token"
 )
 
-// realLifetime is the lifetime of sessions whose expiry is waited for.
-const realLifetime = time.Second
-
 // phases splits a lifetime in two: at the end of the first part a session still
 // lives, at the end of the second it has expired. With a fake clock the second
 // is a nanosecond.
 func (h Harness) phases() (lifetime, live, rest time.Duration) {
-	if h.RealTime {
+	if h.realTime() {
 		return realLifetime, realLifetime / 2, realLifetime
 	}
 	return time.Hour, time.Hour - 1, 1
@@ -22,7 +19,7 @@ func (h Harness) phases() (lifetime, live, rest time.Duration) {
 // early is how much of the second phase is sure to be left over for a session
 // that was renewed at the end of the first.
 func (h Harness) early() time.Duration {
-	if h.RealTime {
+	if h.realTime() {
 		return realLifetime / 4
 	}
 	return 0
@@ -47,9 +44,9 @@ func testCreateExpires(t *tester) {
 	lifetime, live, rest := t.phases()
 	tok, untouched := t.create(`{"a":1}`), t.create(`{"b":1}`)
 	t.expiresIn(t.live(tok, `{"a":1}`), lifetime)
-	time.Sleep(live)
+	t.sleep(live)
 	t.expiresIn(t.live(tok, `{"a":1}`), lifetime-live)
-	time.Sleep(rest)
+	t.sleep(rest)
 	t.invalid(tok)
 	t.exchangeError(untouched, "", token.ErrInvalid)
 	t.wantListed(nil)
@@ -59,13 +56,13 @@ func testExchangeRenews(t *tester) {
 	lifetime, live, rest := t.phases()
 	tok, meta := t.create(`{"a":1}`), `{"a":1}`
 	for _, patch := range []string{"", `{"a":1}`, ""} {
-		time.Sleep(live)
+		t.sleep(live)
 		tok = t.exchange(tok, patch, meta)
 		t.expiresIn(t.live(tok, meta), lifetime)
 	}
-	time.Sleep(live)
+	t.sleep(live)
 	t.live(tok, meta)
-	time.Sleep(rest)
+	t.sleep(rest)
 	t.invalid(tok)
 }
 
@@ -73,11 +70,11 @@ func testValidateRenewsNothing(t *tester) {
 	_, live, rest := t.phases()
 	tok := t.create(`{"a":1}`)
 	before := t.live(tok, `{"a":1}`)
-	time.Sleep(live)
-	if after := t.live(tok, `{"a":1}`); !after.Equal(before) && !t.RealTime {
+	t.sleep(live)
+	if after := t.live(tok, `{"a":1}`); !after.Equal(before) && !t.realTime() {
 		t.Errorf("Validate moved the deadline from %v to %v", before, after)
 	}
-	time.Sleep(rest)
+	t.sleep(rest)
 	t.invalid(tok)
 }
 
@@ -85,12 +82,12 @@ func testRefusalRenewsNothing(t *tester) {
 	_, live, rest := t.phases()
 	spent := t.create(`{"a":1}`)
 	tok := t.exchange(spent, "", `{"a":1}`)
-	time.Sleep(live)
+	t.sleep(live)
 	t.exchangeError(spent, "", token.ErrInvalid)
 	t.exchangeError(tok, text("b", 2000), token.ErrMetaTooLarge)
 	t.delete(spent)
 	t.live(tok, `{"a":1}`)
-	time.Sleep(rest)
+	t.sleep(rest)
 	t.invalid(tok)
 }
 
@@ -98,9 +95,9 @@ func testRefusalRenewsNothing(t *tester) {
 func testExpireApart(t *tester) {
 	_, live, rest := t.phases()
 	idle, busy := t.create(`{"idle":1}`), t.create(`{"busy":1}`)
-	time.Sleep(live)
+	t.sleep(live)
 	busy = t.exchange(busy, "", `{"busy":1}`)
-	time.Sleep(rest - t.early())
+	t.sleep(rest - t.early())
 	t.invalid(idle)
 	t.exchange(busy, "", `{"busy":1}`)
 }

@@ -11,7 +11,7 @@ import (
 // grace is a grace whose end is waited for, and gap a time between two
 // exchanges that is well within it.
 func (h Harness) grace() (grace, gap time.Duration) {
-	if h.RealTime {
+	if h.realTime() {
 		return realLifetime, realLifetime / 2
 	}
 	return 5 * time.Second, time.Second
@@ -48,13 +48,13 @@ func testGraceWindows(t *tester) {
 	meta := `{"a":1}`
 	a := t.create(meta)
 	b := t.exchange(a, "", meta)
-	start := time.Now()
+	start := t.now()
 	endOfA := start.Add(grace)
 	t.replay(a, b, "", meta)
 	t.sleepUntil(start.Add(gap))
 	t.replay(a, b, "", meta)
 	c := t.exchange(b, "", meta)
-	endOfB := time.Now().Add(grace)
+	endOfB := t.now().Add(grace)
 
 	both := func() {
 		t.Helper()
@@ -64,7 +64,7 @@ func testGraceWindows(t *tester) {
 		t.live(b, meta)
 	}
 	both()
-	if !t.RealTime {
+	if !t.realTime() {
 		t.sleepUntil(endOfA.Add(-time.Millisecond))
 		both()
 	}
@@ -78,7 +78,7 @@ func testGraceWindows(t *tester) {
 	t.invalid(a)
 	t.sleepUntil(endOfB)
 	t.invalid(b)
-	if !t.RealTime {
+	if !t.realTime() {
 		time.Sleep(time.Millisecond)
 		t.invalid(a)
 		t.invalid(b)
@@ -111,16 +111,16 @@ func testReplayRenewsNothing(t *tester) {
 	meta := `{"a":1}`
 	a := t.create(meta)
 	b := t.exchange(a, "", meta)
-	spent := time.Now()
+	spent := t.now()
 	t.sleepUntilBefore(spent.Add(grace))
 	for _, patch := range []string{"", `{"a":1}`, `{}`} {
 		t.replay(a, b, patch, meta)
-		t.expiresIn(t.live(b, meta), time.Until(spent.Add(time.Hour)))
-		t.expiresIn(t.live(a, meta), time.Until(spent.Add(time.Hour)))
+		t.expiresIn(t.live(b, meta), t.until(spent.Add(time.Hour)))
+		t.expiresIn(t.live(a, meta), t.until(spent.Add(time.Hour)))
 	}
 	t.sleepUntil(spent.Add(grace))
 	t.invalid(a)
-	t.expiresIn(t.live(b, meta), time.Until(spent.Add(time.Hour)))
+	t.expiresIn(t.live(b, meta), t.until(spent.Add(time.Hour)))
 }
 
 func testReplayMergesPatch(t *tester) {
@@ -160,7 +160,7 @@ func testValidateReplay(t *tester) {
 	meta := `{"a":1}`
 	a := t.create(meta)
 	b := t.exchange(a, "", meta)
-	spent := time.Now()
+	spent := t.now()
 	for range 3 * token.GraceDepth {
 		t.expiresIn(t.live(a, meta), time.Hour)
 	}
@@ -196,7 +196,7 @@ func testDeleteLate(t *tester) {
 	grace, _ := t.grace()
 	meta := `{"a":1}`
 	chain := t.exchangeTimes(token.GraceDepth+1, t.create(meta), meta)
-	spent := time.Now()
+	spent := t.now()
 	current := chain[token.GraceDepth+1]
 	t.delete(chain[0])
 	t.live(current, meta)
@@ -214,11 +214,11 @@ func testReplayTooLarge(t *tester) {
 	meta := `{"a":1}`
 	a := t.create(meta)
 	b := t.exchange(a, "", meta)
-	spent := time.Now()
+	spent := t.now()
 	t.sleepUntilBefore(spent.Add(grace))
 	t.exchangeError(a, text("b", limit-len(`"a":1,`)+1), token.ErrMetaTooLarge)
 	t.exchangeError(a, text("a", 64*limit), token.ErrMetaTooLarge)
-	t.expiresIn(t.live(b, meta), time.Until(spent.Add(time.Hour)))
+	t.expiresIn(t.live(b, meta), t.until(spent.Add(time.Hour)))
 	patch := text("b", limit-len(`"a":1,`))
 	t.replay(a, b, patch, `{"a":1,`+patch[1:])
 	t.replay(a, b, `{"b":2}`, `{"a":1,"b":2}`)
@@ -292,7 +292,7 @@ func (t *tester) tenAtOnce(old token.Token) (results [10]token.ExchangeResult, e
 
 // testTenAtOnce is a page that makes ten requests with one token.
 func testTenAtOnce(t *tester) {
-	for range 100 {
+	for range t.rounds(100) {
 		old := t.create(`{}`)
 		results, errs := t.tenAtOnce(old)
 		current, spent := results[0].Token, 0
@@ -318,7 +318,7 @@ func testTenAtOnce(t *tester) {
 }
 
 func testTenAtOnceWithout(t *tester) {
-	for range 100 {
+	for range t.rounds(100) {
 		results, errs := t.tenAtOnce(t.create(`{}`))
 		winners := 0
 		for i, x := range results {

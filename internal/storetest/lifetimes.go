@@ -8,7 +8,7 @@ import (
 
 // maxLifetime is an absolute lifetime whose end is waited for.
 func (h Harness) maxLifetime() time.Duration {
-	if h.RealTime {
+	if h.realTime() {
 		return 2 * realLifetime
 	}
 	return 3 * time.Hour
@@ -33,16 +33,16 @@ func (h Harness) lifetimeTests() []test {
 func (t *tester) exchangeUntil(end time.Time, tok token.Token, meta string, lifetime time.Duration) {
 	t.Helper()
 	n := 1000
-	if t.RealTime {
+	if t.realTime() {
 		n = 100 // a busy machine may not make more of them in time
 	}
-	step := time.Until(end) / time.Duration(n+1)
+	step := t.until(end) / time.Duration(n+1)
 	for range n {
-		if !t.RealTime {
+		if !t.realTime() {
 			time.Sleep(step)
 		}
 		tok = t.exchange(tok, "", meta)
-		t.expiresIn(t.live(tok, meta), min(lifetime, time.Until(end)))
+		t.expiresIn(t.live(tok, meta), min(lifetime, t.until(end)))
 	}
 	t.sleepUntilBefore(end)
 	tok = t.exchange(tok, `{"last":1}`, meta[:len(meta)-1]+`,"last":1}`)
@@ -53,14 +53,14 @@ func (t *tester) exchangeUntil(end time.Time, tok token.Token, meta string, life
 }
 
 func testAbsolute(t *tester) {
-	end := time.Now().Add(t.maxLifetime())
+	end := t.now().Add(t.maxLifetime())
 	tok := t.create(`{"a":1}`)
 	t.expiresIn(t.live(tok, `{"a":1}`), min(time.Hour, t.maxLifetime()))
 	t.exchangeUntil(end, tok, `{"a":1}`, time.Hour)
 }
 
 func testAbsoluteIsShorter(t *tester) {
-	end := time.Now().Add(t.maxLifetime())
+	end := t.now().Add(t.maxLifetime())
 	idle, busy := t.create(`{"idle":1}`), t.create(`{"busy":1}`)
 	t.expiresIn(t.live(idle, `{"idle":1}`), t.maxLifetime())
 	t.sleepUntilBefore(end)
@@ -75,14 +75,14 @@ func testAbsoluteIsShorter(t *tester) {
 // testAbsoluteWithGrace replays a token whose window would outlast its session.
 func testAbsoluteWithGrace(t *tester) {
 	meta := `{"a":1}`
-	end := time.Now().Add(t.maxLifetime())
+	end := t.now().Add(t.maxLifetime())
 	a := t.create(meta)
 	t.sleepUntilBefore(end.Add(-t.maxLifetime() / 2))
 	b := t.exchange(a, "", meta)
 	t.sleepUntilBefore(end)
 	c := t.exchange(b, "", meta)
 	t.replay(b, c, `{"a":1}`, meta)
-	t.expiresIn(t.live(b, meta), time.Until(end))
+	t.expiresIn(t.live(b, meta), t.until(end))
 	t.sleepUntil(end)
 	t.invalid(b)
 	t.invalid(c)
@@ -91,12 +91,12 @@ func testAbsoluteWithGrace(t *tester) {
 
 func testAbsoluteWithOwn(t *tester) {
 	own := 30 * time.Minute
-	end := time.Now().Add(t.maxLifetime())
+	end := t.now().Add(t.maxLifetime())
 	tok := t.createNew(token.NewSession{Meta: []byte(`{"a":1}`), Lifetime: own})
 	longer := t.createNew(token.NewSession{Meta: []byte(`{"b":1}`), Lifetime: 96 * time.Hour})
 	t.expiresIn(t.live(longer, `{"b":1}`), t.maxLifetime())
 	longer = t.exchange(longer, "", `{"b":1}`)
-	t.expiresIn(t.live(longer, `{"b":1}`), time.Until(end))
+	t.expiresIn(t.live(longer, `{"b":1}`), t.until(end))
 	t.exchangeUntil(end, tok, `{"a":1}`, own)
 	t.invalid(longer)
 }
@@ -108,13 +108,13 @@ func testOwnLifetime(t *tester) {
 	own, meta := t.createNew(token.NewSession{Meta: []byte(`{"own":1}`), Lifetime: lifetime}), `{"own":1}`
 	t.expiresIn(t.live(own, meta), lifetime)
 	for _, patch := range []string{"", `{"own":1}`, ""} {
-		time.Sleep(live)
+		t.sleep(live)
 		own = t.exchange(own, patch, meta)
 		t.expiresIn(t.live(own, meta), lifetime)
 	}
-	time.Sleep(live)
+	t.sleep(live)
 	t.live(own, meta)
-	time.Sleep(rest)
+	t.sleep(rest)
 	t.invalid(own)
 	store = t.exchange(store, "", `{"store":1}`)
 	t.expiresIn(t.live(store, `{"store":1}`), 48*time.Hour)
@@ -122,12 +122,12 @@ func testOwnLifetime(t *tester) {
 
 func testOwnIsLonger(t *tester) {
 	_, short := t.grace()
-	start := time.Now()
+	start := t.now()
 	own := t.createNew(token.NewSession{Meta: []byte(`{"own":1}`), Lifetime: 96 * time.Hour})
 	idle := t.create(`{"idle":1}`)
 	t.sleepUntil(start.Add(short))
 	t.invalid(idle)
-	t.expiresIn(t.live(own, `{"own":1}`), time.Until(start.Add(96*time.Hour)))
+	t.expiresIn(t.live(own, `{"own":1}`), t.until(start.Add(96*time.Hour)))
 	own = t.exchange(own, "", `{"own":1}`)
 	t.expiresIn(t.live(own, `{"own":1}`), 96*time.Hour)
 }
@@ -136,14 +136,14 @@ func testOwnIsLonger(t *tester) {
 func testOwnWithGrace(t *tester) {
 	a, meta := t.createNew(token.NewSession{Meta: []byte(`{"own":1}`), Lifetime: realLifetime}), `{"own":1}`
 	b := t.exchange(a, "", meta)
-	t.sleepUntilBefore(time.Now().Add(realLifetime))
+	t.sleepUntilBefore(t.now().Add(realLifetime))
 	t.replay(a, b, `{"own":1}`, meta)
 	c := t.exchange(b, "", meta)
-	end := time.Now().Add(realLifetime)
+	end := t.now().Add(realLifetime)
 	t.sleepUntilBefore(end)
 	t.replay(a, c, "", meta)
 	t.replay(b, c, "", meta)
-	t.expiresIn(t.live(c, meta), time.Until(end))
+	t.expiresIn(t.live(c, meta), t.until(end))
 	t.sleepUntil(end)
 	t.invalid(c)
 	t.invalid(b)

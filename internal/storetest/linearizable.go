@@ -156,7 +156,7 @@ func (h Harness) testHistories(t *testing.T, rules historyRules, subjects bool) 
 		cfg.Grace = time.Minute // more than a history takes
 	}
 	s := h.open(t, cfg)
-	for i := range histories {
+	for i := range h.rounds(histories) {
 		r := &recorder{tester: s}
 		if subjects {
 			r.subject = fmt.Sprintf("history %d", i)

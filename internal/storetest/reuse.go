@@ -46,7 +46,7 @@ func testRevokeLate(t *tester) {
 		t.Log(name)
 		a := t.create(`{"a":1}`)
 		b := t.exchange(a, "", `{"a":1}`)
-		spent := time.Now()
+		spent := t.now()
 		t.sleepUntilBefore(spent.Add(grace))
 		t.replay(a, b, "", `{"a":1}`)
 		t.sleepUntil(spent.Add(grace))
@@ -64,7 +64,7 @@ func testRevokeInWindowOfNext(t *tester) {
 	grace, gap := t.grace()
 	a := t.create(`{"a":1}`)
 	b := t.exchange(a, "", `{"a":1}`)
-	start := time.Now()
+	start := t.now()
 	t.sleepUntil(start.Add(gap))
 	c := t.exchange(b, "", `{"a":1}`)
 	t.sleepUntil(start.Add(grace))
@@ -113,7 +113,7 @@ func testRevokeNotInWindow(t *tester) {
 	grace, _ := t.grace()
 	meta := `{"a":1}`
 	chain := t.exchangeTimes(token.GraceDepth, t.create(meta), meta)
-	spent := time.Now()
+	spent := t.now()
 	current := chain[token.GraceDepth]
 	for _, tok := range chain[:token.GraceDepth] {
 		t.replay(tok, current, "", meta)
@@ -129,7 +129,7 @@ func testValidateNeverRevokes(t *tester) {
 	grace, _ := t.grace()
 	meta := `{"a":1}`
 	chain := t.exchangeTimes(token.GraceDepth+2, t.create(meta), meta)
-	t.sleepUntil(time.Now().Add(grace))
+	t.sleepUntil(t.now().Add(grace))
 	current := chain[token.GraceDepth+2]
 	for _, tok := range append(chain[:token.GraceDepth+2], current.Next(), token.Token{ID: current.ID}) {
 		if _, _, err := t.store.Validate(t.Context(), tok, nil); !errors.Is(err, token.ErrInvalid) {
@@ -158,7 +158,7 @@ func testRevokeNotExpired(t *tester) {
 	lifetime, _, _ := t.phases()
 	a := t.create(`{"a":1}`)
 	b := t.exchange(a, "", `{"a":1}`)
-	t.sleepUntil(time.Now().Add(lifetime))
+	t.sleepUntil(t.now().Add(lifetime))
 	other := t.create(`{"other":1}`)
 	t.invalid(a)
 	t.invalid(b)
@@ -185,7 +185,7 @@ func testReject(t *tester) {
 	grace, _ := t.grace()
 	meta := `{"a":1}`
 	chain := t.exchangeTimes(token.GraceDepth+2, t.create(meta), meta)
-	t.sleepUntil(time.Now().Add(grace))
+	t.sleepUntil(t.now().Add(grace))
 	current := chain[token.GraceDepth+2]
 	for _, tok := range append(chain[:token.GraceDepth+2], current.Next(), token.Token{ID: current.ID}) {
 		for _, use := range uses {
@@ -199,7 +199,7 @@ func testReject(t *tester) {
 // testRevokeAtOnce has the thief and the victim call at the same time: whoever
 // is first, the session does not survive.
 func testRevokeAtOnce(t *tester) {
-	for range 200 {
+	for range t.rounds(200) {
 		other := t.create(`{"other":1}`)
 		chain := t.exchangeTimes(token.GraceDepth+1, t.create(`{"a":1}`), `{"a":1}`)
 		tokens := []token.Token{chain[token.GraceDepth+1]}

@@ -43,12 +43,16 @@ type Config struct {
 type Harness struct {
 	// Open opens an empty store, which lives until the end of t.
 	Open func(t testing.TB, cfg Config) Store
-	// RealTime says that the store goes by a clock that testing/synctest can't
-	// fake. Expiry is then waited for, and held to parts of a second instead of
-	// to the nanosecond, and the random walk makes no steps in time.
-	RealTime bool
+	// Advance is for a store that goes by a clock that testing/synctest can't fake.
+	// It makes all that s holds so much older, as if d had passed. Time is then held
+	// to seconds instead of to the nanosecond, so that a machine may be slow, and the
+	// random walk makes no steps in time.
+	Advance func(t testing.TB, s Store, d time.Duration)
 	// Unlimited says that the store knows neither MaxSessions nor MaxBytes.
 	Unlimited bool
+	// Divide is for a store whose calls take long: tests that do something again and
+	// again, at random or at once, do it so many times less often. 0 is 1.
+	Divide int
 	// Cost returns what a session with so many bytes of metadata takes of
 	// MaxBytes at least; hasPolicy says that it has a subject or a lifetime of its own, or the
 	// store a Grace or a MaxLifetime. If it is nil, the random walk has no such limit.
@@ -95,12 +99,18 @@ func (h Harness) runAll(t *testing.T, tests []test) {
 
 // inBubble runs f with a fake clock, unless the store would not go by it.
 func (h Harness) inBubble(t *testing.T, f func(*testing.T)) {
-	if h.RealTime {
+	if h.realTime() {
 		f(t)
 		return
 	}
 	synctest.Test(t, f)
 }
+
+// rounds returns how often a test does what it does n times on a fast store.
+func (h Harness) rounds(n int) int { return max(1, n/max(1, h.Divide)) }
+
+// realTime says that the store's clock can't be faked.
+func (h Harness) realTime() bool { return h.Advance != nil }
 
 func (h Harness) check(t testing.TB, s Store) {
 	t.Helper()

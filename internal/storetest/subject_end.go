@@ -57,7 +57,7 @@ func testEndSession(t *tester) {
 	t.subjectSessions("ada", 10, false, adas[3], adas[1])
 	t.subjectSessions("bob", 10, false, bobs[0])
 	t.exchange(ada[1], "", adas[1])
-	t.sleepUntil(time.Now().Add(lifetime))
+	t.sleepUntil(t.now().Add(lifetime))
 	t.endSession("ada", ada[3].ID.Name(), 0)
 	t.endSession("bob", bob[0].ID.Name(), 0)
 }
@@ -133,7 +133,7 @@ func testEndOthersRefused(t *tester) {
 	t.live(current, `{"s":1}`)
 	t.live(bob, `{"b":1}`)
 	longer := t.createNew(token.NewSession{Subject: []byte("ada"), Meta: []byte(`{"longer":1}`), Lifetime: 4 * lifetime})
-	t.sleepUntil(time.Now().Add(lifetime))
+	t.sleepUntil(t.now().Add(lifetime))
 	t.endOthersError("ada", current)
 	t.endOthers("ada", longer, 0)
 	t.live(longer, `{"longer":1}`)
@@ -174,7 +174,7 @@ func testEndOthersMany(t *tester) {
 // so is the one that is kept.
 func testEndOthersRacesExchanges(t *tester) {
 	const rounds, sessions = 50, 4
-	for round := range rounds {
+	for round := range t.rounds(rounds) {
 		tokens, _ := t.createManyFor("ada", sessions)
 		kept := round % sessions
 		var current atomic.Value // of the session that is kept
@@ -229,7 +229,7 @@ func (t *tester) endOthersUntilKept(current *atomic.Value, want int) {
 // what had been created before the call has ended after it, and what is created after
 // it lives.
 func testEndOthersRacesCreates(t *tester) {
-	for range raceRounds {
+	for range t.rounds(raceRounds) {
 		keep := t.createFor("ada", `{"keep":1}`)
 		t.raceCreates(func() {
 			if _, err := t.store.EndOthers(t.Context(), []byte("ada"), keep); err != nil {

@@ -14,7 +14,7 @@ func testSubjectSessions(t *tester) {
 	lifetime, _, _ := t.phases()
 	const gap = 20 * time.Millisecond
 	t.subjectSessions("ada", 10, false)
-	start := time.Now()
+	start := t.now()
 	first := t.createFor("ada", `{"n":1}`)
 	time.Sleep(gap)
 	t.createFor("ada", `{"n":2}`)
@@ -28,8 +28,8 @@ func testSubjectSessions(t *tester) {
 		{2 * gap, 2*gap + 2*lifetime}, {gap, gap + lifetime}, {0, 3*gap + lifetime},
 	}
 	for i, s := range got {
-		t.expiresIn(s.Created, time.Until(start.Add(want[i].created)))
-		t.expiresIn(s.Expires, time.Until(start.Add(want[i].expires)))
+		t.expiresIn(s.Created, t.until(start.Add(want[i].created)))
+		t.expiresIn(s.Expires, t.until(start.Add(want[i].expires)))
 	}
 	t.exchange(first, "", `{"n":1,"m":1}`)
 	t.subjectSessions("bob", 10, false, `{"n":3}`)
@@ -66,7 +66,7 @@ func testSubjectSessionsLive(t *tester) {
 		t.createFor("ada", fmt.Sprintf(`{"expires":%d}`, i))
 	}
 	t.delete(deleted)
-	t.sleepUntil(time.Now().Add(lifetime))
+	t.sleepUntil(t.now().Add(lifetime))
 	t.subjectSessions("ada", 1, false, `{"n":1}`)
 	last := long(`{"n":3}`)
 	t.subjectSessions("ada", 1, true, `{"n":3}`)
@@ -110,7 +110,7 @@ func testSubjectSessionsOverExpired(t *tester) {
 	for range expired {
 		t.createFor("ada", `{"expires":1}`)
 	}
-	t.sleepUntil(time.Now().Add(lifetime))
+	t.sleepUntil(t.now().Add(lifetime))
 	t.subjectSessions("ada", live-1, true, want[:live-1]...)
 	t.subjectSessions("ada", live, false, want...)
 	t.subjectSessions("ada", 1000, false, want...)

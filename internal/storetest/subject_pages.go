@@ -149,7 +149,7 @@ func testSubjectPagesUnknown(t *tester) {
 	t.pageError("ada", nobodys.ID.Name())
 	t.pageError("", nobodys.ID.Name())
 	t.createNew(token.NewSession{Subject: []byte("ada"), Meta: []byte(`{"longer":1}`), Lifetime: 4 * lifetime})
-	t.sleepUntil(time.Now().Add(lifetime))
+	t.sleepUntil(t.now().Add(lifetime))
 	t.pageError("ada", ada.ID.Name())
 	t.subjectSessions("ada", 10, false, `{"longer":1}`)
 }

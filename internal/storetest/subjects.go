@@ -97,7 +97,7 @@ func testEndCountsLive(t *tester) {
 	deleted, expired := t.createFor("ada", `{"deleted":1}`), t.createFor("ada", `{"expired":1}`)
 	longer := t.createNew(token.NewSession{Subject: []byte("ada"), Meta: []byte(`{"longer":1}`), Lifetime: 4 * lifetime})
 	t.delete(deleted)
-	t.sleepUntil(time.Now().Add(lifetime))
+	t.sleepUntil(t.now().Add(lifetime))
 	t.endSubject("ada", 1)
 	t.invalid(longer)
 	t.invalid(expired)
@@ -178,7 +178,7 @@ func testSubjectNobody(t *tester) {
 // none survives, whatever its owner has got meanwhile.
 func testEndRacesExchanges(t *tester) {
 	const rounds, sessions = 50, 4
-	for range rounds {
+	for range t.rounds(rounds) {
 		tokens, _ := t.createManyFor("ada", sessions)
 		kept := t.createFor("bob", `{"kept":1}`)
 		var exchanged atomic.Int64
@@ -225,7 +225,7 @@ func (t *tester) exchangeIfLive(tok token.Token) token.Token {
 // had been created before the call has ended after it, and what is created
 // after it lives.
 func testEndRacesCreates(t *tester) {
-	for range raceRounds {
+	for range t.rounds(raceRounds) {
 		t.raceCreates(func() {
 			if _, err := t.store.EndSubject(t.Context(), []byte("ada")); err != nil {
 				t.Errorf("EndSubject = error %v", err)
@@ -303,7 +303,7 @@ func (t *tester) createTimed(clock *atomic.Int64, subject string) (c timedToken)
 // is counted once.
 func testEndRacesEnd(t *tester) {
 	const rounds, callers, sessions = 20, 4, 100
-	for range rounds {
+	for range t.rounds(rounds) {
 		for range sessions {
 			t.createFor("ada", `{}`)
 		}

@@ -17,10 +17,16 @@ type tester struct {
 	*testing.T
 	Harness
 	store Store
+	ahead ahead
 }
 
 func (h Harness) open(t *testing.T, cfg Config) *tester {
-	return &tester{T: t, Harness: h, store: h.Open(t, cfg)}
+	s := &tester{T: t, Harness: h, store: h.Open(t, cfg)}
+	if h.realTime() {
+		s.ahead.Store = s.store
+		s.store = &s.ahead
+	}
+	return s
 }
 
 func (t *tester) create(meta string) token.Token {
@@ -191,39 +197,6 @@ func (t *tester) list() (all []listed) {
 		all = append(all, listed{string(bytes.Clone(session.Meta)), session.Expires})
 	}
 	return all
-}
-
-// expiresIn expects that a time lies d from now, exactly if the clock is fake.
-func (t *tester) expiresIn(got time.Time, d time.Duration) {
-	t.Helper()
-	off := time.Until(got) - d
-	if t.RealTime && off.Abs() < realLifetime/2 {
-		return
-	}
-	if off != 0 {
-		t.Errorf("session expires in %v, want %v", time.Until(got), d)
-	}
-}
-
-// margin is how far from a moment a test has to stay that needs to know on
-// which side of it a call falls; with a fake clock, before it, a nanosecond.
-const margin = realLifetime / 4
-
-// sleepUntilBefore sleeps until shortly before a moment.
-func (t *tester) sleepUntilBefore(moment time.Time) {
-	if t.RealTime {
-		time.Sleep(time.Until(moment) - margin)
-		return
-	}
-	time.Sleep(time.Until(moment) - 1)
-}
-
-// sleepUntil sleeps until a moment, or shortly after it if the clock is real.
-func (t *tester) sleepUntil(moment time.Time) {
-	if t.RealTime {
-		moment = moment.Add(margin)
-	}
-	time.Sleep(time.Until(moment))
 }
 
 // patchOf reads a patch as the suite writes it: an object, an array of the names that
