@@ -163,22 +163,30 @@ type reply struct {
 	sent bool  // the request may have been carried out all the same
 }
 
-// trip is the body of one request, and what becomes of it.
+// trip is one request, and what becomes of it.
 type trip struct {
-	bytes.Reader
-	closed atomic.Bool // the transport has done with it
+	body   bytes.Reader
+	read   atomic.Bool // the transport has done with the body
 	trace  httptrace.ClientTrace
 	conn   *conn
 	before int64 // what had been written to conn
 }
 
-// Close is called by the transport when it needs the body no more.
-func (t *trip) Close() error {
-	t.closed.Store(true)
-	return nil
+func newTrip(body []byte) *trip {
+	t := new(trip)
+	t.body.Reset(body)
+	t.trace.GotConn = t.gotConn
+	t.trace.WroteRequest = func(httptrace.WroteRequestInfo) { t.read.Store(true) }
+	return t
 }
 
+// reader is the body as the transport knows it: to one of any other type it would send
+// the head in a packet of its own.
+func (t *trip) reader() io.ReadCloser { return io.NopCloser(&t.body) }
+
+// gotConn is called before each try to send the request.
 func (t *trip) gotConn(info httptrace.GotConnInfo) {
+	t.read.Store(false)
 	nc := info.Conn
 	if layered, ok := nc.(*tls.Conn); ok {
 		nc = layered.NetConn()
@@ -209,18 +217,16 @@ func (s *server) roundTrip(ctx context.Context, method, path string, body []byte
 	if err != nil {
 		return reply{err: err}
 	}
-	t := new(trip)
-	t.Reset(body)
-	t.trace.GotConn = t.gotConn
+	t := newTrip(body)
 	u := s.base
 	u.Path = path
 	req := (&http.Request{
-		Method: method, URL: &u, Host: u.Host, Header: headers, Body: t, ContentLength: int64(len(body)),
+		Method: method, URL: &u, Host: u.Host, Header: headers, Body: t.reader(), ContentLength: int64(len(body)),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(httptrace.WithClientTrace(ctx, &t.trace))
 	rep = s.read(req, buf)
 	rep.sent = rep.err != nil && (rep.status != 0 || t.sent(len(body)))
-	rep.kept = !t.closed.Load()
+	rep.kept = !t.read.Load()
 	if rep.closes {
 		s.probe() // it drains, perhaps
 	}

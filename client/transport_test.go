@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -219,4 +220,31 @@ func TestAnotherStoreGetsNoCallWithTLS(t *testing.T) {
 		stopOne()
 		stopTwo()
 	})
+}
+
+// writesConn counts the writes.
+type writesConn struct {
+	net.Conn
+	n *atomic.Int32
+}
+
+func (c writesConn) Write(b []byte) (int, error) {
+	c.n.Add(1)
+	return c.Conn.Write(b)
+}
+
+// TestOneWriteARequest: head and body of a request travel in one packet.
+func TestOneWriteARequest(t *testing.T) {
+	inBubble(t, Config{}, func(b *bubble) {
+		var writes atomic.Int32
+		b.network.wrap = func(nc net.Conn) net.Conn { return writesConn{nc, &writes} }
+		tok := b.create() // after a look at /readyz
+		before := writes.Load()
+		if _, err := b.client.Exchange(b.Context(), tok, Patch{}); err != nil {
+			b.Fatal(err)
+		}
+		if got := writes.Load() - before; got != 1 {
+			b.Errorf("an exchange took %d writes, want 1", got)
+		}
+	}, newFake("1"))
 }
