@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -97,33 +98,56 @@ func (b *bench) programPath(name string) string {
 // does hits them all. Each measurement has a new server, of 10^5 sessions in the full plan.
 func (b *bench) measureLoad(ctx context.Context) error {
 	for round := range b.plan.rounds {
+		lowest := math.Inf(1) // of the rates that the contenders reach one by one
 		for _, pipeline := range pipelines {
 			for i := range contenders {
 				c := &contenders[(round+i)%len(contenders)]
-				load := b.plan.fullLoad(connections, pipeline)
-				if err := b.measureContender(ctx, c, load, loadName(c.name, pipeline)); err != nil {
+				m, err := b.measureContender(ctx, c, b.plan.fullLoad(connections, pipeline), loadName(c.name, pipeline))
+				if err != nil {
 					return fmt.Errorf("%s: %w", c.name, err)
 				}
+				lowest = min(lowest, m.Throughput)
 			}
 		}
-		if err := b.measureContender(ctx, &contenders[0], b.plan.batchLoad(), batchName); err != nil {
+		if err := b.measureEqualRate(ctx, round, int(lowest/2)); err != nil {
+			return err
+		}
+		if _, err := b.measureContender(ctx, &contenders[0], b.plan.batchLoad(), batchName); err != nil {
 			return fmt.Errorf("%s, in batches: %w", contenders[0].name, err)
 		}
 	}
 	return nil
 }
 
-func (b *bench) measureContender(ctx context.Context, c *contender, load shape, name string) error {
+// measureEqualRate compares those that speak HTTP under one and the same load. At its top rate
+// a server that is faster keeps the load's processor awake, and one that is slower pays for
+// waking it with each answer.
+func (b *bench) measureEqualRate(ctx context.Context, round, rate int) error {
+	load := b.plan.fullLoad(connections, 1)
+	load.rate = rate
+	same := []*contender{&contenders[0], &contenders[2]}
+	for i := range same {
+		c := same[(round+i)%len(same)]
+		if _, err := b.measureContender(ctx, c, load, equalRateName(c.name)); err != nil {
+			return fmt.Errorf("%s, at %d requests/s: %w", c.name, rate, err)
+		}
+	}
+	return nil
+}
+
+func equalRateName(server string) string { return "EqualRate/server=" + server }
+
+func (b *bench) measureContender(ctx context.Context, c *contender, load shape, name string) (*measured, error) {
 	s, err := b.start(ctx, c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer s.stop()
 	m, err := b.runLoad(ctx, s, c, load)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return b.writeFullLoad(name, m)
+	return m, b.writeFullLoad(name, m)
 }
 
 // batchLoad is as many requests as there can be, in batches.

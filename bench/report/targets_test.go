@@ -54,6 +54,8 @@ func TestTargetsFindTheirResults(t *testing.T) {
 	set(loadName("floor", 16), "cpu-us/req", 1100, 1100, 1100)
 	set(loadName("token-server", 16), "cpu-us/req", 2200, 2200, 2299)
 	set(loadName("redis-server", 16), "cpu-us/req", 4000, 4180, 4180)
+	set(equalRateName("floor"), "cpu-us/req", 100, 340, 100)
+	set(equalRateName("token-server"), "cpu-us/req", 90, 391, 120)
 	set(batchName, "cpu-us/req", 1045, 1045, 1045)
 	set(storeBatchName(1, most), "ns/op", 130)
 	set(storeBatchName(batchItems, most), "ns/op", 100)
@@ -88,7 +90,7 @@ func TestTargetsFindTheirResults(t *testing.T) {
 	set(startUpName(1e6), "ns/op", 5e9)
 	set(startUpName(most), "ns/op", 60e9)
 	ts := rs.targets()
-	if got, want := len(ts), 40; got != want {
+	if got, want := len(ts), 41; got != want {
 		t.Errorf("%d targets, want %d", got, want)
 	}
 	for _, target := range ts {
