@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strconv"
 	"syscall"
 
 	"github.com/valyala/fasthttp"
@@ -18,8 +19,10 @@ import (
 //   - An empty Host is legal. fasthttp refuses it, so that it gets a value, which nobody
 //     looks at.
 //
-// In a pipeline it finds the next head by the Content-Length of the one before. What
-// follows a body in chunks is not looked at until the connection is idle.
+// In a pipeline it finds the next head behind the body of the one before. Of framing
+// that it can't read it is sure that fasthttp refuses it, or it is lost: what follows is
+// not looked at until the connection is idle. Never may it take for a head what is part
+// of a body to fasthttp, since it changes heads.
 //
 // All of it belongs to the goroutine that serves the connection.
 type headConn struct {
@@ -31,20 +34,25 @@ type headConn struct {
 	// Of the head that is open:
 	begun   bool // it has a line that is not empty
 	chunked bool
-	body    int // its Content-Length; in headBody, what is left of that
-	// The beginning of the line that is open, all of its length, and its last byte.
-	line   [keptLine]byte
-	length int
-	last   byte
+	body    int // its Content-Length; in headBody, what is left of that or of the chunk
+	// The line that is open: what is kept of it, whether that is not all that matters,
+	// and its last byte.
+	line [keptLine]byte
+	kept int
+	long bool
+	last byte
 }
 
 type headState int
 
 const (
-	headOpen   headState = iota // in a head, or before one
-	headBody                    // in the body behind it
-	headBroken                  // the next Read fails
-	headLost                    // nothing is looked at
+	headOpen      headState = iota // in a head, or before one
+	headBody                       // in the body behind it, or in a chunk of that
+	headChunkSize                  // in the line before a chunk
+	headChunkEnd                   // in the empty line behind it
+	headTrailer                    // behind the last chunk
+	headBroken                     // the next Read fails
+	headLost                       // nothing is looked at
 )
 
 // keptLine is how much of a line is kept: enough for a Host without a value and for a
@@ -76,15 +84,19 @@ func (c *headConn) receive(b []byte) (n int, err error) {
 		return c.Conn.Read(b)
 	}
 	n = copy(b, c.later)
-	c.later = c.later[n:]
+	if c.later = c.later[n:]; len(c.later) == 0 {
+		c.later = nil
+	}
 	return n, nil
 }
 
 // begin says that a head is what comes next.
 func (c *headConn) begin() {
 	c.state, c.idle, c.begun, c.chunked, c.body = headOpen, false, false, false, 0
-	c.length, c.last = 0, 0
+	c.beginLine()
 }
+
+func (c *headConn) beginLine() { c.kept, c.long, c.last = 0, false, 0 }
 
 // check looks at what was received, and returns how much of it is for this Read. What
 // follows a bare LF is for none; the byte in its place is no part of any request.
@@ -101,7 +113,7 @@ func (c *headConn) check(b []byte) int {
 		}
 		c.extendLine(b[at:end])
 		switch {
-		case c.isEmptyHost():
+		case c.state == headOpen && c.isEmptyHost():
 			return c.fillHost(b, end-len("\r"))
 		case !ended:
 			return len(b)
@@ -119,38 +131,48 @@ func (c *headConn) check(b []byte) int {
 // skipBody goes on by up to n bytes of a body.
 func (c *headConn) skipBody(n int) int {
 	n = min(n, c.body)
-	if c.body -= n; c.body == 0 {
+	switch c.body -= n; {
+	case c.body > 0:
+	case c.chunked:
+		c.state = headChunkEnd
+	default:
 		c.begin()
 	}
 	return n
 }
 
+// extendLine adds to the line. Where there is no more room, the blanks at the end of what
+// is kept are dropped: before a value they mean nothing.
 func (c *headConn) extendLine(part []byte) {
 	if len(part) == 0 {
 		return
 	}
-	if c.length < len(c.line) {
-		copy(c.line[c.length:], part)
-	}
-	c.length += len(part)
 	c.last = part[len(part)-1]
+	for len(part) > 0 && !c.long {
+		n := copy(c.line[c.kept:], part)
+		c.kept, part = c.kept+n, part[n:]
+		if c.kept == len(c.line) {
+			c.kept = max(len(bytes.TrimRight(c.line[:], " \t")), 1)
+			c.long = c.kept == len(c.line)
+		}
+	}
 }
 
 // fillHost gives a Host, whose line ends with the CR at end, a value. That and the rest
 // are for the next Read, as there may be no room in this one.
 func (c *headConn) fillHost(b []byte, end int) int {
 	c.later = slices.Concat([]byte("-"), b[end:], c.later)
-	c.length -= len("\r")
+	c.kept -= len("\r")
 	return end
 }
 
 // isEmptyHost reports whether the line, up to its CR, is a Host without a value. The CR
 // came just now: with an earlier one the Host would have got its value then.
 func (c *headConn) isEmptyHost() bool {
-	if c.last != '\r' || lower(c.line[0]) != 'h' || c.length > len(c.line) {
+	if c.last != '\r' || lower(c.line[0]) != 'h' || c.long {
 		return false
 	}
-	value, ok := cutName(c.line[:c.length], "host")
+	value, ok := cutName(c.line[:c.kept], "host")
 	return ok && len(value) == 0
 }
 
@@ -168,25 +190,39 @@ func cutName(line []byte, name string) (value []byte, ok bool) {
 
 // endLine takes note of a line that has ended, as it should.
 func (c *headConn) endLine() {
-	line := c.line[:min(c.length, len(c.line))]
-	switch empty := c.length == len("\r"); {
-	case !empty:
-		c.begun = true
-		c.noteBody(line)
-	case c.begun:
-		c.endHead()
+	line := c.line[:c.kept]
+	empty := !c.long && string(line) == "\r"
+	switch c.state {
+	case headOpen:
+		if !empty {
+			c.begun = true
+			c.noteBody(line)
+		} else if c.begun {
+			c.endHead()
+		}
+	case headChunkSize:
+		c.beginChunk(line)
+	case headChunkEnd:
+		if c.state = headChunkSize; !empty {
+			c.state = headLost // fasthttp refuses it
+		}
+	case headTrailer:
+		if empty {
+			c.begin()
+		}
 	}
-	c.length, c.last = 0, 0
+	c.beginLine()
 }
 
-// noteBody takes note of what a header line says of the body. A length that can't be
-// read here is refused by fasthttp.
+// noteBody takes note of what a header line says of the body.
 func (c *headConn) noteBody(line []byte) {
 	switch lower(line[0]) {
 	case 'c':
 		if value, ok := cutName(line, "content-length"); ok {
 			n, err := fasthttp.ParseUint(value)
-			c.body, c.chunked = n, c.chunked || err != nil
+			if c.body = n; err != nil || c.long {
+				c.body = unknown
+			}
 		}
 	case 't':
 		if _, ok := cutName(line, "transfer-encoding"); ok {
@@ -195,14 +231,38 @@ func (c *headConn) noteBody(line []byte) {
 	}
 }
 
+// unknown is the length of a body that can't be read here. What is no number fasthttp
+// refuses; but a number may also be too long to be kept.
+const unknown = -1
+
 func (c *headConn) endHead() {
 	switch {
-	case c.chunked:
+	case c.body == unknown:
 		c.state = headLost
+	case c.chunked:
+		c.state, c.body = headChunkSize, 0
 	case c.body > 0:
 		c.state = headBody
 	default:
 		c.begin()
+	}
+}
+
+// beginChunk takes the size of a chunk from the line before it, where nothing but a blank
+// or an extension may follow it.
+func (c *headConn) beginChunk(line []byte) {
+	digits := line
+	if i := bytes.IndexAny(line, "; \t\r"); i >= 0 {
+		digits = line[:i]
+	}
+	size, err := strconv.ParseUint(string(digits), 16, 31)
+	switch {
+	case err != nil || c.long:
+		c.state = headLost
+	case size == 0:
+		c.state = headTrailer
+	default:
+		c.state, c.body = headBody, int(size)
 	}
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -25,7 +26,7 @@ func TestHeadsOfPipelines(t *testing.T) {
 		hosted = "GET /healthz HTTP/1.1\r\nHost:\r\nX: y\r\n\r\n"
 		filled = "GET /healthz HTTP/1.1\r\nHost:-\r\nX: y\r\n\r\n"
 		post   = "POST /token HTTP/1.1\r\nContent-Length: 9\r\nHost: a\r\n\r\n{\nHost:\r\n"
-		chunks = "POST /token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\n{\n0\r\n\r\n"
+		chunks = "POST /token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{\nHost:\r\n\r\n00a;x=y\r\n\nHost:\r\n\r\n\r\n0\r\nHost:\r\n\r\n"
 		long   = "X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n"
 	)
 	for _, tt := range []struct {
@@ -38,7 +39,16 @@ func TestHeadsOfPipelines(t *testing.T) {
 		{"what looks like one in a body", post + hosted, post + filled, false},
 		{"empty line behind a body", post + "\r\n" + hosted, post + "\r\n" + filled, false},
 		{"long line", "GET / HTTP/1.1\r\n" + long + "Host:\r\n\r\n" + hosted, "GET / HTTP/1.1\r\n" + long + "Host:-\r\n\r\n" + filled, false},
-		{"chunks are not looked at, nor what follows", hosted + chunks + hosted, filled + chunks + hosted, false},
+		{"chunks and trailers", hosted + chunks + hosted, filled + chunks + filled, false},
+		{"no chunks", "PUT / HTTP/1.1\r\nTransfer-Encoding: x\r\n\r\nq\r\n\nHost:\r\n", "PUT / HTTP/1.1\r\nTransfer-Encoding: x\r\n\r\nq\r\n\nHost:\r\n", false},
+		{"chunk without an end", "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{}\r\n\nHost:\r\n", "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{}\r\n\nHost:\r\n", false},
+		{"broken size of a chunk", "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\n{", "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\x00", true},
+		{"broken trailer", "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\n\r\n", "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\x00", true},
+		{"many blanks before no Host", "GET / HTTP/1.1\r\nHost:" + strings.Repeat(" ", 200) + "\r\n\r\n", "GET / HTTP/1.1\r\nHost:" + strings.Repeat(" ", 200) + "-\r\n\r\n", false},
+		{"nothing but blanks", "GET / HTTP/1.1\r\n" + strings.Repeat(" ", 64) + "\r\nHost:\r\n\r\n" + get, "GET / HTTP/1.1\r\n" + strings.Repeat(" ", 64) + "\r\nHost:-\r\n\r\n" + get, false},
+		{"many blanks before a length", "PUT / HTTP/1.1\r\nContent-Length:" + strings.Repeat(" ", 99) + "9\r\n\r\n{\nHost:\r\n" + hosted, "PUT / HTTP/1.1\r\nContent-Length:" + strings.Repeat(" ", 99) + "9\r\n\r\n{\nHost:\r\n" + filled, false},
+		{"many zeros in a length", "PUT / HTTP/1.1\r\nContent-Length: " + strings.Repeat("0", 99) + "9\r\n\r\n{\nHost:\r\n" + hosted, "PUT / HTTP/1.1\r\nContent-Length: " + strings.Repeat("0", 99) + "9\r\n\r\n{\nHost:\r\n" + hosted, false},
+		{"length with a zero more than is kept", "PUT / HTTP/1.1\r\nContent-Length: " + strings.Repeat("0", 47) + "9\r\n\r\n{\nHost:\r\n", "PUT / HTTP/1.1\r\nContent-Length: " + strings.Repeat("0", 47) + "9\r\n\r\n{\nHost:\r\n", false},
 		{"broken request line", get + "GET / HTTP/1.1\nHost: a\r\n\r\n" + get, get + "GET / HTTP/1.1\x00", true},
 		{"broken header behind a body", post + "GET / HTTP/1.1\r\nHost: a\n\r\n", post + "GET / HTTP/1.1\r\nHost: a\x00", true},
 		{"broken empty line", get + "\n" + get, get + "\x00", true},
@@ -90,4 +100,22 @@ func TestHeadsOfPipelinesAreServed(t *testing.T) {
 		}
 	}
 	c.wantRefused("a bare LF at the end of a pipeline", 400, "BadRequest")
+}
+
+// A length that is longer than what is kept of a line must not make a head of a body.
+func TestLongLengthsAreNoHeads(t *testing.T) {
+	s := serve(t, Config{})
+	inner := requestText("DELETE", "/token", `{"token":"x"}`)
+	for zeros := range 200 {
+		body := "{\n" + strings.Repeat("Host:\r\n", len(inner)) + inner
+		c := s.dial(t)
+		c.send(fmt.Sprintf("%sContent-Length: %s%d\r\n\r\n%s", head, strings.Repeat("0", zeros), len(body), body))
+		if r := c.receive("PUT"); r.status != 400 {
+			t.Fatalf("%d zeros: %v, want 400 for the body", zeros, r)
+		}
+		c.send(requestText("GET", "/healthz", ""))
+		if r := c.receive("GET"); r.status != 200 {
+			t.Fatalf("%d zeros: then %v, want 200: the body has no request in it", zeros, r)
+		}
+	}
 }
