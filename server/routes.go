@@ -7,6 +7,7 @@ import (
 	"github.com/fasthttp/router"
 	"github.com/valyala/fasthttp"
 
+	"tokenserver/access"
 	"tokenserver/token"
 )
 
@@ -15,6 +16,7 @@ type handler func(ctx *fasthttp.RequestCtx) error
 
 type route struct {
 	method, path string
+	needs        access.Role // of its callers; 0 for everybody
 	handle       handler
 }
 
@@ -23,20 +25,20 @@ const batchPath = "/token/batch"
 
 func (s *Server) routes(dump bool) []route {
 	routes := []route{
-		{"POST", "/token", s.handleCreate},
-		{"PUT", "/token", s.handleExchange},
-		{"DELETE", "/token", s.handleDelete},
-		{"POST", "/token/validate", s.handleValidate},
-		{"POST", batchPath, s.handleBatch},
-		{"DELETE", "/subject", s.handleEndSubject},
-		{"POST", "/subject/sessions", s.handleListSubject},
-		{"GET", "/healthz", s.handleHealth},
-		{"HEAD", "/healthz", s.handleHealth},
-		{"GET", "/readyz", s.handleReady},
-		{"HEAD", "/readyz", s.handleReady},
+		{"POST", "/token", access.Tokens, s.handleCreate},
+		{"PUT", "/token", access.Tokens, s.handleExchange},
+		{"DELETE", "/token", access.Tokens, s.handleDelete},
+		{"POST", "/token/validate", access.Tokens, s.handleValidate},
+		{"POST", batchPath, access.Tokens, s.handleBatch},
+		{"DELETE", "/subject", access.Tokens, s.handleEndSubject},
+		{"POST", "/subject/sessions", access.Tokens, s.handleListSubject},
+		{"GET", "/healthz", 0, s.handleHealth},
+		{"HEAD", "/healthz", 0, s.handleHealth},
+		{"GET", "/readyz", 0, s.handleReady},
+		{"HEAD", "/readyz", 0, s.handleReady},
 	}
 	if dump {
-		routes = append(routes, route{"HEAD", "/dump", s.handleDump})
+		routes = append(routes, route{"HEAD", "/dump", access.Admin, s.handleDump})
 	}
 	return routes
 }
@@ -52,7 +54,7 @@ func (s *Server) addRoutes(dump bool) {
 	r.MethodNotAllowed = s.answering(s.handleMethodNotAllowed)
 	s.allow = make(map[string]string)
 	for _, route := range s.routes(dump) {
-		r.Handle(route.method, route.path, s.answering(route.handle))
+		r.Handle(route.method, route.path, s.answering(s.guarded(route.needs, route.handle)))
 		s.allow[route.path] = strings.TrimPrefix(s.allow[route.path]+", "+route.method, ", ")
 	}
 	s.route = r.Handler

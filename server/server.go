@@ -35,6 +35,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"tokenserver/access"
 	"tokenserver/token"
 )
 
@@ -54,6 +55,8 @@ type Config struct {
 	MaxBatch, MaxBatchBody int
 	// Dump allows HEAD /dump.
 	Dump bool
+	// Guard knows who may call. nil means that everybody may.
+	Guard *access.Guard
 	// Ready says why the store can't be relied on, for /readyz. nil means that it
 	// always can.
 	Ready func() error
@@ -134,6 +137,7 @@ type Server struct {
 	maxBatchBody int
 	maxBatch     int           // items
 	storeID      func() string // nil for none
+	guard        *access.Guard // nil for none
 	log          *slog.Logger
 	http         fasthttp.Server
 	reaper       *reaper
@@ -166,6 +170,7 @@ func New(cfg Config) *Server {
 		maxBatchBody: max(cfg.MaxBody, cfg.MaxBatchBody),
 		maxBatch:     cfg.MaxBatch,
 		storeID:      cfg.StoreID,
+		guard:        cfg.Guard,
 		log:          cfg.Logger,
 		unready:      cfg.Ready,
 		requests:     sync.Pool{New: func() any { return new(request) }},
