@@ -90,20 +90,27 @@ func (s *Server) handleReady(ctx *fasthttp.RequestCtx) error {
 	if s.draining.Load() {
 		return errDraining
 	}
+	if err := s.Ready(); err != nil {
+		refuseWith(ctx, err.Error())
+		return nil
+	}
+	if id := s.identity(); id != "" {
+		ctx.Response.Header.Set("Store-Id", id)
+	}
+	return s.handleHealth(ctx)
+}
+
+// Ready says why /readyz would answer 503, or returns nil. It is the one place where any
+// error of the store's is told: it is for operators.
+func (s *Server) Ready() error {
+	if s.draining.Load() {
+		return errors.New("the server is about to stop")
+	}
 	err := s.unready()
-	if err == nil {
-		if id := s.identity(); id != "" {
-			ctx.Response.Header.Set("Store-Id", id)
-		}
-		return s.handleHealth(ctx)
-	}
-	// The one answer with any error of the store's in it: it is for operators.
-	reason := err.Error()
 	if away := new(token.UnavailableError); errors.As(err, &away) {
-		reason = away.Reason
+		return errors.New(away.Reason)
 	}
-	refuseWith(ctx, reason)
-	return nil
+	return err
 }
 
 // identity returns which store it is, or "" if that is not known.
