@@ -67,15 +67,15 @@ func (d *dataDir) check() error {
 			return err
 		}
 	}
-	if isLocked(d.file("LOCK")) {
+	if heldByAnother(d.file("LOCK")) {
 		return nil
 	}
 	return d.checkFiles()
 }
 
-// isLocked says whether another process has locked a file. It does not lock it itself: a
+// heldByAnother says whether another process has locked a file. It does not lock it itself: a
 // server that starts at this moment would be refused.
-func isLocked(name string) bool {
+func heldByAnother(name string) bool {
 	file, err := os.Open(name)
 	if err != nil {
 		return false
