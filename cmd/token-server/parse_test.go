@@ -330,7 +330,7 @@ func TestMisspeltVariables(t *testing.T) {
 		{"TOKEN_SERVER_LIFETIME", "2h", "TOKEN_SERVER_MAX_LIFETIME"},
 		{"TOKEN_SERVER_PORTS", "1", "TOKEN_SERVER_PORT"},
 		{"TOKEN_SERVER_admin_address", "off", "TOKEN_SERVER_ADMIN_ADDRESS"},
-		{"TOKEN_SERVER_ADMIN_PORT", "3667", "TOKEN_SERVER_PORT"},
+		{"TOKEN_SERVER_ADMIN_PORT", "3667", "TOKEN_SERVER_ADMIN_HOST"},
 		{"TOKEN_SERVER_", "x", "TOKEN_SERVER_DUMP"},
 		// Not meant for us, or known.
 		{"TOKEN_SERVER_MAX_MEMROY", "", ""}, // as if unset
