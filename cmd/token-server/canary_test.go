@@ -30,10 +30,10 @@ const (
 	canaryPath    = "path-canary-a05c"
 )
 
-// panicky is a store in which some calls panic, with all that they have in their arguments.
-type panicky struct{ *shard.Store }
+// explosive is a store in which some calls panic, with all that they have in their arguments.
+type explosive struct{ *shard.Store }
 
-func (p panicky) EndSession(_ context.Context, subject []byte, name token.SessionName) (int, error) {
+func (p explosive) EndSession(_ context.Context, subject []byte, name token.SessionName) (int, error) {
 	return explode(subject, name), nil
 }
 
@@ -43,10 +43,8 @@ func explode(subject []byte, name token.SessionName) int { return int(subject[le
 // TestCanaries: whatever is sent, at each level of the log, nothing secret is in the log,
 // in metrics, profiles, stacks, errors or lists.
 func TestCanaries(t *testing.T) {
-	for _, level := range []string{"debug", "info", "warn", "error"} {
-		for _, format := range []string{"text", "json"} {
-			t.Run(level+" "+format, func(t *testing.T) { testCanaries(t, "--log-level="+level, "--log-format="+format) })
-		}
+	for _, each := range []struct{ level, format string }{{"debug", "text"}, {"debug", "json"}, {"info", "json"}, {"warn", "text"}, {"error", "text"}} {
+		t.Run(each.level+" "+each.format, func(t *testing.T) { testCanaries(t, "--log-level="+each.level, "--log-format="+each.format) })
 	}
 }
 
@@ -54,7 +52,7 @@ func testCanaries(t *testing.T, args ...string) {
 	s, c := authFile(t, "web", "ops:admin", "prometheus:metrics"), newCerts(t)
 	args = append(args, "--auth-file="+s.file, "--dump", "--admin-address=0.0.0.0:0", "--grace=5s", "--on-reuse=revoke", c.clientCA)
 	m, log := newMain(t, append(args, c.args...)...)
-	store := panicky{shard.New(shard.Config{Grace: 5 * time.Second, RevokeOnReuse: true})}
+	store := explosive{shard.New(shard.Config{Grace: 5 * time.Second, RevokeOnReuse: true})}
 	m.store = server.Store(store)
 	if err := m.Run(); err != nil {
 		t.Fatal(err)

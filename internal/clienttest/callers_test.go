@@ -112,7 +112,7 @@ func startLoad(t *testing.T, c *client.Client, workers int) *load {
 
 // await waits until the load has gone on for a while.
 func (l *load) await() {
-	for before := l.exchanges.Load(); l.exchanges.Load() < before+500 && !l.t.Failed(); {
+	for before := l.exchanges.Load(); l.exchanges.Load() < before+200 && !l.t.Failed(); {
 		time.Sleep(time.Millisecond)
 	}
 }
