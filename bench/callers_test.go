@@ -93,9 +93,22 @@ type guardedCaller struct {
 	buf    []byte
 }
 
+// programDir has the program once it was built.
+var programDir string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if programDir != "" {
+		os.RemoveAll(programDir)
+	}
+	os.Exit(code)
+}
+
+// tokenServer builds the program once.
 var tokenServer = sync.OnceValue(func() string {
 	dir, err := os.MkdirTemp("", "bench")
 	must(err)
+	programDir = dir
 	path := filepath.Join(dir, "token-server")
 	out, err := exec.Command("go", "build", "-o", path, "tokenserver/cmd/token-server").CombinedOutput()
 	if err != nil {

@@ -10,7 +10,8 @@
 //
 // A connection is a conn: it is in one phase at a time (step.go), which the reaper
 // ends when it takes too long (reaper.go), and it closes such that its last answers
-// arrive (linger.go).
+// arrive (linger.go). Where TLS is spoken that lies under it (tls.go). Who may call is
+// asked once path and method are known (access.go).
 //
 // # Caveats
 //
@@ -208,7 +209,8 @@ const maxConcurrency = 1 << 30
 
 // Serve answers requests on ln until Shutdown, and then returns nil at once:
 // Shutdown returns when all is done. After Shutdown it only closes ln. It may be
-// called for several listeners.
+// called for several listeners. One of crypto/tls lies under all that the server knows of
+// connections.
 func (s *Server) Serve(ln net.Listener) error {
 	if !s.listeners.add(ln) {
 		ln.Close()

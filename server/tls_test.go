@@ -125,7 +125,7 @@ func TestHalfAHandshake(t *testing.T) {
 			start := time.Now()
 			c := s.dial(t)
 			c.send(string(text))
-			if _, err := io.Copy(io.Discard, c.in); err != nil && !isReset(err) {
+			if _, err := io.Copy(io.Discard, c.in); err != nil && !isBroken(err) {
 				t.Errorf("the connection ended with %v, want it closed", err)
 			}
 			if waited := time.Since(start); waited < hurry/2 || waited > 10*hurry {
@@ -139,12 +139,27 @@ func TestHalfAHandshake(t *testing.T) {
 		pipes := s.servePipesOver(t, certs.server)
 		c := pipes.dial(t)
 		c.send(string(hello))
-		eventually(t, "it is let go", func() bool {
-			c.conn.SetWriteDeadline(time.Now().Add(time.Millisecond))
-			_, err := c.conn.Write([]byte{0})
-			return errors.Is(err, io.ErrClosedPipe)
-		})
+		eventually(t, "it is let go", c.isClosed)
 	})
+}
+
+// TestShedInAHandshake: a connection that is closed for a new one is let go, also if it
+// takes nothing of what the server writes.
+func TestShedInAHandshake(t *testing.T) {
+	certs := newCertificates(t)
+	s := serve(t, Config{MaxConnections: 1})
+	pipes := s.servePipesOver(t, certs.server)
+	first := pipes.dial(t)
+	first.send(string(recordHello(t, certs.client("web", 0))))
+	pipes.dial(t)
+	eventually(t, "it is let go", first.isClosed)
+}
+
+// isClosed says whether the server has closed a pipe that it has not read from.
+func (c *client) isClosed() bool {
+	c.conn.SetWriteDeadline(time.Now().Add(time.Millisecond))
+	_, err := c.conn.Write([]byte{0})
+	return errors.Is(err, io.ErrClosedPipe)
 }
 
 // recordHello returns what a client begins a handshake with.
@@ -210,7 +225,7 @@ func TestLimitOverTLS(t *testing.T) {
 	}
 	served.wantOpen()
 	crowded := s.dial(t)
-	if _, err := crowded.in.ReadByte(); err == nil || !isEnd(err) {
+	if _, err := crowded.in.ReadByte(); err != io.EOF && !isBroken(err) {
 		t.Errorf("one too many: %v, want it closed", err)
 	}
 	served.wantOpen()
@@ -232,6 +247,3 @@ func TestCertificatesAreReplaced(t *testing.T) {
 	cfg.RootCAs = next.Pool()
 	s.dialTLS(t, cfg).wantOpen()
 }
-
-func isReset(err error) bool { return isBroken(err) }
-func isEnd(err error) bool   { return err == io.EOF || isBroken(err) }

@@ -44,6 +44,7 @@ func (m *Main) printProblems(args []string) int {
 	if len(problems) == 1 && errors.Is(problems[0], flags.ErrHelp) {
 		return exitOK
 	}
+	problems = append(problems, m.Config.checkSockets()...)
 	if dir := m.Config.DataDir; dir != "" {
 		if err := durable.Check(dir); err != nil {
 			problems = append(problems, fmt.Errorf("--data-dir %q: %w", dir, err))

@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"tokenserver/internal/flags"
 )
@@ -49,6 +51,11 @@ func socketPath(address string) (path string, ok bool) {
 // listenUnix listens on a unix socket of a mode. A socket that is there already is removed
 // if nobody listens on it.
 func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
+	unlock, err := lockDir(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
@@ -67,6 +74,44 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 		return nil, err
 	}
 	return ln, nil
+}
+
+// lockPatience is how long a start waits for another one.
+const lockPatience = time.Second
+
+// lockDir lets one server at a time look at the sockets of a directory, and replace a
+// stale one: a second would take the first one's new socket for it. Whoever keeps the
+// lock for long is no server.
+func lockDir(dir string) (unlock func(), err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for begun := time.Now(); time.Since(begun) < lockPatience; time.Sleep(lockPatience / 100) {
+		if syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			break
+		}
+	}
+	return func() { d.Close() }, nil
+}
+
+// checkSockets finds sockets that can't be made.
+func (c *Config) checkSockets() (errs []error) {
+	for _, address := range append(c.listenAddresses(), c.AdminAddress) {
+		path, ok := socketPath(address)
+		if !ok {
+			continue
+		}
+		if info, err := os.Stat(filepath.Dir(path)); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", address, err))
+		} else if !info.IsDir() {
+			errs = append(errs, fmt.Errorf("%s: %s is no directory", address, filepath.Dir(path)))
+		}
+		if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
+			errs = append(errs, fmt.Errorf("%s: %s is there, and no socket", address, path))
+		}
+	}
+	return errs
 }
 
 // removeStale removes a socket on which nobody listens.
