@@ -58,18 +58,18 @@ func TestTLSConfig(t *testing.T) {
 	tests := []struct {
 		name   string
 		auth   tls.ClientAuthType
-		client tls.Config
+		client *tls.Config
 		want   string // part of the error; empty for none
 	}{
-		{"TLS 1.3", tls.RequireAndVerifyClientCert, tls.Config{Certificates: []tls.Certificate{good}}, ""},
-		{"TLS 1.2", tls.RequireAndVerifyClientCert, tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}, ""},
-		{"TLS 1.1", tls.RequireAndVerifyClientCert, tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, "version"},
-		{"no certificate", tls.RequireAndVerifyClientCert, tls.Config{}, "certificate"},
-		{"no certificate where none is needed", tls.VerifyClientCertIfGiven, tls.Config{}, ""},
-		{"of another authority", tls.VerifyClientCertIfGiven, tls.Config{Certificates: []tls.Certificate{other.Issue("web").TLS(t)}}, "unknown authority"},
-		{"expired", tls.RequireAndVerifyClientCert, tls.Config{Certificates: []tls.Certificate{ca.Issue("web", testcert.Expired).TLS(t)}}, "expired"},
-		{"for servers alone", tls.RequireAndVerifyClientCert, tls.Config{Certificates: []tls.Certificate{ca.Issue("web", testcert.For(x509.ExtKeyUsageServerAuth)).TLS(t)}}, "usage"},
-		{"another protocol", tls.VerifyClientCertIfGiven, tls.Config{NextProtos: []string{"h2"}}, "application protocol"},
+		{"TLS 1.3", tls.RequireAndVerifyClientCert, &tls.Config{Certificates: []tls.Certificate{good}}, ""},
+		{"TLS 1.2", tls.RequireAndVerifyClientCert, &tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}, ""},
+		{"TLS 1.1", tls.RequireAndVerifyClientCert, &tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, "version"},
+		{"no certificate", tls.RequireAndVerifyClientCert, &tls.Config{}, "certificate"},
+		{"no certificate where none is needed", tls.VerifyClientCertIfGiven, &tls.Config{}, ""},
+		{"of another authority", tls.VerifyClientCertIfGiven, &tls.Config{Certificates: []tls.Certificate{other.Issue("web").TLS(t)}}, "unknown authority"},
+		{"expired", tls.RequireAndVerifyClientCert, &tls.Config{Certificates: []tls.Certificate{ca.Issue("web", testcert.Expired).TLS(t)}}, "expired"},
+		{"for servers alone", tls.RequireAndVerifyClientCert, &tls.Config{Certificates: []tls.Certificate{ca.Issue("web", testcert.For(x509.ExtKeyUsageServerAuth)).TLS(t)}}, "usage"},
+		{"another protocol", tls.VerifyClientCertIfGiven, &tls.Config{NextProtos: []string{"h2"}}, "application protocol"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestTLSConfig(t *testing.T) {
 			if certs := tt.client.Certificates; len(certs) > 0 {
 				tt.client.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certs[0], nil }
 			}
-			state, err := shakeHands(t, served.Config(tt.auth), &tt.client)
+			state, err := shakeHands(t, served.Config(tt.auth), tt.client)
 			switch {
 			case tt.want == "" && err != nil:
 				t.Errorf("handshake: %v", err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
@@ -376,7 +377,7 @@ func TestUnixSockets(t *testing.T) {
 		}
 	}
 	over := func(path string) *http.Client {
-		return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
+		return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
 	}
 	res, err := over(path).Post("http://any/token", "application/json", strings.NewReader(newSession))
 	if err != nil || res.StatusCode != 200 {
