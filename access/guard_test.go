@@ -2,6 +2,7 @@ package access
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -146,5 +147,32 @@ func TestNetworks(t *testing.T) {
 		if got := networkOf(tt.a) == networkOf(tt.b); got != tt.same {
 			t.Errorf("%v and %v are one network: %v, want %v", tt.a, tt.b, got, tt.same)
 		}
+	}
+}
+
+// TestSecretsCostNoMemory: each request with a secret comes here.
+func TestSecretsCostNoMemory(t *testing.T) {
+	g, header := newGuard(t, manyLines(3)), []byte("Bearer 2")
+	if got := testing.AllocsPerRun(100, func() {
+		if !g.ByBearer(header).Known() {
+			t.Fatal("the secret is not known")
+		}
+	}); got != 0 {
+		t.Errorf("%v allocations a request, want 0", got)
+	}
+}
+
+func BenchmarkByBearer(b *testing.B) {
+	for _, n := range []int{1, MaxSecrets} {
+		b.Run(fmt.Sprintf("secrets=%d", n), func(b *testing.B) {
+			s, err := ParseSecrets([]byte(manyLines(n)))
+			if err != nil {
+				b.Fatal(err)
+			}
+			g, header := NewGuard(s, nil), []byte("Bearer 0")
+			for b.Loop() {
+				g.ByBearer(header)
+			}
+		})
 	}
 }

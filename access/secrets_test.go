@@ -121,3 +121,19 @@ func TestRoles(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryBitCounts: a digest that differs in one bit is another one.
+func TestEveryBitCounts(t *testing.T) {
+	sum := sha256.Sum256([]byte("one"))
+	d := newDigest(sum)
+	if same := newDigest(sum); d.differs(&same) != 0 {
+		t.Error("a digest differs from itself")
+	}
+	for bit := range 8 * len(sum) {
+		other := sum
+		other[bit/8] ^= 1 << (bit % 8)
+		if o := newDigest(other); d.differs(&o) != 1 {
+			t.Errorf("bit %d makes no difference", bit)
+		}
+	}
+}

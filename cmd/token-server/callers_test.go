@@ -101,7 +101,7 @@ func tryCall(t *testing.T, method, url, body string, with *tls.Config, authoriza
 		req.Header.Set("Authorization", authorization)
 	}
 	transport := &http.Transport{TLSClientConfig: with, DisableKeepAlives: true}
-	return (&http.Client{Transport: transport}).Do(req)
+	return transport.RoundTrip(req)
 }
 
 const newSession = `{"meta":{"user":1}}`
@@ -396,9 +396,10 @@ func TestUnixSockets(t *testing.T) {
 	if err := second.Run(); err == nil || !strings.Contains(err.Error(), "somebody listens on "+path) {
 		t.Errorf("a second server on the socket: %v, want that somebody listens", err)
 	}
-	if got, _ := over(path).Get("http://any/healthz"); got == nil {
-		t.Error("the first server has lost its socket")
+	if res, err = over(path).Get("http://any/healthz"); err != nil {
+		t.Fatalf("the first server has lost its socket: %v", err)
 	}
+	res.Body.Close()
 }
 
 // TestSocketsOfServersThatStartTogether: of several that find a stale socket one gets it.

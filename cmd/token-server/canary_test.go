@@ -63,7 +63,9 @@ func testCanaries(t *testing.T, args ...string) {
 			m.Close()
 		}
 	}()
-	n := &canaries{t: t, m: m, certs: c, base: "https" + strings.TrimPrefix(m.url(""), "http"), secrets: s.of}
+	transport := &http.Transport{TLSClientConfig: c.client(t, "")}
+	defer transport.CloseIdleConnections()
+	n := &canaries{t: t, transport: transport, m: m, base: "https" + strings.TrimPrefix(m.url(""), "http"), secrets: s.of}
 	n.sendAll()
 	n.lookAtAdmin()
 	m.writeStacks()
@@ -93,17 +95,32 @@ func withoutDump(log string) string {
 
 // canaries sends requests, and looks for what is in them elsewhere.
 type canaries struct {
-	t       *testing.T
-	m       *Main
-	certs   certs
-	base    string
-	secrets map[string]string
-	tokens  []string
+	t         *testing.T
+	m         *Main
+	transport *http.Transport
+	base      string
+	secrets   map[string]string
+	tokens    []string
 }
 
 func (n *canaries) send(method, path, body, authorization string) (int, string) {
 	n.t.Helper()
-	return call(n.t, method, n.base+path, body, n.certs.client(n.t, ""), authorization)
+	return n.call(method, n.base+path, body, authorization)
+}
+
+func (n *canaries) call(method, url, body, authorization string) (int, string) {
+	n.t.Helper()
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", authorization)
+	res, err := n.transport.RoundTrip(req)
+	if err != nil {
+		return 0, err.Error() // such as a body that was refused while it was sent
+	}
+	return res.StatusCode, readAll(res)
 }
 
 // sendAll sends what succeeds and what fails to each endpoint, by each caller.
@@ -173,14 +190,11 @@ func (n *canaries) lookAtAdmin() {
 	}
 	for _, path := range paths {
 		for _, authorization := range []string{"Bearer " + n.secrets["ops"], "Bearer " + n.secrets["prometheus"]} {
-			res, err := tryCall(n.t, "GET", "https://127.0.0.1:"+port+path, "", n.certs.client(n.t, ""), authorization)
-			if err != nil {
-				n.t.Fatal(err)
-			}
-			n.find("GET "+path, readAll(res), canaryMember, canaryValue)
+			_, answer := n.call("GET", "https://127.0.0.1:"+port+path, "", authorization)
+			n.find("GET "+path, answer, canaryMember, canaryValue)
 		}
 	}
-	status, answer := call(n.t, "GET", "https://127.0.0.1:"+port+"/metrics", "", n.certs.client(n.t, ""), "Bearer "+canaryBad)
+	status, answer := n.call("GET", "https://127.0.0.1:"+port+"/metrics", "", "Bearer "+canaryBad)
 	if status != http.StatusUnauthorized {
 		n.t.Errorf("a bad secret on the admin listener = %d, want 401", status)
 	}
