@@ -18,6 +18,8 @@ var (
 	connectionsDesc     = desc("connections", "Connections that are open.")
 	connectionLimitDesc = desc("connections_max", "Connections that there may be at a time; 0 for no limit.")
 	shedDesc            = desc("connections_shed_total", "Connections closed or refused because there were too many.")
+	badHandshakesDesc   = desc("tls_handshake_errors_total", "Handshakes of TLS that failed.")
+	refusedDesc         = desc("callers_refused_total", "Requests whose callers were not known, on both listeners.")
 	itemsDesc           = desc("batch_items_total", "Items of batches.", "kind", "result")
 	batchesDesc         = desc("batch_items", "Items of a batch.")
 	buildDesc           = desc("build_info", "Always 1, labelled with what runs.", "version", "commit", "goversion")
@@ -67,6 +69,7 @@ type collector struct {
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		requestsDesc, durationsDesc, buildDesc, connectionsDesc, connectionLimitDesc, shedDesc,
+		badHandshakesDesc, refusedDesc,
 		itemsDesc, batchesDesc,
 		sessionsDesc, bytesDesc, reservedDesc, shardsDesc, exchangesDesc,
 		createdDesc, deletedDesc, purgedDesc, reusedDesc, revokedDesc, subjectsDesc,
@@ -101,6 +104,8 @@ func collectRequests(out chan<- prometheus.Metric, st stats.Server) {
 	gauge(out, connectionsDesc, float64(st.Connections))
 	gauge(out, connectionLimitDesc, float64(st.MaxConnections))
 	counter(out, shedDesc, float64(st.Shed))
+	counter(out, badHandshakesDesc, float64(st.BadHandshakes))
+	counter(out, refusedDesc, float64(st.Refused))
 	buckets, count := cumulate(seconds(st.Durations.Bounds), st.Durations.Counts)
 	out <- prometheus.MustNewConstHistogram(durationsDesc, count, st.Durations.Sum.Seconds(), buckets)
 	for _, i := range st.BatchItems {

@@ -34,7 +34,7 @@ func sampleCollector() collector {
 					{Method: "POST", Code: 200, Count: 10}, {Method: "PUT", Code: 200, Count: 23},
 					{Method: "other", Code: 405, Count: 1}, {Method: "GET", Code: 0, Count: 2},
 				},
-				Connections: 64, MaxConnections: 1000, Shed: 12,
+				Connections: 64, MaxConnections: 1000, Shed: 12, BadHandshakes: 13, Refused: 14,
 				Durations: stats.Histogram{
 					Bounds: []time.Duration{100 * time.Microsecond, time.Millisecond, time.Second},
 					Counts: []uint64{30, 3, 0, 1},
@@ -66,6 +66,9 @@ token_server_batch_items_total{kind="none",result="InvalidRequest"} 1
 # HELP token_server_build_info Always 1, labelled with what runs.
 # TYPE token_server_build_info gauge
 token_server_build_info{commit="abc123",goversion="go1.26",version="v1.2.3"} 1
+# HELP token_server_callers_refused_total Requests whose callers were not known, on both listeners.
+# TYPE token_server_callers_refused_total counter
+token_server_callers_refused_total 14
 # HELP token_server_connections Connections that are open.
 # TYPE token_server_connections gauge
 token_server_connections 64
@@ -141,6 +144,9 @@ token_server_store_sync_duration_seconds_count 12
 # HELP token_server_subjects Subjects that have sessions.
 # TYPE token_server_subjects gauge
 token_server_subjects 11
+# HELP token_server_tls_handshake_errors_total Handshakes of TLS that failed.
+# TYPE token_server_tls_handshake_errors_total counter
+token_server_tls_handshake_errors_total 13
 # HELP token_server_tokens_reused_total Spent tokens presented beyond any grace.
 # TYPE token_server_tokens_reused_total counter
 token_server_tokens_reused_total 6

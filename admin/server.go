@@ -2,20 +2,23 @@
 //
 // # Basics
 //
-// [New] makes a [Server], which answers GET /metrics in the Prometheus format and
-// the paths of net/http/pprof under /debug/pprof/. It reads the statistics only
-// when it is scraped, through the functions of its [Config], so that nothing is
-// counted twice and an idle scraper costs nothing.
+// [New] makes a [Server], which answers GET /metrics in the Prometheus format, the
+// paths of net/http/pprof under /debug/pprof/, and /healthz and /readyz. It reads the
+// statistics only when it is scraped, through the functions of its [Config], so that
+// nothing is counted twice and an idle scraper costs nothing.
 //
 // # Caveats
 //
-// It authenticates nobody: it belongs on loopback or behind something that does.
+// Without a Guard it asks nobody who they are: it then belongs on loopback, where Hosts
+// keep pages of other sites out.
 package admin
 
 import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,6 +33,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
 
+	"tokenserver/access"
 	"tokenserver/internal/stack"
 	"tokenserver/internal/stats"
 )
@@ -56,6 +60,20 @@ type Config struct {
 	Requests func() stats.Server
 	// Build is what the metric build_info tells.
 	Build stats.Build
+	// Ready says why the server can't be relied on, for /readyz. nil means that it
+	// always can.
+	Ready func() error
+	// NoProfiles takes /debug/pprof/ away.
+	NoProfiles bool
+	// Guard knows who may call. nil means that everybody may. /healthz and /readyz need
+	// no caller, /metrics a role for metrics, and all else an admin.
+	Guard *access.Guard
+	// CheckHost refuses requests whose Host is no IP address, not localhost and none of
+	// Hosts.
+	CheckHost bool
+	Hosts     []string
+	// TLS has the settings of TLS, or nil for plain HTTP.
+	TLS *tls.Config
 	// MaxConnections is how many connections are open at a time. 0 means the constant
 	// of that name.
 	MaxConnections int
@@ -66,6 +84,7 @@ type Config struct {
 // Server is the admin listener.
 type Server struct {
 	http           http.Server
+	tls            *tls.Config
 	maxConnections int
 	logger         *slog.Logger
 }
@@ -82,10 +101,11 @@ func New(cfg Config) *Server {
 		MaxRequestsInFlight: maxScrapes,
 	})
 	return &Server{
+		tls:            cfg.TLS,
 		maxConnections: cmp.Or(cfg.MaxConnections, MaxConnections),
 		logger:         cfg.Logger,
 		http: http.Server{
-			Handler:           recovering(newMux(metrics), cfg.Logger),
+			Handler:           recovering(cfg.protect(newMux(cfg, metrics)), cfg.Logger),
 			ReadHeaderTimeout: readTimeout,
 			ReadTimeout:       readTimeout,
 			WriteTimeout:      writeTimeout,
@@ -105,11 +125,28 @@ func newRegistry(cfg Config) *prometheus.Registry {
 	return registry
 }
 
+// protect lets only those get to h who may.
+func (cfg *Config) protect(h http.Handler) http.Handler {
+	h = sameOrigin(h)
+	if cfg.Guard != nil {
+		h = guarded(h, cfg.Guard)
+	}
+	if cfg.CheckHost {
+		h = local(h, cfg.Hosts)
+	}
+	return h
+}
+
 // newMux names the profiles itself: http.DefaultServeMux, where net/http/pprof
 // puts them too, is served nowhere.
-func newMux(metrics http.Handler) *http.ServeMux {
+func newMux(cfg Config, metrics http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
+	mux.HandleFunc("GET /healthz", handleHealth)
+	mux.HandleFunc("GET /readyz", cfg.handleReady)
+	if cfg.NoProfiles {
+		return mux
+	}
 	mux.HandleFunc("GET /debug/pprof/", index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -117,6 +154,32 @@ func newMux(metrics http.Handler) *http.ServeMux {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	return mux
+}
+
+func handleHealth(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	fmt.Fprintln(w, "ok")
+}
+
+func (cfg *Config) handleReady(w http.ResponseWriter, r *http.Request) {
+	if cfg.Ready != nil {
+		if err := cfg.Ready(); err != nil {
+			refuse(w, http.StatusServiceUnavailable, "StoreUnavailable", err.Error())
+			return
+		}
+	}
+	handleHealth(w, r)
+}
+
+// refuse answers with an error, as the server does.
+func refuse(w http.ResponseWriter, status int, code, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(struct {
+		Err     string
+		Message string `json:"message"`
+	}{code, message})
 }
 
 // index is pprof.Index without the arguments of functions, which a profile has
@@ -157,7 +220,11 @@ func recovering(h http.Handler, logger *slog.Logger) http.Handler {
 // Serve answers requests on ln, which it closes, until Shutdown. It then
 // returns nil, and otherwise the error that ended it, which is logged too.
 func (s *Server) Serve(ln net.Listener) error {
-	err := s.http.Serve(netutil.LimitListener(ln, s.maxConnections))
+	ln = netutil.LimitListener(ln, s.maxConnections)
+	if s.tls != nil {
+		ln = tls.NewListener(ln, s.tls) // outermost: net/http has to see it
+	}
+	err := s.http.Serve(ln)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

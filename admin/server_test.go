@@ -102,7 +102,7 @@ func TestServerPaths(t *testing.T) {
 // A CPU profile takes a second at least, so only its route is looked at.
 func TestServerRoutesProfile(t *testing.T) {
 	r := httptest.NewRequest("GET", "/debug/pprof/profile?seconds=1", nil)
-	if _, got := newMux(http.NotFoundHandler()).Handler(r); got != "GET /debug/pprof/profile" {
+	if _, got := newMux(Config{}, http.NotFoundHandler()).Handler(r); got != "GET /debug/pprof/profile" {
 		t.Errorf("route of a CPU profile = %q, want its own", got)
 	}
 }

@@ -16,8 +16,9 @@ var errSecret = errors.New("no bearer secret")
 
 // auth makes the headers of requests.
 type auth struct {
-	secret func(context.Context) (string, error)
-	file   *watchedFile
+	secret  func(context.Context) (string, error)
+	file    *watchedFile
+	retries int // of a call whose caller was not accepted
 
 	mu     sync.Mutex // guards what follows
 	last   string
@@ -30,8 +31,18 @@ func newAuth(cfg *Config) *auth {
 		a.file = &watchedFile{names: []string{cfg.SecretFile}, every: recheckEvery}
 		a.secret = a.read
 	}
+	switch {
+	case cfg.CertFile != "":
+		a.retries = maxOldConnections
+	case a.secret != nil:
+		a.retries = 1
+	}
 	return a
 }
+
+// maxOldConnections is how often a call is sent again after a certificate was not accepted:
+// the server closes the connection that has it, and others may have the same.
+const maxOldConnections = 8
 
 // plain is what each request has. An empty User-Agent is not sent.
 var plain = http.Header{"Content-Type": {"application/json"}, "User-Agent": {""}}
@@ -64,12 +75,12 @@ func (a *auth) read(context.Context) (string, error) {
 	return string(bytes.TrimSpace(line)), nil
 }
 
-// refresh says whether another try may have another secret.
-func (a *auth) refresh() bool {
+// refresh says whether another try, after so many, may have another secret or certificate.
+func (a *auth) refresh(tries int) bool {
 	if a.file != nil {
 		a.file.recheck()
 	}
-	return a.secret != nil
+	return tries < a.retries
 }
 
 // recheckEvery is how often the file of the secret is looked at.

@@ -299,8 +299,8 @@ func (c *Client) fail(s *server, r *call, err *Error) (again bool) {
 		return true
 	case err.Kind == ErrOutcomeUnknown:
 		return c.unknown(r, err)
-	case err.Kind == ErrUnauthorized && !r.refreshed && s.auth.refresh():
-		r.refreshed, r.last = true, err
+	case err.Kind == ErrUnauthorized && s.auth.refresh(r.refreshed):
+		r.refreshed, r.last = r.refreshed+1, err
 		return true
 	case r.maybe:
 		err = &Error{Kind: ErrOutcomeUnknown, Cause: r.last}

@@ -55,7 +55,7 @@ type call struct {
 	// Of whoever sends it.
 	last      error // why it was not carried out
 	maybe     bool  // it may have been carried out
-	refreshed bool  // the secret was read again for it
+	refreshed int   // how often it was sent again for another secret or certificate
 	// request is the one that it is part of, until it has left it.
 	request atomic.Pointer[shared]
 }
@@ -91,7 +91,7 @@ func (c *Client) free(r *call) {
 	if cap(r.body) > maxKept {
 		r.body = nil
 	}
-	r.result, r.lone, r.last, r.maybe, r.refreshed = result{}, false, nil, false, false
+	r.result, r.lone, r.last, r.maybe, r.refreshed = result{}, false, nil, false, 0
 	r.state.Store(waiting)
 	r.request.Store(nil)
 	c.calls.Put(r)

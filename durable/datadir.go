@@ -176,7 +176,13 @@ func (d *dataDir) checkFormat() error {
 		return d.claim()
 	case err != nil:
 		return err
-	case string(got) != format && string(got) != wallClockFormat:
+	}
+	return d.checkFormatText(got)
+}
+
+// checkFormatText refuses a format that this program does not know.
+func (d *dataDir) checkFormatText(got []byte) error {
+	if string(got) != format && string(got) != wallClockFormat {
 		return fmt.Errorf("%w: %s says %.40q, this program knows %q", ErrVersion, d.file(formatFile), got, format)
 	}
 	return nil

@@ -23,10 +23,15 @@ func (s *Server) logRequest(ctx *fasthttp.RequestCtx, method int, d time.Duratio
 	if _, ours := s.allow[path]; !ours {
 		path = "unknown"
 	}
-	s.log.LogAttrs(ctx, slog.LevelDebug, "request",
+	attrs := []slog.Attr{
 		slog.String("method", methods[method]),
 		slog.String("path", path),
 		slog.Int("status", ctx.Response.StatusCode()),
 		slog.Duration("duration", d),
-		slog.String("remote", ctx.RemoteAddr().String()))
+		slog.String("remote", ctx.RemoteAddr().String()),
+	}
+	if c, ok := ctx.Conn().(*conn); ok && c.caller.name != "" {
+		attrs = append(attrs, slog.String("caller", c.caller.name))
+	}
+	s.log.LogAttrs(ctx, slog.LevelDebug, "request", attrs...)
 }

@@ -28,12 +28,7 @@ type client struct {
 
 func (s *served) dial(t testing.TB) *client {
 	t.Helper()
-	conn, err := net.Dial("tcp", s.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return newClient(t, conn)
+	return newClient(t, dialAddress(t, s.addr))
 }
 
 func newClient(t testing.TB, conn net.Conn) *client {
@@ -49,6 +44,9 @@ func (c *client) renewPatience() { c.conn.SetDeadline(time.Now().Add(patience)) 
 // headers say something else of it.
 func requestText(method, path, body string, headers ...string) string {
 	lines := append([]string{method + " " + path + " HTTP/1.1", "Host: test"}, headers...)
+	if setting.authorization != "" && !slices.ContainsFunc(headers, isAuthorization) {
+		lines = append(lines, "Authorization: "+setting.authorization)
+	}
 	if body != "" {
 		lines = append(lines, fmt.Sprintf("Content-Length: %d", len(body)))
 		if !slices.ContainsFunc(headers, isContentType) {
@@ -61,6 +59,16 @@ func requestText(method, path, body string, headers ...string) string {
 func isContentType(header string) bool {
 	return strings.HasPrefix(strings.ToLower(header), "content-type:")
 }
+
+// authorization returns the header of the setting, with the end of its line, or nothing.
+func authorization() string {
+	if setting.authorization == "" {
+		return ""
+	}
+	return "Authorization: " + setting.authorization + "\r\n"
+}
+
+func isAuthorization(header string) bool { return strings.HasPrefix(header, "Authorization:") }
 
 // chunkedText returns the text of a request whose body is as given on the wire.
 func chunkedText(method, path, wire string, headers ...string) string {
@@ -138,7 +146,7 @@ func (c *client) wantRefused(name string, status int, code string) {
 	if r.status != status || r.code() != code || r.contentType() != "application/json" || !r.closes {
 		c.t.Errorf("%s: answer %v, closes %v, want %d %s and the connection closed", name, r, r.closes, status, code)
 	}
-	c.conn.(*net.TCPConn).CloseWrite()
+	c.conn.(interface{ CloseWrite() error }).CloseWrite()
 	c.wantClosed()
 }
 

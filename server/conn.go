@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -15,10 +16,13 @@ import (
 // that its last answer arrives. It wraps whatever Accept returns.
 type conn struct {
 	net.Conn
+	tls    *tls.Conn // under it, or nil
 	reaper *reaper
 	step   atomic.Int64 // a step
 
 	// Of the goroutine that serves the connection.
+	agreed    bool // the handshake of TLS is done
+	caller    caller
 	begun     bool // a byte of a request has come
 	refused   bool // the present request began after the listeners had closed
 	lastWrite bool // it was late or shed, and the time for its last answer runs
@@ -76,12 +80,14 @@ func (c *conn) expire(now int64) {
 //     the connection late, and sets a deadline for that.
 //
 // A connection whose client takes no answers is dead in both directions, since
-// the write that was too slow may be done by now.
+// the write that was too slow may be done by now. So is one in the middle of a
+// handshake, which writes while it reads.
 func (c *conn) end(s step) {
+	both := s.phase() == writing || s.phase() == handshaking
 	switch {
-	case s.phase() != writing && c.claim(s, late):
+	case !both && c.claim(s, late):
 		c.SetReadDeadline(past)
-	case s.phase() == writing && c.claim(s, dead):
+	case both && c.claim(s, dead):
 		c.SetWriteDeadline(past)
 		c.SetReadDeadline(past)
 	}
@@ -96,6 +102,7 @@ func requestRead(ctx *fasthttp.RequestCtx) error {
 	if !ours {
 		return nil
 	}
+	c.caller.name = ""
 	switch c.set(newStep(handling, never)) {
 	case late:
 		closeAfter(ctx)
@@ -130,6 +137,11 @@ func (c *conn) refusal() error {
 // Read hides that the time of a connection is over that has sent nothing: a
 // client would take a 408 for the answer to its first request.
 func (c *conn) Read(b []byte) (int, error) {
+	if c.tls != nil && !c.agreed {
+		if err := c.handshake(); err != nil {
+			return 0, err
+		}
+	}
 	n, err := c.Conn.Read(b)
 	if err != nil && !c.begun && errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, io.EOF
@@ -167,6 +179,9 @@ func (c *conn) limitLastWrite() {
 func (c *conn) Close() (err error) {
 	defer recovering(c.reaper.log)
 	defer c.reaper.remove(c)
+	if c.load().phase() == dead {
+		return cut(c.Conn)
+	}
 	defer func() { err = c.Conn.Close() }()
 	c.drain()
 	return nil
@@ -175,11 +190,11 @@ func (c *conn) Close() (err error) {
 // cut closes the connection at once, from any goroutine: what it is doing fails.
 // What lies under a layer such as TLS is closed without a farewell, which might
 // have to wait.
-func cut(nc net.Conn) {
+func cut(nc net.Conn) error {
 	if layered, ok := nc.(interface{ NetConn() net.Conn }); ok {
 		nc = layered.NetConn()
 	}
-	nc.Close()
+	return nc.Close()
 }
 
 // isLayered reports whether a connection lies over another one, as with TLS.

@@ -21,6 +21,9 @@ var (
 	errBodyTooLarge     = errors.New("server: body too large")
 	errNotFound         = errors.New("server: not found")
 	errMethodNotAllowed = errors.New("server: method not allowed")
+	errUnauthorized     = errors.New("server: unauthorized")
+	errForbidden        = errors.New("server: forbidden")
+	errPlain            = errors.New("server: plain HTTP where TLS is spoken")
 	errMediaType        = errors.New("server: unsupported media type")
 	errInvalidRequest   = errors.New("server: invalid request")
 	errDraining         = errors.New("server: draining")
@@ -50,6 +53,9 @@ var answers = []answer{
 	failure(errMediaType, 415, "UnsupportedMediaType", "The body must be application/json or application/*+json, without a content encoding."),
 	failure(errNotFound, 404, "NotFound", "There is nothing at this path."),
 	failure(errMethodNotAllowed, 405, "MethodNotAllowed", "This path does not have this method; Allow lists those it has."),
+	failure(errUnauthorized, 401, codeUnauthorized, "The caller is not known: it needs a secret (Authorization: Bearer) or a certificate."),
+	failure(errForbidden, 403, "Forbidden", "The caller may not do this."),
+	failure(errPlain, 400, "BadRequest", "This port speaks TLS: use https."),
 	failure(errBadRequest, 400, "BadRequest", "The request is not HTTP as this server understands it."),
 	failure(errBodyTooLarge, 413, "BodyTooLarge", "The body is larger than this server reads."),
 	failure(errHeadersTooLarge, 431, "HeadersTooLarge", "The request line and headers are larger than this server reads."),
@@ -65,10 +71,11 @@ var answers = []answer{
 // became of the request is unknown.
 var unavailable = failure(nil, 503, codeUnavailable, "The store does not answer. Try again.")
 
-// Codes that more than one answer has.
+// Codes that are looked at, or that more than one answer has.
 const (
 	codeUnavailable    = "StoreUnavailable"
 	codeInvalidRequest = "InvalidRequest"
+	codeUnauthorized   = "Unauthorized"
 )
 
 func failure(err error, status int, code, message string) answer {
@@ -108,6 +115,9 @@ func (s *Server) fail(ctx *fasthttp.RequestCtx, err error) {
 func (a *answer) write(ctx *fasthttp.RequestCtx) {
 	if a.code == codeUnavailable {
 		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, retryAfter)
+	}
+	if a.code == codeUnauthorized {
+		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
 	}
 	ctx.SetStatusCode(a.status)
 	ctx.Response.Header.SetContentTypeBytes(contentTypeJSON)

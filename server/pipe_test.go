@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/tls"
 	"net"
 	"sync"
 	"testing"
@@ -44,11 +45,18 @@ func (l *pipeListener) dial(t testing.TB) *client {
 }
 
 // servePipes lets a server answer on pipes too.
-func (s *served) servePipes(t testing.TB) *pipeListener {
+func (s *served) servePipes(t testing.TB) *pipeListener { return s.servePipesOver(t, nil) }
+
+// servePipesOver is servePipes over TLS, unless that is nil.
+func (s *served) servePipesOver(t testing.TB, with *tls.Config) *pipeListener {
 	t.Helper()
 	ln := newPipeListener()
+	var serving net.Listener = ln
+	if with != nil {
+		serving = tls.NewListener(ln, with)
+	}
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(ln) }()
+	go func() { served <- s.Serve(serving) }()
 	t.Cleanup(func() {
 		s.shutdown(t)
 		if err := <-served; err != nil {

@@ -37,6 +37,8 @@ type reaper struct {
 	closed  bool                  // no connection is let in any more
 	emptied chan struct{}         // has room for one: the last connection has gone
 
+	badHandshakes atomic.Uint64 // of TLS
+
 	stopping atomic.Bool // the listeners have closed
 	// From then on there is one end to all writing: as now has it, or never, and as a
 	// time, or nil.

@@ -55,7 +55,7 @@ func (g *registry) Pop() any {
 // now if it is not. What has sent nothing keeps the key that it has.
 func (r *reaper) keyOf(s step) int64 {
 	switch s.phase() {
-	case fresh:
+	case fresh, handshaking:
 		return freshFirst // which moves no connection
 	case idle:
 		return s.due() - int64(r.idle+r.tick)
@@ -77,7 +77,7 @@ func (r *reaper) add(c *conn) (victim *conn, ok bool) {
 			return nil, false
 		}
 	}
-	c.enter(fresh, r.request)
+	c.enter(c.firstPhase(), r.request)
 	r.added++
 	c.key = freshFirst + r.added
 	heap.Push(&r.conns, c)

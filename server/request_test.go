@@ -101,9 +101,9 @@ func TestMediaTypes(t *testing.T) {
 
 func TestNoContentType(t *testing.T) {
 	c := serve(t, Config{}).dial(t)
-	c.send("POST /token HTTP/1.1\r\nHost: test\r\nContent-Length: 11\r\n\r\n{\"meta\":{}}")
+	c.send("POST /token HTTP/1.1\r\nHost: test\r\n" + authorization() + "Content-Length: 11\r\n\r\n{\"meta\":{}}")
 	c.receive("POST").wantError(t, 415, "UnsupportedMediaType")
-	c.send("DELETE /token HTTP/1.1\r\nHost: test\r\n\r\n")
+	c.send("DELETE /token HTTP/1.1\r\nHost: test\r\n" + authorization() + "\r\n")
 	c.receive("DELETE").wantError(t, 415, "UnsupportedMediaType")
 	c.wantOpen()
 }
@@ -213,9 +213,9 @@ func TestMalformedJSON(t *testing.T) {
 			}
 		}
 	}
-	c.send("POST /token HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n\r\n")
+	c.send("POST /token HTTP/1.1\r\nHost: test\r\n" + authorization() + "Content-Type: application/json\r\n\r\n")
 	c.receive("POST").wantError(t, 400, "MalformedJSON")
-	c.send("PUT /token HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n")
+	c.send("PUT /token HTTP/1.1\r\nHost: test\r\n" + authorization() + "Content-Type: application/json\r\nContent-Length: 0\r\n\r\n")
 	c.receive("PUT").wantError(t, 400, "MalformedJSON")
 	c.exchange(tok, "")
 	s.wantWorking(t)

@@ -8,6 +8,7 @@ import (
 	"github.com/fasthttp/router"
 	"github.com/valyala/fasthttp"
 
+	"tokenserver/access"
 	"tokenserver/token"
 )
 
@@ -16,6 +17,7 @@ type handler func(ctx *fasthttp.RequestCtx) error
 
 type route struct {
 	method, path string
+	needs        access.Role // of its callers; 0 for everybody
 	handle       handler
 }
 
@@ -24,20 +26,20 @@ const batchPath = "/token/batch"
 
 func (s *Server) routes(dump bool) []route {
 	routes := []route{
-		{"POST", "/token", s.handleCreate},
-		{"PUT", "/token", s.handleExchange},
-		{"DELETE", "/token", s.handleDelete},
-		{"POST", "/token/validate", s.handleValidate},
-		{"POST", batchPath, s.handleBatch},
-		{"DELETE", "/subject", s.handleEndSubject},
-		{"POST", "/subject/sessions", s.handleListSubject},
-		{"GET", "/healthz", s.handleHealth},
-		{"HEAD", "/healthz", s.handleHealth},
-		{"GET", "/readyz", s.handleReady},
-		{"HEAD", "/readyz", s.handleReady},
+		{"POST", "/token", access.Tokens, s.handleCreate},
+		{"PUT", "/token", access.Tokens, s.handleExchange},
+		{"DELETE", "/token", access.Tokens, s.handleDelete},
+		{"POST", "/token/validate", access.Tokens, s.handleValidate},
+		{"POST", batchPath, access.Tokens, s.handleBatch},
+		{"DELETE", "/subject", access.Tokens, s.handleEndSubject},
+		{"POST", "/subject/sessions", access.Tokens, s.handleListSubject},
+		{"GET", "/healthz", 0, s.handleHealth},
+		{"HEAD", "/healthz", 0, s.handleHealth},
+		{"GET", "/readyz", 0, s.handleReady},
+		{"HEAD", "/readyz", 0, s.handleReady},
 	}
 	if dump {
-		routes = append(routes, route{"HEAD", "/dump", s.handleDump})
+		routes = append(routes, route{"HEAD", "/dump", access.Admin, s.handleDump})
 	}
 	return routes
 }
@@ -54,7 +56,7 @@ func (s *Server) addRoutes(dump bool) {
 	s.allow = make(map[string]string)
 	s.exact = make(map[string]*exactRoutes)
 	for _, route := range s.routes(dump) {
-		h := s.answering(route.handle)
+		h := s.answering(s.guarded(route.needs, route.handle))
 		r.Handle(route.method, route.path, h)
 		s.addExact(route, h)
 		s.allow[route.path] = strings.TrimPrefix(s.allow[route.path]+", "+route.method, ", ")
@@ -117,20 +119,27 @@ func (s *Server) handleReady(ctx *fasthttp.RequestCtx) error {
 	if s.draining.Load() {
 		return errDraining
 	}
+	if err := s.Ready(); err != nil {
+		refuseWith(ctx, err.Error())
+		return nil
+	}
+	if id := s.identity(); id != "" {
+		ctx.Response.Header.Set("Store-Id", id)
+	}
+	return s.handleHealth(ctx)
+}
+
+// Ready says why /readyz would answer 503, or returns nil. It is the one place where any
+// error of the store's is told: it is for operators.
+func (s *Server) Ready() error {
+	if s.draining.Load() {
+		return errors.New("the server is about to stop")
+	}
 	err := s.unready()
-	if err == nil {
-		if id := s.identity(); id != "" {
-			ctx.Response.Header.Set("Store-Id", id)
-		}
-		return s.handleHealth(ctx)
-	}
-	// The one answer with any error of the store's in it: it is for operators.
-	reason := err.Error()
 	if away := new(token.UnavailableError); errors.As(err, &away) {
-		reason = away.Reason
+		return errors.New(away.Reason)
 	}
-	refuseWith(ctx, reason)
-	return nil
+	return err
 }
 
 // identity returns which store it is, or "" if that is not known.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"iter"
 	"log/slog"
-	"net"
 	"runtime/debug"
 	"testing"
 	"time"
@@ -45,10 +44,10 @@ func serve(t testing.TB, cfg Config) *served {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	if cfg.Guard == nil {
+		cfg.Guard = setting.guard
 	}
+	ln := listen(t)
 	s := &served{New(cfg), ln.Addr().String(), make(chan error, 1)}
 	go func() { s.done <- s.Serve(ln) }()
 	t.Cleanup(func() { s.shutdown(t) })

@@ -10,7 +10,8 @@
 //
 // A connection is a conn: it is in one phase at a time (step.go), which the reaper
 // ends when it takes too long (reaper.go), and it closes such that its last answers
-// arrive (linger.go).
+// arrive (linger.go). Where TLS is spoken that lies under it (tls.go). Who may call is
+// asked once path and method are known (access.go).
 //
 // # Caveats
 //
@@ -35,6 +36,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"tokenserver/access"
 	"tokenserver/token"
 )
 
@@ -54,6 +56,8 @@ type Config struct {
 	MaxBatch, MaxBatchBody int
 	// Dump allows HEAD /dump.
 	Dump bool
+	// Guard knows who may call. nil means that everybody may.
+	Guard *access.Guard
 	// Ready says why the store can't be relied on, for /readyz. nil means that it
 	// always can.
 	Ready func() error
@@ -134,6 +138,7 @@ type Server struct {
 	maxBatchBody int
 	maxBatch     int           // items
 	storeID      func() string // nil for none
+	guard        *access.Guard // nil for none
 	log          *slog.Logger
 	http         fasthttp.Server
 	reaper       *reaper
@@ -167,6 +172,7 @@ func New(cfg Config) *Server {
 		maxBatchBody: max(cfg.MaxBody, cfg.MaxBatchBody),
 		maxBatch:     cfg.MaxBatch,
 		storeID:      cfg.StoreID,
+		guard:        cfg.Guard,
 		log:          cfg.Logger,
 		unready:      cfg.Ready,
 		requests:     sync.Pool{New: func() any { return new(request) }},
@@ -204,7 +210,8 @@ const maxConcurrency = 1 << 30
 
 // Serve answers requests on ln until Shutdown, and then returns nil at once:
 // Shutdown returns when all is done. After Shutdown it only closes ln. It may be
-// called for several listeners.
+// called for several listeners. One of crypto/tls lies under all that the server knows of
+// connections.
 func (s *Server) Serve(ln net.Listener) error {
 	if !s.listeners.add(ln) {
 		ln.Close()

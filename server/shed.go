@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // SpareConnections returns how many connections beyond a Config.MaxConnections a
@@ -32,7 +34,7 @@ const (
 
 // admit lets a new connection in, or closes it. Another one may have to go for it.
 func (s *Server) admit(nc net.Conn) *conn {
-	c := &conn{Conn: nc, reaper: s.reaper}
+	c := &conn{Conn: nc, tls: tlsOf(nc), reaper: s.reaper}
 	victim, ok := s.reaper.add(c)
 	if victim != nil {
 		s.countShed("closed")
@@ -54,12 +56,12 @@ func (s *Server) admit(nc net.Conn) *conn {
 // in time it is refused, and else the connection is closed without a word.
 func (c *conn) leave() {
 	if c.told {
-		c.SetReadDeadline(time.Now().Add(refusalWait))
+		c.limitRead(refusalWait)
 		return
 	}
 	defer cut(c.Conn)
 	if !isLayered(c.Conn) {
-		writeRefusal(c.Conn, errCrowded, refusalPatience(c.Conn))
+		writeLast(c.Conn, errCrowded, refusalPatience(c.Conn))
 	}
 }
 
@@ -90,10 +92,15 @@ func refuseConn(nc net.Conn) {
 	defer nc.Close()
 	nc.SetReadDeadline(time.Now().Add(refusalWait))
 	nc.Read(make([]byte, 512))
-	if writeRefusal(nc, errCrowded, refusalWait) == nil {
-		nc.SetReadDeadline(time.Now().Add(refusalTime))
-		io.CopyN(io.Discard, nc, refusalBytes)
+	if writeLast(nc, errCrowded, refusalWait) == nil {
+		discard(nc)
 	}
+}
+
+// discard takes what a refused client sends, until it has read the answer.
+func discard(nc net.Conn) {
+	nc.SetReadDeadline(time.Now().Add(refusalTime))
+	io.CopyN(io.Discard, nc, refusalBytes)
 }
 
 // refuseAtOnce answers without waiting for the client. What has come is read before
@@ -104,7 +111,7 @@ func refuseAtOnce(nc net.Conn, why error) {
 	if isLayered(nc) {
 		return
 	}
-	writeRefusal(nc, why, refusalPatience(nc))
+	writeLast(nc, why, refusalPatience(nc))
 	buf := make([]byte, headerBuffer)
 	for n := 0; n < refusalBytes && unread(nc) > 0; {
 		read, err := nc.Read(buf)
@@ -124,12 +131,15 @@ func refusalPatience(nc net.Conn) time.Duration {
 	return refusalWait
 }
 
-// writeRefusal writes the answer to whatever the client will ask, and ends our side.
-func writeRefusal(nc net.Conn, why error, d time.Duration) error {
+// writeLast writes the answer to whatever the client will ask, and ends our side.
+func writeLast(nc net.Conn, why error, d time.Duration) error {
 	nc.SetWriteDeadline(time.Now().Add(d))
-	body := answerTo(why).body
-	_, err := fmt.Fprintf(nc, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"+
-		"Cache-Control: no-store\r\nRetry-After: %s\r\nConnection: close\r\n\r\n%s", len(body), retryAfter, body)
+	a, again := answerTo(why), ""
+	if a.code == codeUnavailable {
+		again = "Retry-After: " + retryAfter + "\r\n"
+	}
+	_, err := fmt.Fprintf(nc, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"+
+		"Cache-Control: no-store\r\n%sConnection: close\r\n\r\n%s", a.status, fasthttp.StatusMessage(a.status), len(a.body), again, a.body)
 	if half, ok := nc.(interface{ CloseWrite() error }); ok && err == nil {
 		err = half.CloseWrite()
 	}

@@ -135,7 +135,7 @@ func (r *reaper) endReads() {
 	defer r.mu.Unlock()
 	for _, c := range r.conns {
 		switch s := c.load(); s.phase() {
-		case fresh, reading, idle:
+		case fresh, handshaking, reading, idle:
 			c.end(s)
 		}
 	}

@@ -45,7 +45,7 @@ func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 		close(ended)
 	}()
 	eventually(t, "the listener closes", func() bool {
-		conn, err := net.Dial("tcp", s.addr)
+		conn, err := net.Dial(networkOfTests(), s.addr)
 		if err == nil {
 			conn.Close()
 		}

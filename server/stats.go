@@ -93,6 +93,10 @@ func (s *Server) Stats() stats.Server {
 		Connections:    s.reaper.open(),
 		MaxConnections: s.reaper.max,
 		Shed:           s.shed.Load(),
+		BadHandshakes:  s.reaper.badHandshakes.Load(),
+	}
+	if s.guard != nil {
+		sum.Refused = s.guard.Refused()
 	}
 	for m, method := range methods {
 		for c, code := range codes {

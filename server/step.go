@@ -6,14 +6,15 @@ import "math"
 type phase int64
 
 const (
-	fresh    phase = iota // it has sent nothing yet
-	reading               // a request has begun
-	handling              // its request is being answered, which takes what it takes
-	writing               // an answer is being written
-	idle                  // it waits for the next request
-	late                  // it may read no more: what was read by then can still be answered
-	shed                  // it is closed for a new one: a request that still comes is refused
-	dead                  // nothing more is carried out on it
+	fresh       phase = iota // it has sent nothing yet
+	handshaking              // TLS has yet to be agreed on
+	reading                  // a request has begun
+	handling                 // its request is being answered, which takes what it takes
+	writing                  // an answer is being written
+	idle                     // it waits for the next request
+	late                     // it may read no more: what was read by then can still be answered
+	shed                     // it is closed for a new one: a request that still comes is refused
+	dead                     // nothing more is carried out on it
 )
 
 // step is what a connection is doing and when that has to be done, in one word,
@@ -22,7 +23,7 @@ const (
 type step int64
 
 const (
-	phaseBits = 3
+	phaseBits = 4
 	never     = math.MaxInt64 >> phaseBits // the due of what takes what it takes
 )
 

@@ -42,6 +42,7 @@ func (r *report) writeText(w io.Writer, out output) {
 	r.writePolicies(w)
 	r.writePurge(w)
 	r.writeHandler(w)
+	r.writeCallers(w)
 	r.writeLoad(w)
 	plot("latency-full")
 	r.writeHalfRate(w)

@@ -56,6 +56,7 @@ func (rs results) targets() []target {
 	ts = append(ts, rs.loadTargets()...)
 	ts = append(ts, rs.clientTargets()...)
 	ts = append(ts, rs.sharedTargets()...)
+	ts = append(ts, rs.callersTargets()...)
 	return append(ts, rs.durableTargets()...)
 }
 

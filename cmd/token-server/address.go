@@ -17,14 +17,17 @@ const adminOff = "off"
 func newAdminAddress(target *string) flags.Value {
 	v := flags.Address(target)
 	v.Parse = parseAdminAddress
-	v.Range = "host:port with a port of 0 … 65535, or off"
+	v.Range = "host:port with a port of 0 … 65535, unix:/path, or off"
 	return v
 }
 
-// parseAdminAddress reads host:port or off. An empty host is every address of the machine.
+// parseAdminAddress reads host:port, unix:/path or off. An empty host is every address of the machine.
 func parseAdminAddress(text string) (string, error) {
 	if text == adminOff {
 		return text, nil
+	}
+	if strings.HasPrefix(text, flags.UnixPrefix) {
+		return flags.ParseSocket(text)
 	}
 	host, port, err := flags.ParseAddress(text)
 	return flags.JoinAddress(host, port), err
@@ -38,7 +41,8 @@ func newAddresses(target *[]string) flags.Value {
 func (c *Config) listenAddresses() []string {
 	addresses := make([]string, len(c.Addresses))
 	for i, address := range c.Addresses {
-		if _, _, err := flags.ParseAddress(address); err != nil {
+		_, isSocket := socketPath(address)
+		if _, _, err := flags.ParseAddress(address); err != nil && !isSocket {
 			address = net.JoinHostPort(address, strconv.Itoa(c.Port))
 		}
 		addresses[i] = address
@@ -46,9 +50,12 @@ func (c *Config) listenAddresses() []string {
 	return addresses
 }
 
-// listenOn listens on host:port, and on nothing else: left to itself, package net
+// listenOn listens on unix:/path, or on host:port and on nothing else: left to itself, package net
 // takes 0.0.0.0 for every address of IPv6 too. Only :: and an empty host are both.
-func listenOn(address string) (net.Listener, error) {
+func (c *Config) listenOn(address string) (net.Listener, error) {
+	if path, ok := socketPath(address); ok {
+		return listenUnix(path, c.SocketMode)
+	}
 	network := "tcp"
 	if host, _, err := net.SplitHostPort(address); err == nil {
 		network = networkOf(host)
@@ -69,10 +76,31 @@ func networkOf(host string) string {
 	return "tcp6"
 }
 
-// isLoopback reports whether a listener on host can be reached from this machine alone.
-func isLoopback(host string) bool {
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.Unmap().IsLoopback()
+// isLoopback reports whether a listener can be reached from this machine alone, whatever
+// name its address had.
+func isLoopback(ln net.Listener) bool {
+	tcp, ok := ln.Addr().(*net.TCPAddr)
+	return !ok || tcp.IP.IsLoopback()
+}
+
+// addressOf returns the address of a listener as --address has it.
+func addressOf(ln net.Listener) string {
+	if ln.Addr().Network() == "unix" {
+		return flags.UnixPrefix + ln.Addr().String()
 	}
-	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
+	return ln.Addr().String()
+}
+
+// newNames makes a flag for names of any kind.
+func newNames(target *[]string) flags.Value {
+	each := flags.Path(new(string))
+	each.Kind, each.Range = "name", "a name"
+	return &flags.Repeated[string]{Target: target, Each: each}
+}
+
+// newHosts makes a flag for names of hosts.
+func newHosts(target *[]string) flags.Value {
+	each := flags.Path(new(string))
+	each.Kind, each.Range, each.Parse = "host", "a host name", flags.ParseHost
+	return &flags.Repeated[string]{Target: target, Each: each}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
@@ -23,9 +24,9 @@ const (
 
 // Config is what flags and environment choose.
 type Config struct {
-	Addresses    []string // to listen on: a host, or host:port
+	Addresses    []string // to listen on: a host, host:port, or unix:/path
 	Port         int      // of an address that has none; 0 picks a free one
-	AdminAddress string   // host:port, or adminOff
+	AdminAddress string   // host:port, unix:/path, or adminOff
 
 	Dump          bool
 	TokenLifetime time.Duration
@@ -55,9 +56,26 @@ type Config struct {
 	ValkeyTimeout time.Duration
 	ValkeyWait    bool
 
-	LogLevel  slog.Level
+	AuthFile    string   // empty for none
+	TLSCert     string   // empty for no TLS, as TLSKey
+	TLSKey      string   // of TLSCert
+	TLSClientCA string   // empty if clients need no certificates
+	TLSAdmins   []string // names of certificates
+	Insecure    bool     // no warning of what is open
+
+	SocketMode fs.FileMode // of unix sockets
+	AdminHosts []string    // beside localhost
+	Pprof      string      // on or off
+
+	LogLevel  LogLevel
 	LogFormat string // text or json
 }
+
+// Values of Config.Pprof.
+const (
+	pprofOn  = "on"
+	pprofOff = "off"
+)
 
 // Greatest values of flags that no package has a bound for.
 const (
@@ -82,7 +100,9 @@ func defaultConfig() Config {
 		OnReuse:       onReuseReject,
 		Fsync:         durable.Always.String(),
 		ValkeyTimeout: valkey.DefaultTimeout,
-		LogLevel:      slog.LevelInfo,
+		SocketMode:    defaultSocketMode,
+		Pprof:         pprofOn,
+		LogLevel:      LogLevel{Level: slog.LevelInfo},
 		LogFormat:     "text",
 	}
 }
@@ -96,7 +116,8 @@ func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set
 	s.VarP(flags.Number(&c.Port, 0, 65535), "port", "p", "port of an address without one, of which 0 picks a free one")
 	s.VarP(flags.Duration(&c.PurgeInterval, shard.MinPurgeInterval, shard.MaxPurgeInterval), "purge-interval", "P", "time between two purges of expired sessions")
 	s.VarP(flags.Duration(&c.TokenLifetime, token.MinIdleLifetime, token.MaxIdleLifetime), "token-lifetime", "t", "how long a session lives after its last exchange")
-	s.Var(newAddresses(&c.Addresses), "address", "address to listen on, which anybody who reaches it may use")
+	s.Var(newAddresses(&c.Addresses), "address", "address to listen on")
+	s.Var(newSocketMode(&c.SocketMode), "socket-mode", "mode of a unix socket")
 	s.Var(flags.PowerOfTwo(&c.Shards, shard.MinShards, shard.MaxShards), "shards", "independent parts of the store")
 	s.Var(flags.Size(&c.MaxBody, server.MinMaxBody, server.MaxMaxBody), "max-body", "greatest size of a request's body")
 	s.Var(flags.Size(&c.MaxMeta, token.MinMetaLimit, token.MaxMetaLimit), "max-meta", "greatest size of a session's metadata")
@@ -115,24 +136,42 @@ func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set
 	s.Var(newEngine(&c.Valkey), "valkey", "engine, Valkey or Redis, in which any number of servers keep sessions together")
 	s.Var(flags.Duration(&c.ValkeyTimeout, valkey.MinTimeout, valkey.MaxTimeout), "valkey-timeout", "how long a request waits for the engine")
 	s.Var(flags.Switch(&c.ValkeyWait), "valkey-wait", "start without the engine, and wait for it")
-	s.Var(flags.Level(&c.LogLevel), "log-level", "least level of what is logged")
+	s.Var(flags.Path(&c.AuthFile), "auth-file", "file with the callers, of which token-server secret makes a line")
+	s.Var(flags.Path(&c.TLSCert), "tls-cert", "certificate of the server, for TLS")
+	s.Var(flags.Path(&c.TLSKey), "tls-key", "key of the certificate")
+	s.Var(flags.Path(&c.TLSClientCA), "tls-client-ca", "authorities whose certificates callers need")
+	s.Var(newNames(&c.TLSAdmins), "tls-admin", "name of a caller's certificate that makes an admin")
+	s.Var(flags.Switch(&c.Insecure), "insecure", "don't warn of addresses that anybody may use")
+	s.Var(newLogLevel(&c.LogLevel), "log-level", "least level of what is logged")
 	s.Var(flags.Choice(&c.LogFormat, "text", "json"), "log-format", "format of the log")
 	s.Var(newAdminAddress(&c.AdminAddress), "admin-address", "address of the listener for metrics and profiles")
+	s.Var(newHosts(&c.AdminHosts), "admin-host", "name beside localhost by which a loopback admin listener is called")
+	s.Var(flags.Choice(&c.Pprof, pprofOn, pprofOff), "pprof", "profiles of the admin listener")
 	return s
 }
 
 // check checks what no flag can check alone.
-func (c *Config) check() error {
+func (c *Config) check() (errs []error) {
+	for _, err := range append(c.checkCallers(), c.checkPolicies(), c.checkSecretFiles(), c.checkEngine(), c.checkAddresses()) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+func (c *Config) checkPolicies() error {
 	if c.OnReuse == onReuseRevoke && c.Grace == 0 {
 		return fmt.Errorf("--on-reuse %q: needs a --grace, or two requests at once with one token would end their session", c.OnReuse)
 	}
+	return nil
+}
+
+func (c *Config) checkSecretFiles() error {
 	if len(c.SecretFiles) > maxSecretFiles {
 		return fmt.Errorf("--secret-file %q: given too often: must be the key, and at most one previous key", c.SecretFiles[maxSecretFiles])
 	}
-	if err := c.checkEngine(); err != nil {
-		return err
-	}
-	return c.checkAddresses()
+	return nil
 }
 
 // checkAddresses finds an address that is given twice.

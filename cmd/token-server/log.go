@@ -3,15 +3,15 @@ package main
 import (
 	"io"
 	"log/slog"
-	"net"
+	"strings"
 
 	"tokenserver/internal/duration"
 	"tokenserver/internal/flags"
 )
 
-func newLogger(w io.Writer, c Config) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.LogLevel}
-	if c.LogFormat == "json" {
+func newLogger(w io.Writer, level slog.Leveler, format string) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
@@ -33,18 +33,28 @@ func (m *Main) warn() {
 	for _, text := range m.Config.unused() {
 		m.logger.Warn(text)
 	}
-	for i, address := range m.Config.listenAddresses() {
-		if host, _, _ := net.SplitHostPort(address); !isLoopback(host) {
-			m.logger.Warn("address is not loopback and callers are not authenticated: anybody who reaches it may use the server",
-				"address", m.listeners[i].Addr().String())
+	if !m.Config.Insecure && !m.Config.hasCallers() {
+		m.warnOfOpen()
+	}
+}
+
+// warnOfOpen tells where the server is open to anybody.
+func (m *Main) warnOfOpen() {
+	var open []string
+	for _, ln := range m.listeners {
+		if !isLoopback(ln) {
+			open = append(open, addressOf(ln))
 		}
 	}
-	if m.adminListener == nil {
-		return
+	var attrs []any
+	if len(open) > 0 {
+		attrs = append(attrs, "address", strings.Join(open, ","))
 	}
-	if host, _, _ := net.SplitHostPort(m.Config.AdminAddress); !isLoopback(host) {
-		m.logger.Warn("admin-address is not loopback: anybody who reaches it may read metrics and profiles",
-			"address", m.adminListener.Addr().String())
+	if m.adminListener != nil && !isLoopback(m.adminListener) {
+		attrs = append(attrs, "admin_address", addressOf(m.adminListener))
+	}
+	if len(attrs) > 0 {
+		m.logger.Warn("anybody who reaches these addresses may use the server: --auth-file or --tls-client-ca say who may call, and --insecure that this is meant", attrs...)
 	}
 }
 
@@ -69,6 +79,8 @@ func (m *Main) logConfig() {
 		"grace", duration.Format(c.Grace),
 		"on_reuse", c.OnReuse,
 		"max_lifetime", duration.Format(c.MaxLifetime),
+		"callers", c.callersText(),
+		"tls", c.TLSCert != "",
 	)
 	switch {
 	case c.Valkey != "":
@@ -78,4 +90,17 @@ func (m *Main) logConfig() {
 	default:
 		m.logger.Info("durable mode: sessions outlive this process", "data_dir", c.DataDir, "fsync", c.Fsync)
 	}
+}
+
+// callersText says who may call.
+func (c *Config) callersText() string {
+	switch {
+	case c.AuthFile != "" && c.TLSClientCA != "":
+		return "secrets or certificates"
+	case c.AuthFile != "":
+		return "secrets"
+	case c.TLSClientCA != "":
+		return "certificates"
+	}
+	return "anybody"
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 
+	"tokenserver/access"
 	"tokenserver/admin"
 	"tokenserver/internal/flags"
 	"tokenserver/server"
@@ -45,6 +46,9 @@ type Main struct {
 
 	hangups  chan struct{}           // a SIGHUP came
 	secret   *token.Secret           // from Config.SecretFiles; nil for none
+	guard    *access.Guard           // nil if anybody may call
+	tls      *access.TLS             // nil for none
+	level    slog.LevelVar           // of the log
 	ignored  []string                // environment variables that were not taken for a flag
 	misspelt []flags.UnknownVariable // environment variables that are no flag
 	logOut   *logWriter              // to Stderr
@@ -74,6 +78,11 @@ func NewMain() *Main {
 
 // Execute runs the program with args until ctx ends, and returns its exit code.
 func (m *Main) Execute(ctx context.Context, args []string) int {
+	if len(args) > 0 {
+		if command, ok := commands[args[0]]; ok {
+			return command(m, args[1:])
+		}
+	}
 	err := m.ParseFlags(args)
 	switch {
 	case errors.Is(err, flags.ErrHelp):

@@ -11,6 +11,8 @@ import (
 )
 
 const usage = `Usage: token-server [flags]
+       token-server check [flags]    report what would keep it from starting
+       token-server secret [name]    make a secret, and its line for --auth-file
 
 Hands out one-time access tokens for metadata over HTTP. Sessions are kept in
 memory and forgotten when the process ends, unless there is a --data-dir, or an
@@ -28,27 +30,43 @@ Durations are one or more numbers with units (ns us µs ms s m min h d day days)
 // flags.ErrHelp after it has printed the help or the version, and otherwise an
 // error, one line, that names the flag or variable, its value and what is allowed.
 func (m *Main) ParseFlags(args []string) error {
+	if problems := m.parse(args); len(problems) > 0 {
+		return problems[0]
+	}
+	return nil
+}
+
+// parse is ParseFlags that returns all errors that there are.
+func (m *Main) parse(args []string) (problems []error) {
 	version := false
 	m.Config = defaultConfig()
 	set := m.Config.flagSet(m.variable, &version)
-	err := set.Parse(args)
+	problems = set.ParseAll(args)
 	switch {
-	case errors.Is(err, flags.ErrHelp):
+	case len(problems) > 0 && errors.Is(problems[0], flags.ErrHelp):
 		fmt.Fprint(m.Stdout, usage, set.Usages(), usageOfValues)
-		return err
-	case err != nil:
-		return err
-	case version:
+		return problems
+	case len(problems) == 0 && version:
 		fmt.Fprintln(m.Stdout, "token-server", currentBuild())
-		return flags.ErrHelp
+		return []error{flags.ErrHelp}
 	}
-	if err := m.Config.check(); err != nil {
-		return err
-	}
+	problems = append(problems, m.Config.check()...)
 	m.misspelt = slices.DeleteFunc(set.UnknownVariables(m.Environ), func(v flags.UnknownVariable) bool {
 		return notForFlags.MatchString(v.Name) || serviceLink.MatchString(m.getenv(v.Name))
 	})
-	return m.readSecret()
+	return append(problems, m.readFiles()...)
+}
+
+// readFiles reads the files that flags name.
+func (m *Main) readFiles() (problems []error) {
+	level, err := m.Config.LogLevel.read()
+	m.level.Set(level)
+	for _, err := range append(m.readCallers(), err, m.readSecret()) {
+		if err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return problems
 }
 
 // getenv returns the value of an environment variable, or "" for none.

@@ -33,10 +33,11 @@ func environ(env map[string]string) (list []string) {
 }
 
 var flagNames = []string{
-	"help", "version", "dump", "port", "purge-interval", "token-lifetime", "address", "shards", "max-body",
+	"help", "version", "dump", "port", "purge-interval", "token-lifetime", "address", "socket-mode", "shards", "max-body",
 	"max-meta", "max-batch", "max-batch-body", "max-tokens", "max-memory", "max-connections", "drain-delay",
 	"grace", "on-reuse", "max-lifetime", "secret-file",
-	"data-dir", "fsync", "valkey", "valkey-timeout", "valkey-wait", "log-level", "log-format", "admin-address",
+	"data-dir", "fsync", "valkey", "valkey-timeout", "valkey-wait",
+	"auth-file", "tls-cert", "tls-key", "tls-client-ca", "tls-admin", "insecure", "log-level", "log-format", "admin-address", "admin-host", "pprof",
 }
 
 // flagInHelp matches the beginning of a flag's line.
@@ -107,14 +108,15 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// sample sets every flag to something else than its default, but for the secret
-// file, which must be there.
+// sample sets every flag to something else than its default, but for files that must be
+// there.
 var sample = []struct{ name, value string }{
 	{"dump", "true"}, {"port", "8080"}, {"purge-interval", "30s"}, {"token-lifetime", "1h 30min"}, {"address", "::1"},
 	{"shards", "4"}, {"max-body", "1MiB"}, {"max-meta", "2048"}, {"max-batch", "10"}, {"max-batch-body", "2MiB"}, {"max-tokens", "1000"}, {"max-memory", "1GiB"},
 	{"max-connections", "500"}, {"drain-delay", "2.5s"}, {"grace", "5s"}, {"on-reuse", "revoke"}, {"max-lifetime", "7days"},
 	{"data-dir", "/var/lib/tokens"}, {"fsync", "everysec"}, {"valkey-timeout", "2s"}, {"valkey-wait", "true"},
 	{"log-level", "debug"}, {"log-format", "json"}, {"admin-address", "off"},
+	{"socket-mode", "0600"}, {"insecure", "true"}, {"admin-host", "admin.example"}, {"pprof", "off"},
 }
 
 var sampleConfig = Config{
@@ -122,12 +124,13 @@ var sampleConfig = Config{
 	Shards: 4, MaxBody: flags.MiB, MaxMeta: 2048, MaxBatch: 10, MaxBatchBody: 2 * flags.MiB, MaxTokens: 1000, MaxMemory: flags.GiB,
 	MaxConnections: 500, DrainDelay: 2500 * time.Millisecond, Grace: 5 * time.Second, OnReuse: "revoke", MaxLifetime: 7 * 24 * time.Hour,
 	DataDir: "/var/lib/tokens", Fsync: "everysec", ValkeyTimeout: 2 * time.Second, ValkeyWait: true,
-	LogLevel: slog.LevelDebug, LogFormat: "json", AdminAddress: "off",
+	LogLevel: LogLevel{Level: slog.LevelDebug}, LogFormat: "json", AdminAddress: "off",
+	SocketMode: 0o600, Insecure: true, AdminHosts: []string{"admin.example"}, Pprof: "off",
 }
 
 func TestEveryFlagAndVariable(t *testing.T) {
-	if got, want := len(sample), len(flagNames)-4; got != want {
-		t.Fatalf("sample has %d flags, want %d: all but help, version, secret-file, and valkey, which stands beside no data-dir", got, want)
+	if got, want := len(sample), len(flagNames)-9; got != want {
+		t.Fatalf("sample has %d flags, want %d: all but help, version, six of files, and valkey, which stands beside no data-dir", got, want)
 	}
 	var args []string
 	env, bad := map[string]string{}, map[string]string{}
@@ -202,7 +205,7 @@ var valueTests = []struct {
 	{"port", []string{"0", "65535"}, []string{"-1", "65536", "x", "1.5", "0x10", "+1", "99999999999999999999", " 1"}, "must be a whole number, 0 … 65535"},
 	{"purge-interval", []string{"1s", "90min"}, []string{"999ms", "90min 1ns", "0", "60", "-1s"}, "must be a duration with a unit, 1s … 90min"},
 	{"token-lifetime", []string{"30min", "96h", "4days"}, []string{"1799s", "96h 1ns", "0", "7200", "-2h", "200000d"}, "must be a duration with a unit, 30min … 96h"},
-	{"address", []string{"::", "a.example", "127.0.0.1:0", "[::1]:65535"}, []string{"127.0.0.1:65536", ":80", "a b"}, "must be an IP address or a host name, or one with a port of 0 … 65535"},
+	{"address", []string{"::", "a.example", "127.0.0.1:0", "[::1]:65535", "unix:/run/a"}, []string{"unix:run", "127.0.0.1:65536", ":80", "a b"}, "must be an IP address or a host name, or one with a port of 0 … 65535, or unix:/path"},
 	{"shards", []string{"1", "2", "65536"}, []string{"0", "3", "131072", "-2", "x"}, "must be a power of two, 1 … 65536"},
 	{"max-body", []string{"1KiB", "1024", "16MiB"}, []string{"0", "1023", "16777217", "-1KiB", "1KB", "17179869184GiB"}, "must be a size, 1KiB … 16MiB"},
 	{"max-meta", []string{"1KiB", "1024B", "16MiB"}, []string{"0", "1023B", "16777217", "64k"}, "must be a size, 1KiB … 16MiB"},
@@ -216,9 +219,12 @@ var valueTests = []struct {
 	{"max-lifetime", []string{"0", "30min", "365days"}, []string{"29min", "8761h", "3600"}, "must be a duration with a unit, 0 (none) or 30min … 8760h"},
 	{"fsync", []string{"always", "everysec"}, []string{"Always", "no", "1s", "everysecond"}, "must be always or everysec"},
 	{"valkey-timeout", []string{"50ms", "10s"}, []string{"49ms", "10001ms", "1"}, "must be a duration with a unit, 50ms … 10s"},
-	{"log-level", []string{"debug", "info", "warn", "error"}, []string{"INFO", "info+1", "trace"}, "must be debug, info, warn or error"},
+	{"log-level", []string{"debug", "info", "warn", "error"}, []string{"INFO", "info+1", "trace", "@"}, "must be debug, info, warn or error, or @FILE with one of them in its first line"},
 	{"log-format", []string{"text", "json"}, []string{"JSON", "xml"}, "must be text or json"},
-	{"admin-address", []string{"off", "localhost:0", "[::1]:65535"}, []string{"localhost", "localhost:65536", "on"}, "must be host:port with a port of 0 … 65535, or off"},
+	{"admin-address", []string{"off", "localhost:0", "[::1]:65535", "unix:/run/a"}, []string{"localhost", "localhost:65536", "on", "unix:a"}, "must be host:port with a port of 0 … 65535, unix:/path, or off"},
+	{"socket-mode", []string{"0000", "0777", "660"}, []string{"0888", "1777", "66", "0o660", "-rw-rw----"}, "must be an octal number, 0000 … 0777"},
+	{"admin-host", []string{"a.example", "a"}, []string{"a b", "a:80", "http://a"}, "must be a host name"},
+	{"pprof", []string{"on", "off"}, []string{"true", "false", "ON"}, "must be on or off"},
 }
 
 func TestValues(t *testing.T) {
@@ -279,6 +285,16 @@ func TestUsageErrors(t *testing.T) {
 		{nil, map[string]string{"TOKEN_SERVER_VALKEY": "u:secret@h"}, `--valkey "…@h": must be valkey://`},
 		{[]string{"--valkey=valkey://u:secret@h", "--data-dir=d"}, nil, `--valkey "valkey://…@h": can't be together with --data-dir`},
 		{[]string{"--valkey=valkey://h", "--grace=5s"}, nil, `--grace "5s": needs a --secret-file with --valkey`},
+		{[]string{"--auth-file=no-such-file"}, nil, `--auth-file "no-such-file": must be a file owned by`},
+		{[]string{"--tls-cert=c"}, nil, `--tls-cert and --tls-key go together`},
+		{[]string{"--tls-key=k"}, nil, `--tls-cert and --tls-key go together`},
+		{[]string{"--tls-cert=no-such-file", "--tls-key=k"}, nil, `--tls-cert "no-such-file": open`},
+		{[]string{"--tls-client-ca=ca"}, nil, `--tls-client-ca "ca": needs --tls-cert`},
+		{[]string{"--tls-admin=ops"}, nil, `--tls-admin "ops": needs --tls-client-ca`},
+		{[]string{"--log-level=@no-such-file"}, nil, `--log-level "@no-such-file": open`},
+		{[]string{"secret", "a", "b"}, nil, `unexpected argument "b"`},
+		{[]string{"secret", "a:b"}, nil, `secret "a:b": a name must have`},
+		{[]string{"--dump", "check"}, nil, `unexpected argument "check"`},
 		{[]string{"--por", "1"}, nil, `unknown flag "--por"`},
 		{[]string{"--a\nb"}, nil, `unknown flag "--a\nb"`},
 		{[]string{"-x"}, nil, `unknown flag "-x"`},
@@ -314,7 +330,7 @@ func TestMisspeltVariables(t *testing.T) {
 		{"TOKEN_SERVER_LIFETIME", "2h", "TOKEN_SERVER_MAX_LIFETIME"},
 		{"TOKEN_SERVER_PORTS", "1", "TOKEN_SERVER_PORT"},
 		{"TOKEN_SERVER_admin_address", "off", "TOKEN_SERVER_ADMIN_ADDRESS"},
-		{"TOKEN_SERVER_ADMIN_PORT", "3667", "TOKEN_SERVER_PORT"},
+		{"TOKEN_SERVER_ADMIN_PORT", "3667", "TOKEN_SERVER_ADMIN_HOST"},
 		{"TOKEN_SERVER_", "x", "TOKEN_SERVER_DUMP"},
 		// Not meant for us, or known.
 		{"TOKEN_SERVER_MAX_MEMROY", "", ""}, // as if unset

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -30,7 +31,7 @@ var errStopped = errors.New("server stopped by itself")
 // out after its client has given up. If it returns nil, Close must be called.
 func (m *Main) Run() error {
 	m.logOut = newLogWriter(m.Stderr)
-	m.logger = newLogger(m.logOut, m.Config)
+	m.logger = newLogger(m.logOut, &m.level, m.Config.LogFormat)
 	m.warnOfVariables()
 	memory := m.divideMemory()
 	descriptors, err := m.limitDescriptors()
@@ -53,6 +54,7 @@ func (m *Main) Run() error {
 		MaxBatchBody:   m.Config.MaxBatchBody,
 		MaxConnections: m.Config.MaxConnections,
 		Dump:           m.Config.Dump,
+		Guard:          m.guard,
 		Ready:          readiness(m.store),
 		StoreID:        storeID(m.store),
 		Logger:         m.logger,
@@ -67,7 +69,7 @@ func (m *Main) Run() error {
 // has been checked: from now on requests are answered.
 func (m *Main) listen() error {
 	for _, address := range m.Config.listenAddresses() {
-		ln, err := listenOn(address)
+		ln, err := m.Config.listenOn(address)
 		if err != nil {
 			m.closeListeners()
 			return fmt.Errorf("cannot listen (--address, --port): %w", err)
@@ -91,7 +93,7 @@ func (m *Main) listenAdmin() (err error) {
 	if m.Config.AdminAddress == adminOff {
 		return nil
 	}
-	if m.adminListener, err = listenOn(m.Config.AdminAddress); err == nil {
+	if m.adminListener, err = m.Config.listenOn(m.Config.AdminAddress); err == nil {
 		return nil
 	}
 	if m.Config.AdminAddress == defaultAdminAddress {
@@ -108,10 +110,10 @@ func (m *Main) serve() {
 	m.served = make(chan struct{})
 	var first sync.Once
 	for _, ln := range m.listeners {
-		m.logger.Info("listening", "address", ln.Addr().String())
+		m.logger.Info("listening", "address", addressOf(ln))
 		m.serving.Go(func() {
 			defer m.recoverPanic()
-			err := m.server.Serve(ln)
+			err := m.server.Serve(m.overTLS(ln))
 			first.Do(func() {
 				m.serveErr = err
 				close(m.served)
@@ -120,18 +122,38 @@ func (m *Main) serve() {
 	}
 }
 
+// overTLS returns a listener that speaks TLS if the server does. All that the server
+// knows of connections lies over it.
+func (m *Main) overTLS(ln net.Listener) net.Listener {
+	if m.tls == nil {
+		return ln
+	}
+	return tls.NewListener(ln, m.tls.Config(m.Config.clientAuth()))
+}
+
 func (m *Main) serveAdmin(maxConnections int) {
 	if m.adminListener == nil {
 		return
 	}
-	m.admin = admin.New(admin.Config{
+	cfg := admin.Config{
 		Store:          storeStats(m.store),
 		Requests:       m.server.Stats,
 		Build:          currentBuild(),
+		Ready:          m.server.Ready,
+		NoProfiles:     m.Config.Pprof == pprofOff,
 		MaxConnections: maxConnections,
 		Logger:         m.logger,
-	})
-	m.logger.Info("admin listening", "address", m.adminListener.Addr().String())
+	}
+	if isLoopback(m.adminListener) {
+		cfg.CheckHost, cfg.Hosts = m.adminListener.Addr().Network() == "tcp", m.Config.AdminHosts
+	} else {
+		cfg.Guard = m.guard
+		if m.tls != nil {
+			cfg.TLS = m.tls.Config(tls.VerifyClientCertIfGiven)
+		}
+	}
+	m.admin = admin.New(cfg)
+	m.logger.Info("admin listening", "address", addressOf(m.adminListener))
 	m.adminServed.Go(func() {
 		defer m.recoverPanic()
 		m.admin.Serve(m.adminListener) // logs its own error
@@ -154,20 +176,18 @@ func (m *Main) Wait(ctx context.Context) error {
 		case <-m.served:
 			return cmp.Or(m.serveErr, errStopped)
 		case <-m.hangups:
-			m.logHangup()
+			m.reload()
 		}
 	}
 }
 
-func (m *Main) logHangup() { m.logger.Info("SIGHUP changes nothing: there is nothing to reread") }
-
-// logHangups goes on with what Wait does of them, until the stop is over.
+// logHangups tells that they change nothing, until the stop is over.
 func (m *Main) logHangups(stopped <-chan struct{}) {
 	defer m.recoverPanic()
 	for {
 		select {
 		case <-m.hangups:
-			m.logHangup()
+			m.logger.Info("SIGHUP changes nothing: the server stops")
 		case <-stopped:
 			return
 		}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -230,8 +231,10 @@ func TestLogLevel(t *testing.T) {
 	}
 }
 
-func TestAddressWarnings(t *testing.T) {
-	const ours, admins = "level=WARN msg=\"address is not loopback", "level=WARN msg=\"admin-address is not loopback"
+// TestWarningOfOpenAddresses: where anybody may call who is not on this machine, one line
+// says so.
+func TestWarningOfOpenAddresses(t *testing.T) {
+	secrets := authFile(t, "web")
 	tests := []struct {
 		args        []string
 		ours, admin bool
@@ -239,25 +242,34 @@ func TestAddressWarnings(t *testing.T) {
 		{[]string{"--address=127.0.0.1"}, false, false},
 		{[]string{"--address=localhost"}, false, false},
 		{[]string{"--address=0.0.0.0"}, true, false},
+		{[]string{"--address=0.0.0.0", "--address=127.0.0.1"}, true, false},
 		{[]string{"--address=::", "--admin-address=off"}, true, false},
 		{[]string{"--address=[::1]"}, false, false},
 		{[]string{"--admin-address=0.0.0.0:0"}, false, true},
 		{[]string{"--admin-address=:0"}, false, true},
+		{[]string{"--address=0.0.0.0", "--admin-address=0.0.0.0:0"}, true, true},
 		{[]string{"--admin-address=[::1]:0"}, false, false},
+		{[]string{"--address=unix:" + filepath.Join(t.TempDir(), "a")}, false, false},
+		{[]string{"--address=0.0.0.0", "--insecure"}, false, false},
+		{[]string{"--address=0.0.0.0", "--admin-address=0.0.0.0:0", "--auth-file=" + secrets.file}, false, false},
 	}
 	for _, tt := range tests {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			if strings.Contains(tt.args[0], "::") && !hasIPv6() {
 				t.Skip("this machine has no IPv6")
 			}
-			m, log := run(t, tt.args...)
-			if got := strings.Contains(log.String(), ours); got != tt.ours {
-				t.Errorf("warning of the address = %v, want %v:\n%s", got, tt.ours, log)
+			_, log := run(t, tt.args...)
+			warnings := linesWith("WARN", log.String())
+			if want := tt.ours || tt.admin; (len(warnings) == 1) != want || len(warnings) > 1 {
+				t.Fatalf("warnings = %q, want one: %v", warnings, want)
 			}
-			if got := strings.Contains(log.String(), admins); got != tt.admin {
-				t.Errorf("warning of the admin address = %v, want %v:\n%s", got, tt.admin, log)
+			text := strings.Join(warnings, "")
+			if got := strings.Contains(text, " address="); got != tt.ours {
+				t.Errorf("warning of the address = %v, want %v:\n%s", got, tt.ours, text)
 			}
-			create(t, m.url(""))
+			if got := strings.Contains(text, " admin_address="); got != tt.admin {
+				t.Errorf("warning of the admin address = %v, want %v:\n%s", got, tt.admin, text)
+			}
 		})
 	}
 }

@@ -25,7 +25,7 @@ func TestStoreFailed(t *testing.T) {
 		var codes []int
 		m := &Main{Exit: func(code int) { codes = append(codes, code) }}
 		m.logOut = newLogWriter(&log)
-		m.logger = newLogger(m.logOut, defaultConfig())
+		m.logger = newLogger(m.logOut, &m.level, defaultConfig().LogFormat)
 		for range 2 { // by whatever fails next, too
 			m.storeFailed(fmt.Errorf("durable: %w: details", test.err))
 		}

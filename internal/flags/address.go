@@ -4,31 +4,42 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 var (
 	errAddress = errors.New("flags: no address")
+	// maxSocketPath is how long the path of a unix socket may be, in bytes.
+	maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 	// hostName has a letter in its last label, so that no mistyped IP address is one.
 	hostName = regexp.MustCompile(`^(?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*\.?$`)
 )
 
-// Listen is an address to listen on: a host, or a host and a port of 0 … 65535.
-// See ParseListen.
+// UnixPrefix is what the address of a unix socket begins with.
+const UnixPrefix = "unix:"
+
+// Listen is an address to listen on: a host, a host and a port of 0 … 65535, or a unix
+// socket. See ParseListen.
 func Listen(target *string) *Typed[string] {
 	return &Typed[string]{
 		Target: target,
 		Kind:   "host[:port]",
 		Parse:  ParseListen,
 		Format: plain,
-		Range:  "an IP address or a host name, or one with a port of 0 … 65535",
+		Range:  "an IP address or a host name, or one with a port of 0 … 65535, or unix:/path",
 	}
 }
 
-// ParseListen reads a host, or host:port. An IPv6 address with a port is in brackets.
+// ParseListen reads a host, host:port, or unix:/path. An IPv6 address with a port is in
+// brackets.
 func ParseListen(text string) (string, error) {
+	if strings.HasPrefix(text, UnixPrefix) {
+		return ParseSocket(text)
+	}
 	if host, err := ParseHost(text); err == nil {
 		return host, nil
 	}
@@ -57,6 +68,15 @@ func parseRemote(text string) (string, error) {
 		return "", errAddress
 	}
 	return JoinAddress(host, port), nil
+}
+
+// ParseSocket reads unix:/path, with an absolute path that fits into a socket's address.
+func ParseSocket(text string) (string, error) {
+	path, ok := strings.CutPrefix(text, UnixPrefix)
+	if !ok || !filepath.IsAbs(path) || len(path) > maxSocketPath {
+		return "", errAddress
+	}
+	return UnixPrefix + filepath.Clean(path), nil
 }
 
 // ParseHost reads a host name or an IP address, which is not looked up. An IPv6

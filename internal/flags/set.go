@@ -79,29 +79,57 @@ func (s *Set) VisitAll(f func(*pflag.Flag)) { s.flags.VisitAll(f) }
 // environment. It returns ErrHelp for --help, and otherwise an error of one line
 // that names the flag or variable, its value and what is allowed.
 func (s *Set) Parse(args []string) error {
-	if err := s.parseArguments(args); err != nil {
-		return err
-	}
-	if s.help {
-		return ErrHelp
-	}
-	return s.parseEnvironment()
-}
-
-func (s *Set) parseArguments(args []string) error {
-	for _, arg := range args {
-		// pflag skips these without a word.
-		if strings.HasPrefix(arg, "-test.") {
-			return s.hint("unknown flag %q", arg)
-		}
-	}
-	if err := s.flags.Parse(args); err != nil {
-		return s.argumentError(err)
-	}
-	if s.flags.NArg() > 0 {
-		return s.hint("unexpected argument %q: only flags are allowed", s.flags.Arg(0))
+	if errs := s.ParseAll(args); len(errs) > 0 {
+		return errs[0]
 	}
 	return nil
+}
+
+// ParseAll is Parse that goes on after an error, and returns all that it finds.
+func (s *Set) ParseAll(args []string) []error {
+	errs := s.parseArguments(args)
+	if len(errs) == 0 && s.help {
+		return []error{ErrHelp}
+	}
+	return append(errs, s.parseEnvironment()...)
+}
+
+// parseArguments gives pflag one argument at a time, which ends at the first error.
+func (s *Set) parseArguments(args []string) (errs []error) {
+	for len(args) > 0 {
+		if args[0] == "--" {
+			return append(errs, s.unexpected(args[1:])...)
+		}
+		taken, err := s.parseArgument(args)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		args = args[taken:]
+	}
+	return errs
+}
+
+// parseArgument takes the first argument, and the next one if that is its value.
+func (s *Set) parseArgument(args []string) (taken int, err error) {
+	if strings.HasPrefix(args[0], "-test.") { // which pflag skips without a word
+		return 1, s.hint("unknown flag %q", args[0])
+	}
+	taken, err = 1, s.flags.Parse(args[:1])
+	if missing := new(pflag.ValueRequiredError); errors.As(err, &missing) && len(args) > 1 {
+		taken, err = 2, s.flags.Parse(args[:2])
+	}
+	if err != nil {
+		return taken, s.argumentError(err)
+	}
+	return taken, errors.Join(s.unexpected(s.flags.Args())...)
+}
+
+// unexpected returns an error for each argument that is no flag.
+func (s *Set) unexpected(args []string) (errs []error) {
+	for _, arg := range args {
+		errs = append(errs, s.hint("unexpected argument %q: only flags are allowed", arg))
+	}
+	return errs
 }
 
 // argumentError makes one line of an error of pflag, also if the input has several.
@@ -136,9 +164,8 @@ func givenName(err *pflag.NotExistError) string {
 	return "--" + err.GetSpecifiedName()
 }
 
-// parseEnvironment sets the flags that were not given. The first variable with
-// a bad value ends it.
-func (s *Set) parseEnvironment() error {
+// parseEnvironment sets the flags that were not given.
+func (s *Set) parseEnvironment() (errs []error) {
 	for _, f := range s.variables {
 		if f.Changed {
 			continue
@@ -148,10 +175,10 @@ func (s *Set) parseEnvironment() error {
 			continue
 		}
 		if err := setAll(f.Value, text); err != nil {
-			return fmt.Errorf("%s %q: %w", s.variable(f.Name), text, err)
+			errs = append(errs, fmt.Errorf("%s %q: %w", s.variable(f.Name), text, err))
 		}
 	}
-	return nil
+	return errs
 }
 
 // setAll sets v from a variable, which may have a list.

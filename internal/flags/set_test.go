@@ -56,6 +56,29 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestParseAll: all that is wrong is found, each once.
+func TestParseAll(t *testing.T) {
+	var c config
+	s := New("a-b", func(name string) string { return map[string]string{"A_B_DATA_FILE": "f", "A_B_DUMP": "maybe"}[name] })
+	s.VarP(Number(&c.port, 0, 65535), "port", "p", "port to listen on")
+	s.Var(Path(&c.file), "data-file", "file of data")
+	s.VarP(Switch(&c.dump), "dump", "d", "allow dumps")
+	errs := s.ParseAll([]string{"-p", "x", "stray", "--nothing=1", "-test.v", "--port", "70000", "-zp", "1", "--port=80", "--data-file"})
+	want := []string{`--port "x"`, `unexpected argument "stray"`, `unknown flag "--nothing"`, `unknown flag "-test.v"`, `--port "70000"`, `unknown flag "-z"`,
+		`unexpected argument "1"`, "--data-file has no value", `A_B_DUMP "maybe"`}
+	if len(errs) != len(want) {
+		t.Fatalf("ParseAll = %q, want %q", errs, want)
+	}
+	for i := range want {
+		if !strings.HasPrefix(errs[i].Error(), want[i]) {
+			t.Errorf("error %d = %q, want %q", i, errs[i], want[i])
+		}
+	}
+	if c.port != 80 || c.file != "f" {
+		t.Errorf("config = %+v, want what is good of it", c)
+	}
+}
+
 func TestParseErrors(t *testing.T) {
 	tests := []struct {
 		args []string

@@ -61,16 +61,19 @@ func Level(target *slog.Level) *Typed[slog.Level] {
 	return &Typed[slog.Level]{
 		Target: target,
 		Kind:   "level",
-		Parse:  parseLevel,
+		Parse:  ParseLevel,
 		Format: func(level slog.Level) string { return strings.ToLower(level.String()) },
-		Range:  enumerate(levels),
+		Range:  Levels,
 	}
 }
 
+// Levels says which levels there are.
+var Levels = enumerate(levels)
+
 var levels = []string{"debug", "info", "warn", "error"}
 
-// parseLevel reads one of levels; slog alone would take "info+2" too.
-func parseLevel(text string) (level slog.Level, err error) {
+// ParseLevel reads a level; slog alone would take "info+2" too.
+func ParseLevel(text string) (level slog.Level, err error) {
 	if err := oneOf(text, levels...); err != nil {
 		return level, err
 	}

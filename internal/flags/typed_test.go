@@ -3,6 +3,7 @@ package flags
 import (
 	"log/slog"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -103,9 +104,10 @@ func TestValues(t *testing.T) {
 		{
 			"Listen", func(x *targets) Value { return Listen(&x.text) },
 			map[string]targets{"[::1]": {text: "::1"}, "a.example": {text: "a.example"}, "::1:80": {text: "::1:80"},
-				"127.0.0.1:0": {text: "127.0.0.1:0"}, "[::1]:65535": {text: "[::1]:65535"}, "localhost:80": {text: "localhost:80"}},
-			[]string{"", ":80", "127.0.0.1:65536", "127.0.0.1:", "[::1]:x", "a b", "localhost:http", "http://localhost"},
-			"host[:port]", "an IP address or a host name, or one with a port of 0 … 65535", "an IP address or a host name, or one with a port of 0 … 65535",
+				"127.0.0.1:0": {text: "127.0.0.1:0"}, "[::1]:65535": {text: "[::1]:65535"}, "localhost:80": {text: "localhost:80"},
+				"unix:/run//a.sock": {text: "unix:/run/a.sock"}},
+			[]string{"", ":80", "127.0.0.1:65536", "127.0.0.1:", "[::1]:x", "a b", "localhost:http", "http://localhost", "unix:", "unix:a", "unix:@a", "unix:/" + strings.Repeat("a", 200)},
+			"host[:port]", "an IP address or a host name, or one with a port of 0 … 65535, or unix:/path", "an IP address or a host name, or one with a port of 0 … 65535, or unix:/path",
 		},
 		{
 			"Address", func(x *targets) Value { return Address(&x.text) },

@@ -105,6 +105,8 @@ type Server struct {
 	Connections    int         // open now
 	MaxConnections int         // that there may be; 0 for no limit
 	Shed           uint64      // connections closed or refused because there were too many
+	BadHandshakes  uint64      // of TLS
+	Refused        uint64      // requests whose callers were not known, of the admin listener too
 }
 
 // RequestCount is how many requests with a method got a status.

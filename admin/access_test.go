@@ -1,0 +1,118 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"tokenserver/access"
+)
+
+// ask returns the answer of a server with a config to a request.
+func ask(cfg Config, r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	New(cfg).http.Handler.ServeHTTP(w, r)
+	return w
+}
+
+// TestHost: by names that others may have given this machine nobody gets in.
+func TestHost(t *testing.T) {
+	cfg := sampleConfig()
+	cfg.CheckHost, cfg.Hosts = true, []string{"admin.example"}
+	tests := []struct {
+		host string
+		want int
+	}{
+		{"127.0.0.1:3667", 200}, {"127.0.0.1", 200}, {"[::1]:3667", 200}, {"[::1]", 200}, {"10.0.0.7:1", 200}, {"localhost:3667", 200}, {"LOCALHOST", 200},
+		{"admin.example", 200}, {"Admin.Example:3667", 200},
+		{"evil.example", 403}, {"evil.example:3667", 403}, {"localhost.evil.example", 403}, {"127.0.0.1.evil.example", 403}, {"admin.example.evil.example", 403},
+		{"a.admin.example", 403}, {"", 403}, {"127.0.0.1:3667:1", 403}, {"localhost:1:2", 403},
+	}
+	for _, tt := range tests {
+		for _, path := range []string{"/metrics", "/healthz", "/debug/pprof/", "/nowhere"} {
+			r := httptest.NewRequest("GET", path, nil)
+			r.Host = tt.host
+			want := tt.want
+			if want == 200 && path == "/nowhere" {
+				want = 404
+			}
+			if got := ask(cfg, r); got.Code != want {
+				t.Errorf("GET %s with Host %q = %d %s, want %d", path, tt.host, got.Code, got.Body, want)
+			}
+		}
+	}
+	cfg.CheckHost = false
+	r := httptest.NewRequest("GET", "/metrics", nil)
+	if r.Host = "anything"; ask(cfg, r).Code != 200 {
+		t.Error("Host is checked though nobody asked for that")
+	}
+}
+
+// TestOrigin: a page of another origin can't have anything changed.
+func TestOrigin(t *testing.T) {
+	tests := []struct {
+		method, origin, site string
+		want                 int
+	}{
+		{"POST", "", "", 200},
+		{"POST", "http://127.0.0.1:3667", "", 200},
+		{"POST", "http://evil.example", "", 403},
+		{"POST", "null", "", 403},
+		{"POST", "http://127.0.0.1:3667", "same-origin", 200},
+		{"POST", "http://evil.example", "cross-site", 403},
+		{"POST", "", "same-site", 403},
+		{"GET", "http://evil.example", "cross-site", 200},
+		{"HEAD", "http://evil.example", "", 200},
+	}
+	for _, tt := range tests {
+		r := httptest.NewRequest(tt.method, "http://127.0.0.1:3667/debug/pprof/symbol", strings.NewReader(""))
+		if tt.origin != "" {
+			r.Header.Set("Origin", tt.origin)
+		}
+		if tt.site != "" {
+			r.Header.Set("Sec-Fetch-Site", tt.site)
+		}
+		if got := ask(sampleConfig(), r); got.Code != tt.want {
+			t.Errorf("%s from %q (%s) = %d %s, want %d", tt.method, tt.origin, tt.site, got.Code, got.Body, tt.want)
+		}
+	}
+}
+
+func TestProfilesOff(t *testing.T) {
+	cfg := sampleConfig()
+	cfg.NoProfiles = true
+	for path, want := range map[string]int{
+		"/debug/pprof/": 404, "/debug/pprof/heap": 404, "/debug/pprof/cmdline": 404, "/debug/pprof/trace": 404, "/metrics": 200, "/healthz": 200,
+	} {
+		if got := ask(cfg, httptest.NewRequest("GET", path, nil)); got.Code != want {
+			t.Errorf("GET %s = %d, want %d", path, got.Code, want)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	cfg := sampleConfig()
+	var broken error
+	cfg.Ready = func() error { return broken }
+	for _, each := range []struct {
+		path  string
+		err   error
+		want  int
+		body  string
+		guard *access.Guard
+	}{
+		{"/healthz", nil, 200, "ok\n", nil},
+		{"/readyz", nil, 200, "ok\n", nil},
+		{"/healthz", errors.New("loading"), 200, "ok\n", nil},
+		{"/readyz", errors.New("loading"), 503, `{"Err":"StoreUnavailable","message":"loading"}` + "\n", nil},
+		{"/readyz", nil, 200, "ok\n", access.NewGuard(nil, nil)},
+	} {
+		broken, cfg.Guard = each.err, each.guard
+		got := ask(cfg, httptest.NewRequest("GET", each.path, nil))
+		if got.Code != each.want || got.Body.String() != each.body || got.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("GET %s with %v = %d %q %v, want %d %q", each.path, each.err, got.Code, got.Body, got.Header(), each.want, each.body)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+
+	"tokenserver/access"
+)
+
+// maxAuthFile is the size in bytes beyond which a file is not meant to be an auth file.
+const maxAuthFile = 1 << 20
+
+// checkCallers checks what concerns callers.
+func (c *Config) checkCallers() (errs []error) {
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		errs = append(errs, errors.New("--tls-cert and --tls-key go together: the one needs the other"))
+	}
+	if c.TLSClientCA != "" && c.TLSCert == "" {
+		errs = append(errs, fmt.Errorf("--tls-client-ca %q: needs --tls-cert and --tls-key", c.TLSClientCA))
+	}
+	if len(c.TLSAdmins) > 0 && c.TLSClientCA == "" {
+		errs = append(errs, fmt.Errorf("--tls-admin %q: needs --tls-client-ca", c.TLSAdmins[0]))
+	}
+	return errs
+}
+
+// hasCallers says whether not everybody may call.
+func (c *Config) hasCallers() bool { return c.AuthFile != "" || c.TLSClientCA != "" }
+
+// readCallers reads the files that say who may call, and who the server is.
+func (m *Main) readCallers() (errs []error) {
+	secrets, err := m.Config.readSecrets()
+	if err != nil {
+		errs = append(errs, err)
+	}
+	identity, err := m.Config.readIdentity()
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return errs
+	}
+	if m.Config.hasCallers() {
+		m.guard = access.NewGuard(secrets, identity.Clients)
+	}
+	if m.Config.TLSCert != "" {
+		m.tls = access.NewTLS(identity)
+	}
+	return nil
+}
+
+// readSecrets reads the auth file, and returns nil if there is none.
+func (c *Config) readSecrets() (*access.Secrets, error) {
+	if c.AuthFile == "" {
+		return nil, nil
+	}
+	text, err := readPrivate(c.AuthFile, 0, maxAuthFile)
+	if err != nil {
+		return nil, fmt.Errorf("--auth-file %q: must be a file %s: %w", c.AuthFile, privateNeeds, err)
+	}
+	secrets, err := access.ParseSecrets(text)
+	if err != nil {
+		return nil, fmt.Errorf("--auth-file %q: %w", c.AuthFile, err)
+	}
+	return secrets, nil
+}
+
+// readIdentity reads the certificates, if there are any.
+func (c *Config) readIdentity() (i access.Identity, err error) {
+	if c.TLSCert == "" || c.TLSKey == "" {
+		return i, nil
+	}
+	cert, err := os.ReadFile(c.TLSCert)
+	if err != nil {
+		return i, fmt.Errorf("--tls-cert %q: %w", c.TLSCert, err)
+	}
+	key, err := os.ReadFile(c.TLSKey)
+	if err != nil {
+		return i, fmt.Errorf("--tls-key %q: %w", c.TLSKey, err)
+	}
+	if i.Certificate, err = access.ParseCertificate(cert, key); err != nil {
+		return i, fmt.Errorf("--tls-cert %q, --tls-key %q: %w", c.TLSCert, c.TLSKey, err)
+	}
+	i.Clients, err = c.readAuthorities()
+	return i, err
+}
+
+func (c *Config) readAuthorities() (*access.Authorities, error) {
+	if c.TLSClientCA == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(c.TLSClientCA)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-client-ca %q: %w", c.TLSClientCA, err)
+	}
+	authorities, err := access.ParseAuthorities(text, c.TLSAdmins)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-client-ca %q: %w", c.TLSClientCA, err)
+	}
+	return authorities, nil
+}
+
+// clientAuth says what clients need on the addresses of the server. With an auth file a
+// secret is as good as a certificate.
+func (c *Config) clientAuth() tls.ClientAuthType {
+	if c.AuthFile != "" {
+		return tls.VerifyClientCertIfGiven
+	}
+	return tls.RequireAndVerifyClientCert
+}

@@ -1,0 +1,76 @@
+package server
+
+import (
+	"crypto/tls"
+
+	"github.com/valyala/fasthttp"
+
+	"tokenserver/access"
+)
+
+// caller is who calls on a connection. It belongs to the goroutine that serves it.
+type caller struct {
+	name string // of the present request's, for the log
+	// Whose certificate the connection has, by the authorities that it was looked at
+	// with last.
+	certified   access.Caller
+	authorities *access.Authorities
+}
+
+// guarded is a handler for callers of a role. It is h itself where everybody may call.
+func (s *Server) guarded(needs access.Role, h handler) handler {
+	if s.guard == nil || needs == 0 {
+		return h
+	}
+	return func(ctx *fasthttp.RequestCtx) error {
+		if err := s.authorize(ctx, needs); err != nil {
+			return err
+		}
+		return h(ctx)
+	}
+}
+
+var headerAuthorization = []byte(fasthttp.HeaderAuthorization)
+
+// authorize returns why a caller is refused, or nil. A certificate and a secret are as
+// good as each other.
+func (s *Server) authorize(ctx *fasthttp.RequestCtx, needs access.Role) error {
+	c, ours := ctx.Conn().(*conn)
+	if !ours {
+		c = new(conn)
+	}
+	certified := c.byCertificate(s.guard)
+	who := certified
+	if !who.May(needs) {
+		who = s.guard.ByBearer(ctx.Request.Header.PeekBytes(headerAuthorization))
+	}
+	c.caller.name = who.Name
+	switch {
+	case who.May(needs):
+		return nil
+	case who.Known() || certified.Known():
+		return errForbidden
+	case c.tls != nil && c.caller.authorities != nil:
+		ctx.SetConnectionClose() // another connection may have another certificate
+	}
+	s.guard.Refuse(ctx.RemoteAddr(), s.reaper.done)
+	return errUnauthorized
+}
+
+// byCertificate returns the caller whose certificate a connection has, or nobody.
+func (c *conn) byCertificate(g *access.Guard) access.Caller {
+	authorities := g.Authorities()
+	if c.tls == nil || c.caller.authorities == authorities {
+		return c.caller.certified
+	}
+	c.caller.authorities, c.caller.certified = authorities, access.Caller{}
+	if authorities != nil {
+		c.caller.certified = authorities.Find(stateOf(c.tls))
+	}
+	return c.caller.certified
+}
+
+func stateOf(c *tls.Conn) *tls.ConnectionState {
+	state := c.ConnectionState()
+	return &state
+}

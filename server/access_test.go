@@ -1,0 +1,239 @@
+package server
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"tokenserver/access"
+	"tokenserver/internal/testcert"
+)
+
+func bearer(secret string) string { return "Authorization: Bearer " + secret }
+
+// TestCallers: what each caller may do. A row is a request that a caller of the role needed
+// gets done.
+func TestCallers(t *testing.T) {
+	callers := newCallers(t)
+	s := serve(t, Config{Guard: callers.guard, Dump: true})
+	tok := s.do(t, "POST", "/token", `{"meta":{}}`, bearer(callers.secrets["tokens"])).body
+	requests := []struct {
+		method, path, body string
+		needs              access.Role
+		status             int
+	}{
+		{"POST", "/token", `{"meta":{}}`, access.Tokens, 200},
+		{"PUT", "/token", tokenBody(somewhere), access.Tokens, 200},
+		{"DELETE", "/token", tokenBody(somewhere), access.Tokens, 202},
+		{"POST", "/token/validate", tokenBody(tok), access.Tokens, 200},
+		{"POST", "/token/batch", batchText(`{"create":{"meta":{}}}`), access.Tokens, 200},
+		{"POST", "/subject/sessions", subjectBody("ann"), access.Tokens, 200},
+		{"DELETE", "/subject", subjectBody("ann"), access.Tokens, 200},
+		{"HEAD", "/dump", "", access.Admin, 202},
+		{"GET", "/healthz", "", 0, 200},
+		{"HEAD", "/healthz", "", 0, 200},
+		{"GET", "/readyz", "", 0, 200},
+		{"HEAD", "/readyz", "", 0, 200},
+		{"GET", "/nowhere", "", 0, 404},
+		{"HEAD", "/nowhere", "", 0, 404},
+		{"GET", "/token", "", 0, 405},
+		{"GET", "/dump", "", 0, 405},
+		{"OPTIONS", "/token", "", 0, 405},
+	}
+	by := []struct {
+		name, header string
+		roles        access.Role
+	}{
+		{"nobody", "X-Nothing: 1", 0},
+		{"a wrong secret", bearer(callers.secrets["tokens"] + "x"), 0},
+		{"a secret without its scheme", "Authorization: " + callers.secrets["tokens"], 0},
+		{"a password", "Authorization: Basic dTpw", 0},
+		{"tokens", bearer(callers.secrets["tokens"]), access.Tokens},
+		{"metrics", bearer(callers.secrets["metrics"]), access.Metrics},
+		{"admin", bearer(callers.secrets["admin"]), access.Admin},
+	}
+	for _, who := range by {
+		for _, r := range requests {
+			got := s.do(t, r.method, r.path, r.body, who.header)
+			what := who.name + ": " + r.method + " " + r.path
+			switch caller := (access.Caller{Roles: who.roles}); {
+			case r.needs == 0 || caller.May(r.needs):
+				if got.status != r.status {
+					t.Errorf("%s: %v, want %d", what, got, r.status)
+				}
+			case caller.Known():
+				got.wantDenied(t, what, 403, "Forbidden", r.method)
+			default:
+				got.wantDenied(t, what, 401, "Unauthorized", r.method)
+			}
+		}
+	}
+}
+
+// wantDenied checks the answer to a caller who may not call. HEAD has no body.
+func (r reply) wantDenied(t *testing.T, what string, status int, code, method string) {
+	t.Helper()
+	challenge := map[int]string{401: "Bearer"}[status]
+	if r.status != status || r.header.Get("WWW-Authenticate") != challenge || method != "HEAD" && r.code() != code {
+		t.Errorf("%s: %v, want %d %s, and the challenge %q", what, r, status, code, challenge)
+	}
+}
+
+// TestOrderOfCallerCheck: path and method come before the caller, and the body after.
+func TestOrderOfCallerCheck(t *testing.T) {
+	callers := newCallers(t)
+	s := serve(t, Config{Guard: callers.guard, MaxBody: 2000})
+	plain := "Content-Type: text/plain"
+	tests := []struct {
+		name, method, path, body, header string
+		status                           int
+		code                             string
+	}{
+		{"syntax before caller", "PUT", "/token", "{}", "Transfer-Encoding: chunked", 400, "BadRequest"},
+		{"size before caller", "PUT", "/token", strings.Repeat(marker, 1000), "X: 1", 413, "BodyTooLarge"},
+		{"path before caller", "PUT", "/" + marker, "{}", "X: 1", 404, "NotFound"},
+		{"dump is no path", "HEAD", "/dump", "", "X: 1", 404, ""},
+		{"method before caller", "GET", "/token", "{}", "X: 1", 405, "MethodNotAllowed"},
+		{"caller before content type", "PUT", "/token", "{}", plain, 401, "Unauthorized"},
+		{"caller before JSON", "PUT", "/token", "{", "X: 1", 401, "Unauthorized"},
+		{"role before content type", "PUT", "/token", "{}", plain + "\r\n" + bearer(callers.secrets["metrics"]), 403, "Forbidden"},
+		{"then the content type", "PUT", "/token", "{}", plain + "\r\n" + bearer(callers.secrets["tokens"]), 415, "UnsupportedMediaType"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := s.do(t, test.method, test.path, test.body, test.header)
+			if r.status != test.status || test.code != "" && r.code() != test.code {
+				t.Errorf("%v, want %d %s", r, test.status, test.code)
+			}
+		})
+	}
+}
+
+// TestGoodSecretIsNotDelayed: bad secrets wait, and a good one from the same address is
+// answered meanwhile.
+func TestGoodSecretIsNotDelayed(t *testing.T) {
+	callers := newCallers(t)
+	s := serve(t, Config{Guard: callers.guard})
+	const many = 20
+	start := time.Now()
+	var bad [many]*client
+	for i := range bad {
+		bad[i] = s.dial(t)
+		bad[i].send(requestText("POST", "/token", `{"meta":{}}`, bearer("bad")))
+	}
+	eventually(t, "all are refused", func() bool { return s.Stats().Refused == many })
+	s.do(t, "PUT", "/token", tokenBody(somewhere), bearer(callers.secrets["tokens"])).wantInvalidToken(t)
+	good := time.Since(start)
+	for _, c := range bad {
+		c.receive("POST").wantError(t, 401, "Unauthorized")
+	}
+	if took := time.Since(start); took < 900*time.Millisecond || good >= took {
+		t.Errorf("the last of many bad secrets waited %v, and a good one %v, want about 1s and nothing", took, good)
+	}
+}
+
+// TestCallersAreReplaced: a secret that is gone is refused with the next request, also on
+// connections that there are.
+func TestCallersAreReplaced(t *testing.T) {
+	callers := newCallers(t)
+	s := serve(t, Config{Guard: callers.guard})
+	c := s.dial(t)
+	c.do("PUT", "/token", tokenBody(somewhere), bearer(callers.secrets["tokens"])).wantInvalidToken(t)
+	next, line, err := access.NewSecret("tokens")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets, err := access.ParseSecrets([]byte(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	callers.guard.SetSecrets(secrets)
+	c.do("PUT", "/token", tokenBody(somewhere), bearer(callers.secrets["tokens"])).wantError(t, 401, "Unauthorized")
+	c.do("PUT", "/token", tokenBody(somewhere), bearer(next)).wantInvalidToken(t)
+}
+
+// TestAccessLogNamesTheCaller, and not one who called on the connection before.
+func TestAccessLogNamesTheCaller(t *testing.T) {
+	callers := newCallers(t)
+	s, log := debugLog(t, Config{Guard: callers.guard})
+	c := s.dial(t)
+	for i, test := range []struct{ method, path, caller, want string }{
+		{"POST", "/subject/sessions", "tokens", `"caller":"tokens"`},
+		{"GET", "/healthz", "tokens", ""},
+		{"POST", "/subject/sessions", "metrics", `"caller":"metrics"`},
+		{"POST", "/subject/sessions", "nobody", ""},
+	} {
+		c.do(test.method, test.path, subjectBody("ann"), bearer(callers.secrets[test.caller]))
+		log.await(t, `"msg":"request"`, i+1)
+		line := log.lines()[i]
+		if test.want == "" && strings.Contains(line, `"caller"`) || !strings.Contains(line, test.want) {
+			t.Errorf("record of %s by %s = %s, want %q", test.path, test.caller, line, test.want)
+		}
+	}
+	for _, secret := range callers.secrets {
+		if strings.Contains(log.String(), secret[:10]) {
+			t.Error("the log has a secret")
+		}
+	}
+}
+
+// TestEitherAdmits: a certificate or a secret, whichever may.
+func TestEitherAdmits(t *testing.T) {
+	callers, certs := newCallers(t), newCertificates(t)
+	callers.guard.SetAuthorities(certs.clients)
+	s := serveTLS(t, Config{Guard: callers.guard, Dump: true}, certs.optional())
+	tests := []struct {
+		name, certificate, secret string
+		create, dump              int
+	}{
+		{"neither", "", "", 401, 401},
+		{"a certificate", "web", "", 200, 403},
+		{"a secret", "", "tokens", 200, 403},
+		{"both", "web", "tokens", 200, 403},
+		{"an admin's certificate", "ops", "", 200, 202},
+		{"an admin's secret", "web", "admin", 200, 202},
+		{"an admin's certificate, and a secret that may nothing of it", "ops", "metrics", 200, 202},
+		{"a certificate, and a secret for metrics", "web", "metrics", 200, 403},
+		{"a secret for metrics", "", "metrics", 403, 403},
+		{"a certificate and a bad secret", "web", "bad", 200, 403},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := certs.client("", 0)
+			cfg.Certificates = nil
+			if test.certificate != "" {
+				cfg = certs.client(test.certificate, 0)
+			}
+			header := "X: 1"
+			if test.secret != "" {
+				header = bearer(callers.secrets[test.secret])
+			}
+			if got := s.dialTLS(t, cfg).do("POST", "/token", `{"meta":{}}`, header).status; got != test.create {
+				t.Errorf("POST /token = %d, want %d", got, test.create)
+			}
+			if got := s.dialTLS(t, cfg).do("HEAD", "/dump", "", header).status; got != test.dump {
+				t.Errorf("HEAD /dump = %d, want %d", got, test.dump)
+			}
+		})
+	}
+}
+
+// TestAuthoritiesAreReplaced: a certificate of an authority that is gone is refused on the
+// connection that it has, which is closed for another one.
+func TestAuthoritiesAreReplaced(t *testing.T) {
+	certs, other := newCertificates(t), testcert.NewAuthority(t)
+	s := serveTLS(t, Config{Guard: certs.guard}, certs.server)
+	c := s.dialTLS(t, certs.client("web", 0))
+	c.create(`{}`)
+	both, err := access.ParseAuthorities(append(other.PEM, certs.authority.PEM...), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certs.guard.SetAuthorities(both)
+	c.create(`{}`)
+	certs.guard.SetAuthorities(certs.trust(other))
+	if r := c.do("POST", "/token", `{"meta":{}}`); r.status != 401 || !r.closes {
+		t.Errorf("a certificate of an authority that is gone: %v, closes %v, want 401 and the connection closed", r, r.closes)
+	}
+	c.wantClosed()
+}
