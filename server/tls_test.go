@@ -135,8 +135,9 @@ func TestHalfAHandshake(t *testing.T) {
 	}
 	t.Run("takes nothing", func(t *testing.T) {
 		t.Parallel()
-		// A pipe buffers nothing: the server's first write waits for ever.
-		pipes := s.servePipesOver(t, certs.server)
+		// A pipe buffers nothing: the server's first write waits for ever. It has a server
+		// of its own, which ends with this test.
+		pipes := serveTLS(t, Config{RequestTimeout: hurry}, certs.server).servePipesOver(t, certs.server)
 		c := pipes.dial(t)
 		c.send(string(hello))
 		eventually(t, "it is let go", c.isClosed)
