@@ -3,7 +3,9 @@ package shard
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,6 +161,124 @@ func TestKeyIsChanged(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// fleetSecrets are those of a fleet that is told to derive by another key: of the servers
+// that have not heard of it yet, and of those that have.
+var fleetSecrets = func() [2]*token.Secret {
+	oldKey, newKey := []byte("the key of all tests' tokens, 32+"), []byte("the key after that of the tests, 32+")
+	return [2]*token.Secret{token.NewSecretAfter(oldKey, newKey), token.NewSecretAfter(newKey, oldKey)}
+}()
+
+// TestKeyIsChangedInAFleet: while a fleet is told to derive by another key, its servers
+// exchange one session in any order, and replays are no theft.
+func TestKeyIsChangedInAFleet(t *testing.T) {
+	for _, order := range []string{"01010101", "10101010", "00110010", "11101001", "10000001"} {
+		s := open(t, Config{Shards: 4, Grace: time.Minute, RevokeOnReuse: true, Secret: fleetSecrets[0]})
+		chain := []token.Token{mustCreate(t, s, `{}`)}
+		for i, server := range order {
+			s.secret = fleetSecrets[server-'0']
+			chain = append(chain, mustExchange(t, s, chain[i], nil))
+		}
+		for _, s.secret = range fleetSecrets {
+			wantReplays(t, s, chain)
+		}
+		if got := s.Stats(); got.Reused != 0 || got.Sessions != 1 {
+			t.Errorf("servers %s: %d reuses, %d sessions, want 0 and 1", order, got.Reused, got.Sessions)
+		}
+		s.Exchange(t.Context(), chain[1].Next(), token.Patch{}, nil)
+		if got := s.Stats(); got.Revoked != 1 {
+			t.Errorf("servers %s: %d sessions are revoked for a wrong nonce, want 1", order, got.Revoked)
+		}
+	}
+}
+
+// TestKeyIsChangedConcurrently makes each call with a session's first token while another
+// server exchanges the session by both keys.
+func TestKeyIsChangedConcurrently(t *testing.T) {
+	calls := map[string]func(*Store, token.Token) error{
+		"Exchange": func(s *Store, tok token.Token) error {
+			_, err := s.Exchange(t.Context(), tok, token.Patch{}, nil)
+			return err
+		},
+		"Validate": func(s *Store, tok token.Token) error {
+			_, _, err := s.Validate(t.Context(), tok, nil)
+			return err
+		},
+		"EndOthers": func(s *Store, tok token.Token) error {
+			_, err := s.EndOthers(t.Context(), []byte("ada"), tok)
+			return err
+		},
+		"Delete": func(s *Store, tok token.Token) error {
+			err := s.Delete(t.Context(), tok)
+			if n := s.Stats().Sessions; n != 0 {
+				return fmt.Errorf("%d sessions are left", n)
+			}
+			return err
+		},
+	}
+	for name, call := range calls {
+		for range 50 {
+			s := open(t, Config{Shards: 1, Grace: time.Minute, RevokeOnReuse: true, Secret: fleetSecrets[0]})
+			first := mustCreateNew(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
+			next := first
+			for range token.GraceDepth - 2 { // by the other key alone, which is found last
+				next = exchangeBy(s, fleetSecrets[1], next)
+			}
+			var others sync.WaitGroup
+			others.Go(func() {
+				next = exchangeBy(s, fleetSecrets[0], next)
+				runtime.Gosched()
+				exchangeBy(s, fleetSecrets[1], next)
+			})
+			runtime.Gosched()
+			if err := call(s, first); err != nil {
+				t.Errorf("%s = error %v", name, err)
+			}
+			others.Wait()
+		}
+	}
+}
+
+// exchangeBy exchanges a token, if it is its session's, as a server with another key would.
+func exchangeBy(s *Store, secret *token.Secret, tok token.Token) token.Token {
+	next := secret.Next(tok)
+	x := exchangeArgs{credential: credential{id: tok.ID, now: s.now()}}
+	x.digest, x.new = token.Digests(tok, next)
+	s.shard(tok.ID).exchange(&x, nil)
+	return next
+}
+
+// TestExchangedWhileDeriving has a session exchanged on and on, by both keys, while a
+// replay's successors are derived.
+func TestExchangedWhileDeriving(t *testing.T) {
+	s := open(t, Config{Shards: 4, Grace: time.Minute, RevokeOnReuse: true, Secret: fleetSecrets[0]})
+	first := mustCreate(t, s, `{}`)
+	sh, c := s.shard(first.ID), credential{id: first.ID, digest: first.Digest(), now: s.now()}
+	current := first
+	for age := 1; age <= token.GraceDepth; age++ {
+		s.secret = fleetSecrets[age%2]
+		current = mustExchange(t, s, current, nil)
+		s.secret = fleetSecrets[1]
+		if _, _, _, err := sh.validate(&c, nil); err != errUnproven {
+			t.Fatalf("age %d: validate = error %v, want %v", age, err, errUnproven)
+		}
+		s.derive(&c, first)
+		if _, _, _, err := sh.validate(&c, nil); err != nil {
+			t.Fatalf("age %d: validate with successors = error %v", age, err)
+		}
+	}
+	current = mustExchange(t, s, current, nil)
+	if _, _, _, err := sh.validate(&c, nil); err != errUnproven {
+		t.Fatalf("too late: validate = error %v, want %v", err, errUnproven)
+	}
+	s.derive(&c, first)
+	for range 2 { // nothing that comes later makes it a replay again
+		if _, _, _, err := sh.validate(&c, nil); err != token.ErrInvalid {
+			t.Fatalf("too late: validate with successors = error %v, want %v", err, token.ErrInvalid)
+		}
+		current = mustExchange(t, s, current, nil)
 	}
 }
 

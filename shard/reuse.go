@@ -2,12 +2,13 @@ package shard
 
 import (
 	"errors"
+	"slices"
 
 	"tokenserver/token"
 )
 
-// errUnproven says that a token is not its session's current one, and that it
-// takes its successors to tell whether it was.
+// errUnproven says that a token is not its session's current one, and that it takes
+// successors that are not derived yet to tell whether it was.
 var errUnproven = errors.New("shard: successors needed")
 
 // credential is a token that somebody presents.
@@ -15,69 +16,74 @@ type credential struct {
 	id         token.ID
 	digest     token.Digest
 	now        timestamp
-	successors *successors // nil until they are needed: they take time to derive
+	seen       token.Digest // the session's, if it takes successors
+	successors *successors  // nil until they are needed: they take time to derive
 }
 
 // successors are the tokens that follow a token of a store with a grace in its
-// token family, and their digests.
+// token family, and their digests. They are those of the key, but for what was seen
+// of those that another key has derived in between.
 type successors struct {
 	tokens  [token.GraceDepth]token.Token
 	digests [token.GraceDepth]token.Digest
-	// changes are those that follow it if the key was changed in between, where there
-	// is a previous one.
-	changes []successor
+	// complete says that the session has none, now or later, that is not among them.
+	complete bool
 }
 
-// successor is a token that was, or is, the current one age exchanges later.
-type successor struct {
-	age    int
-	token  token.Token
-	digest token.Digest
-}
-
-// successorsOf derives what follows t. No lock is held: it takes microseconds, and
-// five times as many where there is a previous key.
-func (s *Store) successorsOf(t token.Token) *successors {
-	next := new(successors)
+// derive derives what follows t, the token of c, up to the digest that c has seen. No lock
+// is held: it takes microseconds, and where there is a previous key up to a
+// millisecond, for a token that is too old or none of the session's.
+func (s *Store) derive(c *credential, t token.Token) {
+	if c.successors == nil {
+		c.successors = s.chainOf(t)
+	}
+	n := c.successors
+	known := n.age(c.seen) > 0
 	for age, changed := range s.secret.Changes(t) {
-		next.changes = append(next.changes, successor{age, changed, changed.Digest()})
+		if known {
+			return
+		}
+		if digest := changed.Digest(); digest == c.seen {
+			// The session had no other token of this age.
+			n.tokens[age-1], n.digests[age-1] = changed, digest
+			return
+		}
 	}
-	for i := range next.tokens {
+	n.complete = true // what is too old, or none of the session's, remains so
+}
+
+// chainOf returns the successors of the key.
+func (s *Store) chainOf(t token.Token) *successors {
+	n := new(successors)
+	for i := range n.tokens {
 		t = s.secret.Next(t)
-		next.tokens[i], next.digests[i] = t, t.Digest()
+		n.tokens[i], n.digests[i] = t, t.Digest()
 	}
-	return next
+	return n
 }
 
 // age returns after how many exchanges there is a digest among the successors; 0 if it
-// is not. The token of that age is the one with the digest from then on.
+// is not.
 func (n *successors) age(digest token.Digest) int {
-	for i := range n.digests {
-		if n.digests[i] == digest {
-			return i + 1
-		}
-	}
-	for i := range n.changes {
-		if c := &n.changes[i]; c.digest == digest {
-			n.tokens[c.age-1] = c.token
-			return c.age
-		}
-	}
-	return 0
+	return 1 + slices.Index(n.digests[:], digest)
 }
 
 // graceAgeLocked returns how many exchanges ago a token was spent that is not r's
 // current one, if that was less than the grace ago. Its error is errUnproven if
-// that takes the token's successors, and else token.ErrInvalid. It requires the
-// read lock.
+// that takes more of the token's successors, and else token.ErrInvalid. It requires
+// the read lock.
 func (sh *shard) graceAgeLocked(r *record, c *credential) (age int, err error) {
-	switch {
-	case sh.rules.grace == 0:
+	if sh.rules.grace == 0 {
 		return 0, token.ErrInvalid
-	case c.successors == nil:
+	}
+	if c.successors != nil {
+		age = c.successors.age(r.digest)
+	}
+	if age == 0 && (c.successors == nil || !c.successors.complete) {
+		c.seen = r.digest
 		return 0, errUnproven
 	}
-	if age = c.successors.age(r.digest); age > 0 {
+	if age > 0 {
 		if p := sh.policyLocked(r); p != nil && c.now < p.spentAt(age).Add(sh.rules.grace) {
 			return age, nil
 		}

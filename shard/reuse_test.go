@@ -16,7 +16,9 @@ import (
 func TestSuccessorsAreTheSecretsChain(t *testing.T) {
 	s := open(t, Config{Shards: 1, Grace: time.Minute, Secret: testSecret})
 	tok := token.Generate()
-	next := s.successorsOf(tok)
+	var c credential
+	s.derive(&c, tok)
+	next := c.successors
 	for i := range token.GraceDepth {
 		tok = testSecret.Next(tok)
 		if next.tokens[i] != tok || next.digests[i] != tok.Digest() {

@@ -309,8 +309,8 @@ func (s *Store) exchange(t token.Token, patch token.Patch, dst []byte) (token.Ex
 // takes that.
 func (s *Store) exchangeIn(sh *shard, t token.Token, x *exchangeArgs, dst []byte) (meta []byte, age int, w Write, err error) {
 	meta, age, w, err = sh.exchange(x, dst)
-	if err == errUnproven {
-		x.successors = s.successorsOf(t)
+	for err == errUnproven {
+		s.derive(&x.credential, t)
 		meta, age, w, err = sh.exchange(x, dst)
 	}
 	return meta, age, w, err
@@ -340,8 +340,8 @@ func (s *Store) validate(t token.Token, dst []byte) ([]byte, time.Time, Write, e
 	c := credential{id: t.ID, digest: t.Digest(), now: s.now()}
 	sh := s.shard(t.ID)
 	meta, d, w, err := sh.validate(&c, dst)
-	if err == errUnproven {
-		c.successors = s.successorsOf(t)
+	for err == errUnproven {
+		s.derive(&c, t)
 		meta, d, w, err = sh.validate(&c, dst)
 	}
 	if err != nil {
@@ -359,9 +359,9 @@ func (s *Store) delete(t token.Token) Write {
 	c := credential{id: t.ID, digest: t.Digest(), now: s.now()}
 	sh := s.shard(t.ID)
 	w, err := sh.delete(&c)
-	if err == errUnproven {
-		c.successors = s.successorsOf(t)
-		w, _ = sh.delete(&c)
+	for err == errUnproven {
+		s.derive(&c, t)
+		w, err = sh.delete(&c)
 	}
 	return w
 }

@@ -119,8 +119,8 @@ func (s *Store) EndOthers(_ context.Context, name []byte, keep token.Token) (end
 	c := credential{id: keep.ID, digest: keep.Digest(), now: s.now()}
 	sh := s.shardOf(subject)
 	w, err := sh.checkKept(&c, subject)
-	if err == errUnproven {
-		c.successors = s.successorsOf(keep)
+	for err == errUnproven {
+		s.derive(&c, keep)
 		w, err = sh.checkKept(&c, subject)
 	}
 	if err := cmp.Or(wait(w), err); err != nil {

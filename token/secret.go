@@ -15,8 +15,8 @@ const MinSecret = 32
 // that keeps digests alone can still tell what became of a spent token. Whoever
 // has the key and one token can compute all later ones.
 //
-// A Secret whose key was changed has the previous one too, so that it can tell that
-// of the tokens which that has derived.
+// A Secret whose key is being changed has another one too, the previous one, so that it
+// can tell that of the tokens which that has derived, or still derives elsewhere.
 //
 // A Secret may be used by many goroutines.
 type Secret struct {
@@ -64,21 +64,30 @@ func (d *deriver) init(key []byte) {
 // HMAC-SHA256(key, id ‖ nonce).
 func (s *Secret) Next(t Token) Token { return s.key.next(t) }
 
-// Changes yields what may follow t, and after how many exchanges, up to GraceDepth,
-// if the first of them were before the key was changed: the tokens of the previous key,
-// and after each of them those of the key. There are none without a previous key.
+// Changes yields what may follow t, and after how many exchanges, up to GraceDepth, if not
+// all of them were by the key: servers that share sessions get another key one after the
+// other, so that both keys derive in any order. Those after fewer exchanges come first, and
+// none is derived before it is asked for: there are 502. Without a previous key there are none.
 func (s *Secret) Changes(t Token) iter.Seq2[int, Token] {
 	return func(yield func(int, Token) bool) {
 		if s.previous == nil {
 			return
 		}
-		for change := 1; change <= GraceDepth; change++ {
-			t = s.previous.next(t)
-			for age, after := change, t; age <= GraceDepth; age, after = age+1, s.Next(after) {
-				if !yield(age, after) {
+		before := []Token{t}
+		for age := 1; age <= GraceDepth; age++ {
+			now := make([]Token, 0, 2*len(before))
+			for i, t := range before {
+				byKey := s.key.next(t)
+				if i > 0 && !yield(age, byKey) { // the first is of the key alone
 					return
 				}
+				byPrevious := s.previous.next(t)
+				if !yield(age, byPrevious) {
+					return
+				}
+				now = append(now, byKey, byPrevious)
 			}
+			before = now
 		}
 	}
 }

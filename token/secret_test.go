@@ -60,7 +60,7 @@ func TestPreviousKeyTooShort(t *testing.T) {
 	NewSecretAfter(testKey, testKey[:MinSecret-1])
 }
 
-// TestSecretChanges walks all that may follow a token if the key was changed once.
+// TestSecretChanges walks all that may follow a token while both keys derive.
 func TestSecretChanges(t *testing.T) {
 	previousKey := []byte("the key before, of 32 bytes or more")
 	s, previous, start := NewSecretAfter(testKey, previousKey), NewSecret(previousKey), Generate()
@@ -68,22 +68,25 @@ func TestSecretChanges(t *testing.T) {
 		t.Error("Next is not by the key, but by the previous one")
 	}
 	want := make(map[Token]int) // age
-	for before := 1; before <= GraceDepth; before++ {
-		tok := start
-		for age := 1; age <= GraceDepth; age++ {
-			if age <= before {
-				tok = previous.Next(tok)
-			} else {
-				tok = s.Next(tok)
+	for age := 1; age <= GraceDepth; age++ {
+		for mix := 1; mix < 1<<age; mix++ { // a bit is 1 where the previous key derives
+			tok := start
+			for step := range age {
+				if mix>>step&1 == 1 {
+					tok = previous.Next(tok)
+				} else {
+					tok = s.Next(tok)
+				}
 			}
-			if age >= before {
-				want[tok] = age
-			}
+			want[tok] = age
 		}
 	}
-	got := make(map[Token]int)
+	got, last := make(map[Token]int), 0
 	for age, tok := range s.Changes(start) {
-		got[tok] = age
+		if age < last {
+			t.Fatalf("Changes has one of age %d after one of age %d", age, last)
+		}
+		got[tok], last = age, age
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("Changes has %d tokens, want %d of their ages", len(got), len(want))

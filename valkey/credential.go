@@ -10,10 +10,11 @@ type credential struct {
 	// subject is the session's, once its value has been seen.
 	subject    subject
 	digestSeen token.Digest
-	successors []successor // nil until they are needed: they take time to derive
+	successor  successor // the last that was looked for: they take time to derive
 }
 
-// successor is a token that was, or is, the current one age exchanges later.
+// successor is a token that was, or is, the current one age exchanges later. An age of 0
+// says that there is none with the digest.
 type successor struct {
 	age    int
 	token  token.Token
@@ -29,42 +30,39 @@ func (c *credential) ageIn(v *value, now int64) int {
 	if c.store.secret == nil {
 		return 0
 	}
-	for _, s := range c.derived() {
-		if s.digest == v.digest {
-			spent := v.spentAt(s.age)
-			if spent != 0 && now < spent+c.store.grace.Milliseconds() {
-				return s.age
-			}
-			return 0
-		}
+	c.seek(v.digest)
+	age := c.successor.age
+	if age == 0 {
+		return 0
 	}
-	return 0
+	if spent := v.spentAt(age); spent == 0 || now >= spent+c.store.grace.Milliseconds() {
+		return 0
+	}
+	return age
 }
 
-// derived returns what may follow the token.
-func (c *credential) derived() []successor {
-	if c.successors != nil {
-		return c.successors
+// seek makes the one with a digest, of all that may follow the token, c.successor. It takes
+// microseconds, and where there is a previous key up to a millisecond, for a token
+// that is too old or none of the session's.
+func (c *credential) seek(digest token.Digest) {
+	if c.successor.digest == digest {
+		return
 	}
 	next := c.token
 	for age := 1; age <= token.GraceDepth; age++ {
 		next = c.store.secret.Next(next)
-		c.successors = append(c.successors, successor{age, next, next.Digest()})
-	}
-	for age, changed := range c.store.secret.Changes(c.token) {
-		c.successors = append(c.successors, successor{age, changed, changed.Digest()})
-	}
-	return c.successors
-}
-
-// current returns the token that has the digest that was seen. It is a successor's.
-func (c *credential) current() token.Token {
-	for _, s := range c.derived() {
-		if s.digest == c.digestSeen {
-			return s.token
+		if next.Digest() == digest {
+			c.successor = successor{age, next, digest}
+			return
 		}
 	}
-	return token.Token{}
+	for age, changed := range c.store.secret.Changes(c.token) {
+		if changed.Digest() == digest {
+			c.successor = successor{age, changed, digest}
+			return
+		}
+	}
+	c.successor = successor{digest: digest}
 }
 
 // reuse is the reuse detection, for those who want to exchange or delete: it counts a token

@@ -158,7 +158,7 @@ func (x *exchange) other(v *value) (complete bool) {
 	case age == 0:
 		return x.refuse(token.ErrInvalid)
 	}
-	x.next = x.current()
+	x.next = x.successor.token
 	if x.tail == "" {
 		x.reused = true
 		x.store.counters.replayed.Add(1)

@@ -93,3 +93,36 @@ func TestMixedFleet(t *testing.T) {
 		t.Errorf("a later version's session has become %q", got)
 	}
 }
+
+// TestKeyIsChangedInAFleet: while a fleet is told to derive by another key, its servers exchange
+// one session in any order, and replays are no theft.
+func TestKeyIsChangedInAFleet(t *testing.T) {
+	e := enginetest.Start(t)
+	newKey := []byte("another key of 32 bytes, at the least")
+	fleet := [2]*Store{}
+	for i, secret := range []*token.Secret{token.NewSecretAfter(testKey, newKey), token.NewSecretAfter(newKey, testKey)} {
+		engine := Engine{Hosts: []string{e.Address()}, Prefix: "changed:"}
+		fleet[i] = open(t, Config{Engine: engine, Timeout: MaxTimeout, Grace: time.Minute, RevokeOnReuse: true, Secret: secret})
+	}
+	for _, order := range []string{"01010101", "10101010", "00110010", "11101001", "10000001"} {
+		chain := []token.Token{mustCreate(t, fleet[0], token.NewSession{Meta: []byte(`{}`)})}
+		for i, server := range order {
+			chain = append(chain, mustExchange(t, fleet[server-'0'], chain[i], token.Patch{}, `{}`))
+		}
+		current := chain[len(order)]
+		for i, s := range fleet {
+			for n, spent := range chain[:len(order)] {
+				patch := token.Patch{Meta: fmt.Appendf(nil, `{"n":%d}`, n)}
+				x, err := s.Exchange(t.Context(), spent, patch, nil)
+				if x.Token != current || !x.Reused || err != nil {
+					t.Fatalf("servers %s: Exchange of token %d by server %d = the current token: %v, reused: %v, error %v, want true", order, n, i, x.Token == current, x.Reused, err)
+				}
+				if _, _, err := s.Validate(t.Context(), spent, nil); err != nil {
+					t.Errorf("servers %s: Validate of token %d by server %d = error %v", order, n, i, err)
+				}
+			}
+		}
+		wantInvalid(t, fleet[0], chain[1].Next())
+		wantInvalid(t, fleet[1], current) // that was reuse
+	}
+}
