@@ -71,18 +71,21 @@ func classify(err error) failure {
 	if reply, ok := rueidis.IsRedisErr(err); ok {
 		return classifyReply(reply.Error())
 	}
+	// A connection has a time-out of its own, which is not the call's.
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		kind := "network"
+		if errors.Is(err, errClients) {
+			kind = "clients"
+		}
+		return failure{err: err, kind: kind, passes: true}
+	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return failure{err: errors.New("the engine did not answer in time"), kind: "timeout", reached: true}
 	case errors.Is(err, rueidis.ErrClosing):
 		return failure{err: errClosed, kind: "closed"}
 	}
-	var op *net.OpError
-	dial, kind := errors.As(err, &op) && op.Op == "dial", "network"
-	if errors.Is(err, errClients) {
-		kind = "clients"
-	}
-	return failure{err: err, kind: kind, reached: !dial, passes: true}
+	return failure{err: err, kind: "network", reached: true, passes: true}
 }
 
 func classifyReply(text string) failure {
