@@ -37,6 +37,11 @@ type failure struct {
 	passes bool
 }
 
+// isEngines says that it is a trouble of the engine's, and not of one key.
+func (f *failure) isEngines() bool {
+	return f.kind != "closed" && f.kind != "wrongtype" && f.kind != "tryagain" && f.kind != "moved"
+}
+
 // replyErrors are errors that an engine says instead of carrying a command out, by their
 // first words, as the client tells them: without ERR.
 var replyErrors = []struct {
