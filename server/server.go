@@ -155,7 +155,7 @@ type Server struct {
 	listeners listeners
 	dump      dump
 
-	awayLogged, shedLogged, shortageLogged oncePerSecond
+	awayLogged, failedLogged, shedLogged, shortageLogged oncePerSecond
 }
 
 // New makes a server.
