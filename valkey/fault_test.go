@@ -151,7 +151,7 @@ func TestEngineStopsForAWhile(t *testing.T) {
 func TestCallsEndInTime(t *testing.T) {
 	limit := DefaultTimeout + 2*time.Second // a busy machine is late
 	if *realTime {
-		limit = DefaultTimeout + 100*time.Millisecond
+		limit = DefaultTimeout + 250*time.Millisecond
 	}
 	e := enginetest.Start(t)
 	proxy := faultproxy.Start(t, e.Address())
@@ -177,14 +177,15 @@ func TestCallsEndInTime(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			l := underLoad(t, openTwo(t, Config{}, proxy.Address), 32, func(l *ledger) {
-				for range 3 {
+			servers := openTwo(t, Config{}, proxy.Address)
+			for range 3 {
+				l := underLoad(t, servers, 32, func(*ledger) {
 					test.disturb()
-					l.reaches(t, 32)
+					createAll(t, servers[0], 1) // whoever loads may have lost all tokens
+				})
+				if took := time.Duration(l.longest.Load()); took > limit {
+					t.Errorf("a call took %v, want %v at most", took, limit)
 				}
-			})
-			if took := time.Duration(l.longest.Load()); took > limit {
-				t.Errorf("a call took %v, want %v at most", took, limit)
 			}
 		})
 	}
