@@ -88,7 +88,8 @@ func classify(err error) failure {
 	case errors.Is(err, context.DeadlineExceeded):
 		return failure{err: errors.New("the engine did not answer in time"), kind: "timeout", reached: true}
 	case errors.Is(err, rueidis.ErrClosing):
-		return failure{err: errClosed, kind: "closed"}
+		// The client says so of what it has sent, too.
+		return failure{err: errClosed, kind: "closed", reached: true, passes: true}
 	}
 	return failure{err: err, kind: "network", reached: true, passes: true}
 }
