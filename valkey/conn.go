@@ -20,6 +20,9 @@ func (s *Store) options(processors int) rueidis.ClientOption {
 	o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, config *tls.Config) (c net.Conn, err error) {
 		if config != nil {
 			c, err = (&tls.Dialer{NetDialer: d, Config: config}).DialContext(ctx, "tcp", address)
+			if !isDialError(err) {
+				err = dialError(err) // of the handshake
+			}
 		} else {
 			c, err = d.DialContext(ctx, "tcp", address)
 		}
@@ -72,6 +75,12 @@ func (c *conn) Write(b []byte) (n int, err error) {
 		err = dialError(err)
 	}
 	return n, err
+}
+
+// isDialError says that an error comes from making a connection.
+func isDialError(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
 }
 
 func dialError(err error) error {

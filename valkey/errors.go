@@ -3,7 +3,6 @@ package valkey
 import (
 	"context"
 	"errors"
-	"net"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -77,7 +76,7 @@ func classify(err error) failure {
 		return classifyReply(reply.Error())
 	}
 	// A connection has a time-out of its own, which is not the call's.
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+	if isDialError(err) {
 		kind := "network"
 		if errors.Is(err, errClients) {
 			kind = "clients"
