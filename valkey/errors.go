@@ -57,6 +57,7 @@ var replyErrors = []struct {
 	{"NOREPLICAS", "noreplicas", false},
 	{"NOPERM", "noperm", false},
 	{noPermissionInScript, "noperm", false},
+	{noPermissionInScriptValkey, "noperm", false},
 	{"NOAUTH", "noauth", false},
 	{"WRONGPASS", "noauth", false},
 	{"WRONGTYPE", "wrongtype", false},
@@ -67,8 +68,11 @@ var replyErrors = []struct {
 	{"UNKILLABLE", "busy", true},
 }
 
-// noPermissionInScript is what Redis 7.0 says instead of NOPERM.
-const noPermissionInScript = "The user executing the script can't "
+// What Redis 7.0, and Valkey 8.1, say instead of NOPERM.
+const (
+	noPermissionInScript       = "The user executing the script can't "
+	noPermissionInScriptValkey = "ACL failure in script: "
+)
 
 // classify says what an error of the client means.
 func classify(err error) failure {
