@@ -57,7 +57,7 @@ var replyErrors = []struct {
 	{"NOREPLICAS", "noreplicas", false},
 	{"NOPERM", "noperm", false},
 	{noPermissionInScript, "noperm", false},
-	{noPermissionInScriptValkey, "noperm", false},
+	{aclFailureInScript, "noperm", false},
 	{"NOAUTH", "noauth", false},
 	{"WRONGPASS", "noauth", false},
 	{"WRONGTYPE", "wrongtype", false},
@@ -68,10 +68,10 @@ var replyErrors = []struct {
 	{"UNKILLABLE", "busy", true},
 }
 
-// What Redis 7.0, and Valkey 8.1, say instead of NOPERM.
+// What engines say within a script instead of NOPERM.
 const (
-	noPermissionInScript       = "The user executing the script can't "
-	noPermissionInScriptValkey = "ACL failure in script: "
+	noPermissionInScript = "The user executing the script can't " // Redis 7.0
+	aclFailureInScript   = "ACL failure in script: "              // later ones, and Valkey
 )
 
 // classify says what an error of the client means.
