@@ -127,8 +127,8 @@ func (a *answer) write(ctx *fasthttp.RequestCtx) {
 // retryAfter is when to try again, in seconds.
 const retryAfter = "1"
 
-// failStore answers with an error of the store's. One that says that nothing was
-// carried out may come with every request for a while, so not each is logged.
+// failStore answers with an error of the store's. It may come with every request for a
+// while, so not each is logged.
 func (s *Server) failStore(ctx *fasthttp.RequestCtx, err error) {
 	s.logStoreError(err)
 	if away := new(token.UnavailableError); errors.As(err, &away) {
@@ -139,12 +139,15 @@ func (s *Server) failStore(ctx *fasthttp.RequestCtx, err error) {
 }
 
 func (s *Server) logStoreError(err error) {
-	away := new(token.UnavailableError)
-	switch {
-	case !errors.As(err, &away):
+	now := time.Since(s.reaper.start)
+	if away := new(token.UnavailableError); errors.As(err, &away) {
+		if s.awayLogged.allow(now) {
+			s.log.Warn("store is unavailable", "reason", away.Reason)
+		}
+		return
+	}
+	if s.failedLogged.allow(now) {
 		s.log.Error("store failed", "error", err)
-	case s.awayLogged.allow(time.Since(s.reaper.start)):
-		s.log.Warn("store is unavailable", "reason", away.Reason)
 	}
 }
 

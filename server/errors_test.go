@@ -175,23 +175,31 @@ func TestDone(t *testing.T) {
 	c.exchange(tok, "")
 }
 
-// A store may be unavailable for every request of many.
-func TestUnavailableIsLoggedOncePerSecond(t *testing.T) {
-	var log logBuffer
-	store := newMishap(t)
-	s := serve(t, Config{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	c := s.dial(t)
-	store.set(func(string) error { return &token.UnavailableError{Reason: "loading: 43 %"} })
-	start := time.Now()
-	for range 200 {
-		c.do("PUT", "/token", tokenBody(somewhere)).wantRefusal(t, "StoreUnavailable")
-	}
-	most := 1 + int(time.Since(start)/time.Second)
-	if got := strings.Count(log.String(), `level=WARN msg="store is unavailable" reason="loading: 43 %"`); got == 0 || got > most {
-		t.Errorf("log has %d lines, want 1 to %d: %s", got, most, log.String())
-	}
-	if strings.Contains(log.String(), "level=ERROR") {
-		t.Errorf("log has an error: %s", log.String())
+// A store may fail for every request of many.
+func TestStoreErrorsAreLoggedOncePerSecond(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		line string
+	}{
+		{&token.UnavailableError{Reason: "loading: 43 %"}, `level=WARN msg="store is unavailable" reason="loading: 43 %"`},
+		{errEngine, `level=ERROR msg="store failed" error="engine is away"`},
+	} {
+		var log logBuffer
+		store := newMishap(t)
+		s := serve(t, Config{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		c := s.dial(t)
+		store.set(func(string) error { return test.err })
+		start := time.Now()
+		for range 200 {
+			c.do("PUT", "/token", tokenBody(somewhere)).wantError(t, 503, "StoreUnavailable")
+		}
+		most := 1 + int(time.Since(start)/time.Second)
+		if got := strings.Count(log.String(), test.line); got == 0 || got > most {
+			t.Errorf("log has %d lines, want 1 to %d: %s", got, most, log.String())
+		}
+		if got := strings.Count(log.String(), "level=WARN") + strings.Count(log.String(), "level=ERROR"); got > most {
+			t.Errorf("log has %d lines of warnings and errors, want %d at most: %s", got, most, log.String())
+		}
 	}
 }
 

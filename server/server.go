@@ -160,7 +160,7 @@ type Server struct {
 	listeners listeners
 	dump      dump
 
-	awayLogged, shedLogged, shortageLogged oncePerSecond
+	awayLogged, failedLogged, shedLogged, shortageLogged oncePerSecond
 }
 
 // New makes a server.

@@ -368,7 +368,7 @@ func TestSubjectUnavailable(t *testing.T) {
 	store.set(func(string) error { return errEngine })
 	c.do("DELETE", "/subject", subjectBody(marker)).wantError(t, 503, "StoreUnavailable")
 	c.do("POST", "/subject/sessions", subjectBody(marker)).wantError(t, 503, "StoreUnavailable")
-	log.await(t, `"level":"ERROR","msg":"store failed","error":"engine is away"`, 2)
+	log.await(t, `"level":"ERROR","msg":"store failed","error":"engine is away"`, 1)
 	store.clear()
 	c.wantSessions(marker, `{"a":1}`)
 	c.wantEnded(marker, 1)

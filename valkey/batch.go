@@ -17,8 +17,8 @@ const maxPipeline = 1024
 // method of its name would have, and none touches another. Its error says that there is no
 // engine yet.
 func (s *Store) Batch(_ context.Context, b *token.Batch) error {
-	if s.client() == nil {
-		return &token.UnavailableError{Reason: s.health.reason()}
+	if err := s.notConnected(); err != nil {
+		return err
 	}
 	r := batchRun{store: s, batch: b}
 	for r.next < len(b.Items) {
@@ -131,19 +131,16 @@ func (r *batchRun) finish(b *batched) {
 // runAll carries out operations, in pipelines. Those of one session are carried out in their
 // order, each when the one before it is complete.
 func (s *Store) runAll(operations []operation) {
-	if len(operations) == 0 {
-		return
-	}
-	if err := s.enter(); err != nil {
+	if err := s.notConnected(); err != nil {
 		for _, op := range operations {
 			op.fail(err)
 		}
 		return
 	}
-	defer s.leave()
 	p := pipeline{call: s.newCall()}
 	p.init(operations)
-	for p.round() {
+	defer p.leave()
+	for len(p.active) > 0 && p.round() {
 	}
 }
 
@@ -153,32 +150,60 @@ type pipeline struct {
 	call
 	active  []*running
 	waiting map[string][]*running // those behind an active one, by their key
+	entered map[*bulkhead]error
 }
 
-// init makes the first operation of each key active.
+// init makes the first operation of each key active, unless too many calls to its primary are
+// under way.
 func (p *pipeline) init(operations []operation) {
 	all := make([]running, len(operations))
 	p.waiting = make(map[string][]*running, len(operations))
+	p.entered = make(map[*bulkhead]error, 1)
 	for i, op := range operations {
-		all[i].operation = op
+		r := &all[i]
+		r.operation = op
 		key := op.step("").keys[0]
+		if err := p.enter(r, key); err != nil {
+			op.fail(err)
+			continue
+		}
 		queue, busy := p.waiting[key]
 		if busy {
-			p.waiting[key] = append(queue, &all[i])
+			p.waiting[key] = append(queue, r)
 			continue
 		}
 		p.waiting[key] = nil
-		p.active = append(p.active, &all[i])
+		p.active = append(p.active, r)
+	}
+}
+
+// enter begins a call to the primary of a key, if there is none yet.
+func (p *pipeline) enter(r *running, key string) error {
+	r.bulkhead = p.store.bulkheads.of(key)
+	err, entered := p.entered[r.bulkhead]
+	if !entered {
+		err = r.bulkhead.enter()
+		p.entered[r.bulkhead] = err
+	}
+	return err
+}
+
+func (p *pipeline) leave() {
+	for b, err := range p.entered {
+		if err == nil {
+			b.leave()
+		}
 	}
 }
 
 // round sends a step of each active operation, and returns whether there are more.
 func (p *pipeline) round() bool {
-	commands := make([]rueidis.Completed, len(p.active))
+	commands, failing := make([]rueidis.Completed, len(p.active)), false
 	for i, r := range p.active {
 		commands[i] = r.command(&p.call)
+		failing = failing || p.failing(r.bulkhead)
 	}
-	results := p.store.doMulti(p.ctx, commands)
+	results := p.store.doMulti(p.ctx, failing, commands)
 	var pause time.Duration
 	next := p.active[:0]
 	for i, r := range p.active {

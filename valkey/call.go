@@ -62,6 +62,7 @@ func (c *call) correct(now int64) {
 // running is an operation that is carried out.
 type running struct {
 	operation
+	bulkhead *bulkhead // that of its session's primary
 	current  step
 	fullText bool // the engine does not know the script by its name
 	tries    int
@@ -98,6 +99,7 @@ func (r *running) accept(c *call, result rueidis.RedisResult) (complete bool) {
 	}
 	f := classify(err)
 	c.store.health.failed(f)
+	r.bulkhead.set(f.isEngines())
 	r.reached = r.reached || f.reached
 	if !f.passes || f.reached && !r.current.script.repeats || !r.wait(c) {
 		return r.end(unavailable(f.err, r.reached))
@@ -107,6 +109,7 @@ func (r *running) accept(c *call, result rueidis.RedisResult) (complete bool) {
 
 func (r *running) acceptReply(c *call, message *rueidis.RedisMessage, absent bool) (complete bool) {
 	c.store.health.answered()
+	r.bulkhead.set(false)
 	reply, err := parseReply(message, absent)
 	switch {
 	case err != nil:
@@ -171,19 +174,26 @@ func parseReply(m *rueidis.RedisMessage, absent bool) (r reply, err error) {
 
 // run carries out an operation.
 func (s *Store) run(op operation) {
-	if err := s.enter(); err != nil {
+	if err := s.notConnected(); err != nil {
 		op.fail(err)
 		return
 	}
-	defer s.leave()
 	c := s.newCall()
 	r := running{operation: op}
-	for {
-		if r.accept(&c, s.do(c.ctx, r.command(&c))) || !r.rest(c.ctx) {
-			return
-		}
+	command := r.command(&c)
+	r.bulkhead = s.bulkheads.of(r.current.keys[0])
+	if err := r.bulkhead.enter(); err != nil {
+		op.fail(err)
+		return
+	}
+	defer r.bulkhead.leave()
+	for !r.accept(&c, s.do(c.ctx, c.failing(r.bulkhead), command)) && r.rest(c.ctx) {
+		command = r.command(&c)
 	}
 }
+
+// failing says whether a primary may not answer at once.
+func (c *call) failing(b *bulkhead) bool { return b.failing.Load() || c.store.health.failing() }
 
 // rest waits until the next try. It returns false, and ends the operation, if there is none.
 func (r *running) rest(ctx context.Context) bool {

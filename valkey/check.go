@@ -24,7 +24,11 @@ func refusal(err error, e *Engine) error {
 		return fmt.Errorf("%w: it is a replica, which may not answer", ErrRefused)
 	case e != nil && e.DB != 0 && strings.Contains(text, "SELECT"):
 		return fmt.Errorf("%w: a cluster has no databases: %s", ErrAddress, text)
-	case strings.HasPrefix(text, "WRONGPASS"), strings.HasPrefix(text, "NOAUTH"), strings.HasPrefix(text, "NOPERM"), strings.HasPrefix(text, noPermissionInScript), strings.HasPrefix(text, "AUTH"):
+	case strings.HasPrefix(text, "AUTH"):
+		return fmt.Errorf("%w: %s", ErrRefused, text)
+	}
+	switch classifyReply(text).kind {
+	case "noauth", "noperm":
 		return fmt.Errorf("%w: %s", ErrRefused, text)
 	}
 	return err

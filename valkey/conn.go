@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/rueidis"
 )
@@ -18,6 +20,9 @@ func (s *Store) options(processors int) rueidis.ClientOption {
 	o.DialCtxFn = func(ctx context.Context, address string, d *net.Dialer, config *tls.Config) (c net.Conn, err error) {
 		if config != nil {
 			c, err = (&tls.Dialer{NetDialer: d, Config: config}).DialContext(ctx, "tcp", address)
+			if !isDialError(err) {
+				err = dialError(err) // of the handshake
+			}
 		} else {
 			c, err = d.DialContext(ctx, "tcp", address)
 		}
@@ -30,42 +35,60 @@ func (s *Store) options(processors int) rueidis.ClientOption {
 	return o
 }
 
-// conn is a connection to an engine. What fails before the engine has said anything has failed
-// while dialling: no call was sent yet.
+// conn is a connection to an engine. What fails while it is made has failed before any call was
+// sent over it.
 type conn struct {
 	net.Conn
-	answered atomic.Bool
-	closed   func()
+	made   atomic.Bool
+	closed func()
 }
 
 // errClients says that the engine has closed a connection since it has too many.
 var errClients = errors.New("max number of clients reached")
 
+// errGreeting says that the engine has accepted a connection, but not answered on it in time. It
+// is not [os.ErrDeadlineExceeded], which the client would take for the end of a call's time.
+var errGreeting = errors.New("the engine did not answer on a new connection in time")
+
+// SetDeadline takes in that the connection is made: the client takes the deadline away before it
+// sends calls.
+func (c *conn) SetDeadline(t time.Time) error {
+	if t.IsZero() {
+		c.made.Store(true)
+	}
+	return c.Conn.SetDeadline(t)
+}
+
 func (c *conn) Read(b []byte) (n int, err error) {
 	n, err = c.Conn.Read(b)
-	if c.answered.Load() {
+	if c.made.Load() {
 		return n, err
 	}
 	if bytes.HasPrefix(b[:n], []byte("-ERR "+errClients.Error())) {
 		return 0, dialError(errClients)
 	}
-	if n > 0 {
-		c.answered.Store(true)
-		return n, err
-	}
 	return n, dialError(err)
 }
 
 func (c *conn) Write(b []byte) (n int, err error) {
-	if n, err = c.Conn.Write(b); err != nil && !c.answered.Load() {
+	if n, err = c.Conn.Write(b); !c.made.Load() {
 		err = dialError(err)
 	}
 	return n, err
 }
 
+// isDialError says that an error comes from making a connection.
+func isDialError(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}
+
 func dialError(err error) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errGreeting
 	}
 	return &net.OpError{Op: "dial", Net: "tcp", Err: err}
 }

@@ -6,53 +6,27 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
-
-	"tokenserver/token"
 )
-
-// maxInFlight is how many calls may be under way: fewer than one connection's pipeline has
-// room for, which is waited for without an end.
-const maxInFlight = 1 << (ringScale - 1)
-
-// maxInFlightFailing is the same while the engine does not answer: what calls that have ended
-// have left in a pipeline stays there until its connection ends.
-const maxInFlightFailing = 256
 
 // ringScale says how many commands a connection's pipeline holds: its power of two.
 const ringScale = 12
 
-// enter begins a call. Its error says that nothing was carried out.
-func (s *Store) enter() error {
-	n := s.inFlight.Add(1)
-	switch {
-	case s.client() == nil:
-		s.inFlight.Add(-1)
-		return &token.UnavailableError{Reason: s.health.reason()}
-	case n > maxInFlight, n > maxInFlightFailing && s.health.failing():
-		s.inFlight.Add(-1)
-		return errTooMany
-	}
-	return nil
-}
-
-func (s *Store) leave() { s.inFlight.Add(-1) }
-
-// do sends a command. It takes no longer than ctx: while the engine does not answer, a
-// connection may have to be dialled, and that is waited for elsewhere.
-func (s *Store) do(ctx context.Context, command rueidis.Completed) rueidis.RedisResult {
+// do sends a command. It takes no longer than ctx: while an engine does not answer, a connection
+// may have to be dialled, and that is waited for elsewhere.
+func (s *Store) do(ctx context.Context, failing bool, command rueidis.Completed) rueidis.RedisResult {
 	start := time.Now()
 	defer func() { s.durations.add(time.Since(start)) }()
-	if !s.health.failing() {
+	if !failing {
 		return s.client().Do(ctx, command)
 	}
 	return waitFor(ctx, func() rueidis.RedisResult { return s.client().Do(ctx, command) }, rueidis.NewErrorResult)
 }
 
 // doMulti is do for a pipeline.
-func (s *Store) doMulti(ctx context.Context, commands []rueidis.Completed) []rueidis.RedisResult {
+func (s *Store) doMulti(ctx context.Context, failing bool, commands []rueidis.Completed) []rueidis.RedisResult {
 	start := time.Now()
 	defer func() { s.durations.add(time.Since(start)) }()
-	if !s.health.failing() {
+	if !failing {
 		return s.client().DoMulti(ctx, commands...)
 	}
 	return waitFor(ctx, func() []rueidis.RedisResult { return s.client().DoMulti(ctx, commands...) },

@@ -3,7 +3,6 @@ package valkey
 import (
 	"context"
 	"errors"
-	"net"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -37,6 +36,11 @@ type failure struct {
 	passes bool
 }
 
+// isEngines says that it is a trouble of the engine's, and not of one key.
+func (f *failure) isEngines() bool {
+	return f.kind != "closed" && f.kind != "wrongtype" && f.kind != "tryagain" && f.kind != "moved"
+}
+
 // replyErrors are errors that an engine says instead of carrying a command out, by their
 // first words, as the client tells them: without ERR.
 var replyErrors = []struct {
@@ -53,6 +57,7 @@ var replyErrors = []struct {
 	{"NOREPLICAS", "noreplicas", false},
 	{"NOPERM", "noperm", false},
 	{noPermissionInScript, "noperm", false},
+	{aclFailureInScript, "noperm", false},
 	{"NOAUTH", "noauth", false},
 	{"WRONGPASS", "noauth", false},
 	{"WRONGTYPE", "wrongtype", false},
@@ -63,26 +68,33 @@ var replyErrors = []struct {
 	{"UNKILLABLE", "busy", true},
 }
 
-// noPermissionInScript is what Redis 7.0 says instead of NOPERM.
-const noPermissionInScript = "The user executing the script can't "
+// What engines say within a script instead of NOPERM.
+const (
+	noPermissionInScript = "The user executing the script can't " // Redis 7.0
+	aclFailureInScript   = "ACL failure in script: "              // later ones, and Valkey
+)
 
 // classify says what an error of the client means.
 func classify(err error) failure {
 	if reply, ok := rueidis.IsRedisErr(err); ok {
 		return classifyReply(reply.Error())
 	}
+	// A connection has a time-out of its own, which is not the call's.
+	if isDialError(err) {
+		kind := "network"
+		if errors.Is(err, errClients) {
+			kind = "clients"
+		}
+		return failure{err: err, kind: kind, passes: true}
+	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return failure{err: errors.New("the engine did not answer in time"), kind: "timeout", reached: true}
 	case errors.Is(err, rueidis.ErrClosing):
-		return failure{err: errClosed, kind: "closed"}
+		// The client says so of what it has sent, too.
+		return failure{err: errClosed, kind: "closed", reached: true, passes: true}
 	}
-	var op *net.OpError
-	dial, kind := errors.As(err, &op) && op.Op == "dial", "network"
-	if errors.Is(err, errClients) {
-		kind = "clients"
-	}
-	return failure{err: err, kind: kind, reached: !dial, passes: true}
+	return failure{err: err, kind: "network", reached: true, passes: true}
 }
 
 func classifyReply(text string) failure {

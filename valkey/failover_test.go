@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -295,6 +296,35 @@ func TestNameMovesToAnotherPrimary(t *testing.T) {
 		t.Errorf("sessions answer after %v, want %v at most", took, limit)
 	}
 	t.Logf("sessions answer after %v", took)
+}
+
+// TestReconnectWhileCallsWait: calls that an engine may have got, and whose connections are closed
+// since there is another one behind its name, are made again there.
+func TestReconnectWhileCallsWait(t *testing.T) {
+	before, after := enginetest.Start(t), enginetest.Start(t)
+	proxy := faultproxy.Start(t, before.Address())
+	s := open(t, Config{Timeout: MaxTimeout}, proxy.Address)
+	tokens := createAll(t, s, 20)
+	after.Must("REPLICAOF " + strings.Replace(before.Address(), ":", " ", 1))
+	enginetest.Until(t, patience, "replication", after.Replicates)
+	hasAll(t, before, after)
+	after.Must("REPLICAOF NO ONE")
+	before.Signal(syscall.SIGSTOP)
+	proxy.LeadTo(after.Address())
+	var errs []error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, errs = exchangeAll(s, tokens)
+	}()
+	enginetest.Until(t, patience, "calls that wait", func() bool { return s.bulkheads.inFlight() == len(tokens) })
+	s.reconnect(failure{kind: "readonly"})
+	<-ended
+	for i, err := range errs {
+		if err != nil {
+			t.Errorf("call %d = error %v, want none", i, err)
+		}
+	}
 }
 
 // TestReplicaNeverAnswers: a replica that was cut off has old sessions, and no newer ones. It

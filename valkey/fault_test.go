@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tokenserver/internal/enginetest"
+	"tokenserver/internal/faultproxy"
 	"tokenserver/token"
 )
 
@@ -125,6 +126,66 @@ func TestDisturbedUnderLoad(t *testing.T) {
 			})
 			if !l.settled() {
 				t.Errorf("%v, want all to be exchanged", l)
+			}
+		})
+	}
+}
+
+// TestEngineStopsForAWhile: an engine stops for longer than a connection may take to be made, but
+// not longer than a call may take. Nobody notices it.
+func TestEngineStopsForAWhile(t *testing.T) {
+	e := enginetest.Start(t)
+	l := underLoad(t, openTwo(t, Config{Timeout: MaxTimeout}, e.Address()), 32, func(l *ledger) {
+		e.Signal(syscall.SIGSTOP)
+		time.Sleep(4 * ioTimeout)
+		e.Signal(syscall.SIGCONT)
+		l.reaches(t, 100)
+	})
+	if !l.settled() {
+		t.Errorf("%v, want all to be exchanged", l)
+	}
+}
+
+// TestCallsEndInTime: no call takes longer than its time, whatever becomes of connections: those
+// that there are, and those that are dialled.
+func TestCallsEndInTime(t *testing.T) {
+	limit := DefaultTimeout + 2*time.Second // a busy machine is late
+	if *realTime {
+		limit = DefaultTimeout + 250*time.Millisecond
+	}
+	e := enginetest.Start(t)
+	proxy := faultproxy.Start(t, e.Address())
+	kill := func() { e.Must("CLIENT KILL TYPE normal") }
+	tests := []struct {
+		name    string
+		disturb func()
+	}{
+		{"connections killed", kill},
+		{"killed, with new ones silent", func() {
+			proxy.Silence(true)
+			kill()
+			time.Sleep(2 * DefaultTimeout)
+			proxy.Silence(false)
+			proxy.CutAll() // what was lost would be missing for ever
+		}},
+		{"killed, with the engine stopped", func() {
+			kill()
+			e.Signal(syscall.SIGSTOP)
+			time.Sleep(2 * DefaultTimeout)
+			e.Signal(syscall.SIGCONT)
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			servers := openTwo(t, Config{}, proxy.Address)
+			for range 3 {
+				l := underLoad(t, servers, 32, func(*ledger) {
+					test.disturb()
+					createAll(t, servers[0], 1) // whoever loads may have lost all tokens
+				})
+				if took := time.Duration(l.longest.Load()); took > limit {
+					t.Errorf("a call took %v, want %v at most", took, limit)
+				}
 			}
 		})
 	}

@@ -38,7 +38,7 @@ func (h *health) reason() string {
 
 // failed takes in that a command has failed.
 func (h *health) failed(f failure) {
-	if f.kind != "closed" && f.kind != "wrongtype" && f.kind != "tryagain" && f.kind != "moved" {
+	if f.isEngines() {
 		if h.failure.Swap(&f) == nil {
 			h.wake()
 		}

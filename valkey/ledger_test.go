@@ -79,6 +79,8 @@ type ledger struct {
 	exchanged, unknown, undone, lost atomic.Int64
 	lossy                            bool // what was answered may be lost
 	servers                          []*Store
+	longest                          atomic.Int64 // how many nanoseconds an exchange took at most
+	why                              atomic.Value // the last error of which the outcome is unknown
 }
 
 // settled says that the outcome of every exchange was known.
@@ -87,13 +89,19 @@ func (l *ledger) settled() bool {
 }
 
 func (l *ledger) String() string {
-	return fmt.Sprintf("%d exchanged, %d undone, %d unknown, %d sessions lost", l.exchanged.Load(), l.undone.Load(), l.unknown.Load(), l.lost.Load())
+	why := ""
+	if l.unknown.Load() > 0 {
+		why = fmt.Sprintf(" (such as %v)", l.why.Load())
+	}
+	return fmt.Sprintf("%d exchanged, %d undone, %d unknown%s, %d sessions lost; the longest took %v",
+		l.exchanged.Load(), l.undone.Load(), l.unknown.Load(), why, l.lost.Load(), time.Duration(l.longest.Load()))
 }
 
 // exchange exchanges a token at one of the servers, alone or in a batch, with a patch that says
 // how often the session was changed.
 func (l *ledger) exchange(tok token.Token, n int) (token.ExchangeResult, error) {
-	s, patch := l.servers[rand.IntN(len(l.servers))], fmt.Appendf(nil, `{"n":%d}`, n)
+	s, patch, start := l.servers[rand.IntN(len(l.servers))], fmt.Appendf(nil, `{"n":%d}`, n), time.Now()
+	defer func() { l.took(time.Since(start)) }()
 	if rand.IntN(2) == 0 {
 		return s.Exchange(context.Background(), tok, token.Patch{Meta: patch}, nil)
 	}
@@ -108,6 +116,13 @@ func (l *ledger) exchange(tok token.Token, n int) (token.ExchangeResult, error) 
 		return token.ExchangeResult{}, item.Err
 	}
 	return token.ExchangeResult{Token: item.Token, Meta: b.Buf[len(b.Buf)-item.MetaLen:]}, nil
+}
+
+// took takes in how long an exchange took.
+func (l *ledger) took(d time.Duration) {
+	for most := l.longest.Load(); int64(d) > most && !l.longest.CompareAndSwap(most, int64(d)); {
+		most = l.longest.Load()
+	}
 }
 
 // client exchanges a session's token again and again until it is told to stop, and says what
@@ -136,6 +151,7 @@ func (l *ledger) client(tok token.Token, stop <-chan struct{}) error {
 			continue
 		default:
 			l.unknown.Add(1)
+			l.why.Store(err.Error())
 			if x, err = l.settle(tok, n, stop); err != nil {
 				return nil // it was spent, and its successor is lost; or it is time to stop
 			}

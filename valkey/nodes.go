@@ -8,8 +8,6 @@ import (
 	"strconv"
 
 	"github.com/redis/rueidis"
-
-	"tokenserver/token"
 )
 
 // clusterSlots is how many slots a cluster has.
@@ -18,7 +16,8 @@ const clusterSlots = 16384
 // primary is a node that has sessions.
 type primary struct {
 	rueidis.Client
-	slots []slotRange // those that it has; none where there is no cluster
+	address string      // in a cluster
+	slots   []slotRange // those that it has; none where there is no cluster
 }
 
 type slotRange struct{ first, last int64 }
@@ -33,8 +32,8 @@ var errUncovered = errors.New("CLUSTERDOWN: some slots have no primary")
 
 // primaries returns the nodes that have sessions: all of them, or an error.
 func (s *Store) primaries(ctx context.Context) ([]primary, error) {
-	if s.client() == nil {
-		return nil, &token.UnavailableError{Reason: s.health.reason()}
+	if err := s.notConnected(); err != nil {
+		return nil, err
 	}
 	if s.client().Mode() != rueidis.ClientModeCluster {
 		return []primary{{Client: s.client()}}, nil
@@ -77,7 +76,7 @@ func primariesOf(slots []rueidis.RedisMessage, from string, nodes map[string]rue
 		if !ok {
 			return nil, errUncovered // the client does not know it yet
 		}
-		list = append(list, primary{node, []slotRange{{first, last}}})
+		list = append(list, primary{node, address, []slotRange{{first, last}}})
 	}
 	if covered != clusterSlots {
 		return nil, errUncovered

@@ -114,6 +114,7 @@ func TestClassifyReply(t *testing.T) {
 		{"NOPERM User app has no permissions", "noperm"},
 		{"The user executing the script can't run this command or subcommand script: x, on @user_script:4.", "noperm"},
 		{"The user executing the script can't access at least one of the keys mentioned in the command arguments", "noperm"},
+		{"ACL failure in script: User app has no permissions to run the 'zadd' command script: x, on @user_script:27.", "noperm"},
 		{"max number of clients reached", "clients"},
 		{"Script attempted to access a non local key in a cluster node script: x", "tryagain"},
 		{"LOADING Redis is loading the dataset in memory", "loading"},

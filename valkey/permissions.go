@@ -65,7 +65,7 @@ func (s *Store) checkScripts(ctx context.Context, name []byte) error {
 	for _, script := range []*script{scriptPatch, scriptCompact, scriptRenew, scriptExchange, scriptDelete, scriptRare} {
 		key := s.keys.session(t.ID)
 		command := s.client().B().Eval().Script(script.text).Numkeys(1).Key(key).Arg("", "", "", "").Build()
-		if err := s.do(ctx, command).Error(); err != nil && !rueidis.IsRedisNil(err) {
+		if err := s.do(ctx, s.health.failing(), command).Error(); err != nil && !rueidis.IsRedisNil(err) {
 			return refusal(err, nil)
 		}
 	}

@@ -63,7 +63,7 @@ func (s *Store) Stats() stats.Store {
 
 func (s *Store) engineStats() *stats.Engine {
 	e := &stats.Engine{
-		Up: s.Ready() == nil, Version: s.version(), InFlight: int(s.inFlight.Load()),
+		Up: s.Ready() == nil, Version: s.version(), InFlight: s.bulkheads.inFlight(),
 		Durations: s.durations.histogram(), Errors: s.health.counts(),
 		Retries: uint64(s.counters.retries.Load()), Late: uint64(s.counters.late.Load()), MetaBytes: s.metaSize.bytes.Load(),
 	}

@@ -95,7 +95,7 @@ type Store struct {
 	clock     engineClock
 	deadlines deadlines
 	health    health
-	inFlight  atomic.Int64
+	bulkheads bulkheads
 	counters  counters
 	durations durations
 	metaSize  meanSize

@@ -19,9 +19,10 @@ import (
 var _ server.Store = (*Store)(nil)
 
 // TestMain finds goroutines that are left. A client closes the connections to nodes that are no
-// longer in a cluster seconds later.
+// longer in a cluster seconds later, and looks at a cluster within a second after one is closed.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"),
+		goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
 }
 
 // prefixes gives each store of the tests keys of its own.

@@ -84,6 +84,7 @@ func (s *Store) probe() (spread int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	s.bulkheads.follow(primaries)
 	var least, most int64
 	for i, primary := range primaries {
 		offset, err := s.offsetOf(ctx, primary)

@@ -35,39 +35,62 @@ func (f *fleet) serverCycle(s *station, at int32) (took float64) {
 	for _, j := range s.current {
 		if !j.reply {
 			took += f.cost(c.serverRequest)/2 + f.cost(c.serverExchange)*float64(f.items)/2
-			for range f.items {
-				primary := int32(f.servers + f.rng.IntN(f.primaries))
-				if s.isFirst(primary) {
-					took += f.cost(c.serverWrite) / 2
-				}
-				s.send(primary, job{request: j.request, lane: at})
-			}
+			f.send(s, at, j.request, &took)
 			continue
 		}
 		if s.isFirst(j.lane + int32(len(f.stations))) { // a read, beside the writes
 			took += f.cost(c.serverWrite) / 2
 		}
 		took += f.cost(c.serverExchange) / 2
-		f.reply(j.request, &took)
+		f.reply(j, &took)
 	}
 	return took
 }
 
-// reply takes in a reply to one of a request's exchanges, and answers if it is the last.
-func (f *fleet) reply(id int32, took *float64) {
+// send sends a request's exchanges to their primaries, but to those at which too many are under
+// way.
+func (f *fleet) send(s *station, at, id int32, took *float64) {
 	r := &f.requests[id]
+	for range f.items {
+		primary := int32(f.servers + f.rng.IntN(f.primaries))
+		if !f.enter(r, primary) {
+			r.left--
+			continue
+		}
+		if s.isFirst(primary) {
+			*took += f.cost(f.costs.serverWrite) / 2
+		}
+		s.send(primary, job{request: id, lane: at})
+	}
+	if r.left == 0 {
+		f.end(id, took)
+	}
+}
+
+// reply takes in a reply to one of a request's exchanges, and answers if it is the last.
+func (f *fleet) reply(j job, took *float64) {
+	r := &f.requests[j.request]
 	r.left--
 	if !r.dropped {
-		f.failing[r.server] = false
+		f.bulkhead(r.server, j.lane).failing = false
 	}
-	if r.left > 0 {
-		return
+	if r.left == 0 {
+		f.end(j.request, took)
 	}
-	if !r.dropped {
+}
+
+// end answers a request, unless it was given up.
+func (f *fleet) end(id int32, took *float64) {
+	r := &f.requests[id]
+	switch {
+	case r.dropped:
+	case r.refused:
+		f.result.refuse(f.now + *took)
+	default:
 		*took += f.cost(f.costs.serverRequest) / 2
-		f.inFlight[r.server]--
 		f.result.answer(r.begun, f.now+*took)
 	}
+	f.leave(r)
 	if f.callers > 0 {
 		f.at(f.now+*took, event{kind: arrival})
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"container/heap"
 	"math/rand/v2"
+	"slices"
 )
 
 // config describes a fleet and its load. Times are in microseconds.
@@ -20,7 +21,7 @@ type config struct {
 	timeout   float64 // of a request; 0 for none
 }
 
-// What bounds the requests under way at a token server: see docs/shared.md.
+// What bounds the requests of a token server that are under way at a primary: see docs/shared.md.
 const (
 	maxInFlight        = 2048
 	maxInFlightFailing = 256
@@ -31,8 +32,16 @@ const (
 type request struct {
 	begun   float64
 	server  int32
-	left    int32 // exchanges without a reply
+	left    int32   // exchanges without a reply
+	entered []int32 // the primaries at which it counts
+	refused bool    // at one of its primaries at least
 	dropped bool
+}
+
+// bulkhead is what a token server knows of a primary.
+type bulkhead struct {
+	inFlight int
+	failing  bool
 }
 
 // fleet is a run.
@@ -45,8 +54,7 @@ type fleet struct {
 	stations  []station // servers, then primaries
 	requests  []request
 	free      []int32
-	inFlight  []int  // by server
-	failing   []bool // by server
+	bulkheads []bulkhead // by server and primary
 	result    result
 	beginning []float64 // what stations had used when the measurement began
 }
@@ -57,7 +65,7 @@ func newFleet(c config) *fleet {
 	for i := range f.stations {
 		f.stations[i] = newStation(len(f.stations))
 	}
-	f.inFlight, f.failing = make([]int, c.servers), make([]bool, c.servers)
+	f.bulkheads = make([]bulkhead, c.servers*c.primaries)
 	return f
 }
 
@@ -123,13 +131,9 @@ func (f *fleet) happen(e *event) {
 // arrive takes in a request at any of the token servers.
 func (f *fleet) arrive() {
 	server := int32(f.rng.IntN(f.servers))
-	if n := f.inFlight[server]; n >= maxInFlight || n >= maxInFlightFailing && f.failing[server] {
-		f.result.refuse(f.now)
-		return
-	}
-	f.inFlight[server]++
 	id := f.newRequest()
-	f.requests[id] = request{begun: f.now, server: server, left: int32(f.items)}
+	r := &f.requests[id]
+	*r = request{begun: f.now, server: server, left: int32(f.items), entered: r.entered[:0]}
 	s := &f.stations[server]
 	s.waiting = append(s.waiting, job{request: id})
 	f.cycle(server)
@@ -143,6 +147,34 @@ func (f *fleet) newRequest() int32 {
 	}
 	f.requests = append(f.requests, request{})
 	return int32(len(f.requests) - 1)
+}
+
+// bulkhead returns what a token server knows of a primary, by their stations.
+func (f *fleet) bulkhead(server, primary int32) *bulkhead {
+	return &f.bulkheads[int(server)*f.primaries+int(primary)-f.servers]
+}
+
+// enter counts a request at a primary, and returns false if too many are under way there.
+func (f *fleet) enter(r *request, primary int32) bool {
+	if slices.Contains(r.entered, primary) {
+		return true
+	}
+	b := f.bulkhead(r.server, primary)
+	if b.inFlight >= maxInFlight || b.inFlight >= maxInFlightFailing && b.failing {
+		r.refused = true
+		return false
+	}
+	b.inFlight++
+	r.entered = append(r.entered, primary)
+	return true
+}
+
+// leave ends what enter has begun.
+func (f *fleet) leave(r *request) {
+	for _, primary := range r.entered {
+		f.bulkhead(r.server, primary).inFlight--
+	}
+	r.entered = r.entered[:0]
 }
 
 // guard gives up what waits too long for a primary that is away.
@@ -161,8 +193,12 @@ func (f *fleet) giveUp(id int32) {
 		return // it is over, and the place may be another one's
 	}
 	r.dropped = true
-	f.failing[r.server] = true
-	f.inFlight[r.server]--
+	for _, primary := range r.entered {
+		if f.stations[primary].down {
+			f.bulkhead(r.server, primary).failing = true
+		}
+	}
+	f.leave(r)
 	f.result.refuse(f.now)
 }
 

@@ -121,6 +121,18 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// TestFailoverUnderLoad: requests to the other primaries go on, however many there are to the one
+// that is away.
+func TestFailoverUnderLoad(t *testing.T) {
+	c := small()
+	capacity, _ := c.capacity()
+	c.rate, c.down, c.duration = capacity*0.6, 2_000_000, 2_000_000
+	r := c.run()
+	if got, want := r.refusedShare(c.warmUp+c.timeout, c.warmUp+c.down), 1/3.0; math.Abs(got-want) > 0.05 {
+		t.Errorf("%v of the answers are 503, want %v", got, want)
+	}
+}
+
 // TestBatch: a request of many exchanges is answered when all are.
 func TestBatch(t *testing.T) {
 	c := small()

@@ -184,6 +184,62 @@ func TestTwoServersMixedLoad(t *testing.T) {
 	}
 }
 
+// TestTwoServersRace: of many clients that exchange one token at two servers at once, one wins.
+func TestTwoServersRace(t *testing.T) {
+	const rounds, contestants = 1000, 64
+	url := "--valkey=valkey://" + enginetest.Start(t).Address()
+	servers := []*process{startProcess(t, url, "--valkey-timeout=10s"), startProcess(t, url, "--valkey-timeout=10s")}
+	var clients [contestants]*client
+	for i := range clients {
+		c, err := dialClient(servers[i%len(servers)].address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		clients[i] = c
+	}
+	tok, won := create(t, "http://"+servers[0].address), make([]int, len(servers))
+	for round := range rounds {
+		winner, next, err := race(clients[:], tok)
+		if err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		tok = next
+		won[winner%len(servers)]++
+	}
+	t.Logf("won by server: %v", won)
+}
+
+// race has all clients exchange a token at once, and returns which one has won, and its next token.
+func race(clients []*client, tok string) (winner int, next string, err error) {
+	requests, errs := make([]request, len(clients)), make([]error, len(clients))
+	var all sync.WaitGroup
+	for i, c := range clients {
+		all.Go(func() {
+			requests[i] = request{kind: kindExchange, token: tok}
+			c.send(&requests[i])
+			errs[i] = c.receive(&requests[i])
+		})
+	}
+	all.Wait()
+	winners := 0
+	for i, r := range requests {
+		switch {
+		case errs[i] != nil:
+			return 0, "", errs[i]
+		case r.answer.token != "":
+			winner, next = i, r.answer.token
+			winners++
+		case !r.answer.invalid:
+			return 0, "", fmt.Errorf("%v, want a token or InvalidToken", &r)
+		}
+	}
+	if winners != 1 {
+		return 0, "", fmt.Errorf("%d winners, want 1", winners)
+	}
+	return winner, next, nil
+}
+
 // TestFleet is the picture of a full deployment: three token servers on a cluster of six, behind
 // nginx. Servers are killed, stopped and started under load, and a primary is replaced. No
 // answer is taken back.

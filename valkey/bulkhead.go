@@ -1,0 +1,106 @@
+package valkey
+
+import (
+	"sync/atomic"
+
+	"tokenserver/token"
+)
+
+// maxInFlight is how many calls to a primary may be under way: fewer than one connection's
+// pipeline has room for, which is waited for without an end.
+const maxInFlight = 1 << (ringScale - 1)
+
+// maxInFlightFailing is the same while the primary does not answer: what calls that have ended
+// have left in a pipeline stays there until its connection ends.
+const maxInFlightFailing = 256
+
+// bulkhead bounds the calls to one primary, so that one that does not answer takes no others
+// with it. A batch is one call to each primary of its sessions.
+type bulkhead struct {
+	inFlight atomic.Int64
+	failing  atomic.Bool // the last call has failed
+}
+
+// enter begins a call. Its error says that nothing was carried out.
+func (b *bulkhead) enter() error {
+	if n := b.inFlight.Add(1); n > maxInFlight || n > maxInFlightFailing && b.failing.Load() {
+		b.leave()
+		return errTooMany
+	}
+	return nil
+}
+
+func (b *bulkhead) leave() { b.inFlight.Add(-1) }
+
+// set takes in whether a call has failed.
+func (b *bulkhead) set(failing bool) {
+	if b.failing.Load() != failing {
+		b.failing.Store(failing)
+	}
+}
+
+// bulkheads are those of a store.
+type bulkheads struct {
+	only    bulkhead                  // where there is no cluster, or its slots are not known yet
+	cluster atomic.Pointer[slotOwner] // by slot, as the cluster was seen last
+}
+
+// slotOwner tells the primary of each slot.
+type slotOwner struct {
+	bulkheads [clusterSlots]*bulkhead
+	addresses map[string]*bulkhead
+}
+
+// of returns the bulkhead of a key's primary. While a slot moves it may be the one before.
+func (b *bulkheads) of(key string) *bulkhead {
+	if c := b.cluster.Load(); c != nil {
+		return c.bulkheads[slotOf(key)]
+	}
+	return &b.only
+}
+
+// follow takes in which primaries a cluster has. Those that stay keep their calls.
+func (b *bulkheads) follow(primaries []primary) {
+	old := b.cluster.Load()
+	if old == nil {
+		old = new(slotOwner)
+	}
+	c := &slotOwner{addresses: make(map[string]*bulkhead, len(primaries))}
+	for _, p := range primaries {
+		if p.slots == nil {
+			return // there is no cluster
+		}
+		owner := old.addresses[p.address]
+		if owner == nil {
+			owner = new(bulkhead)
+		}
+		c.addresses[p.address] = owner
+		for _, r := range p.slots {
+			for slot := r.first; slot <= r.last; slot++ {
+				c.bulkheads[slot] = owner
+			}
+		}
+	}
+	if c.bulkheads != old.bulkheads {
+		b.cluster.Store(c)
+	}
+}
+
+// inFlight returns how many calls are under way.
+func (b *bulkheads) inFlight() (n int) {
+	n = int(b.only.inFlight.Load())
+	if c := b.cluster.Load(); c != nil {
+		for _, owner := range c.addresses {
+			n += int(owner.inFlight.Load())
+		}
+	}
+	return n
+}
+
+// notConnected returns the error of calls while there was no engine yet, or nil.
+func (s *Store) notConnected() error {
+	if s.client() == nil {
+		return &token.UnavailableError{Reason: s.health.reason()}
+	}
+	return nil
+}
