@@ -35,7 +35,7 @@ func ParseAuthorities(text []byte, admins []string) (*Authorities, error) {
 		return nil, err
 	}
 	for i, cert := range certs {
-		if cert.BasicConstraintsValid && !cert.IsCA {
+		if !mayIssue(cert) {
 			return nil, fmt.Errorf("certificate %d %w", i+1, errNoAuthority)
 		}
 		a.pool.AddCert(cert)
@@ -44,6 +44,12 @@ func ParseAuthorities(text []byte, admins []string) (*Authorities, error) {
 		return nil, errAllExpired
 	}
 	return a, nil
+}
+
+// mayIssue says whether a certificate is one that others can be issued by. Before version
+// 3 there was no way to say it.
+func mayIssue(cert *x509.Certificate) bool {
+	return (cert.IsCA || cert.Version < 3) && (cert.KeyUsage == 0 || cert.KeyUsage&x509.KeyUsageCertSign != 0)
 }
 
 // parseCertificates returns the certificates of a text, one at least.

@@ -238,6 +238,7 @@ func TestParseAuthorities(t *testing.T) {
 		{"nothing", nil, "no certificate"},
 		{"a key", ca.Issue("x").Key, "no certificate"},
 		{"a certificate of nobody's authority", join(ca.PEM, ca.Issue("x", func(c *x509.Certificate) { c.BasicConstraintsValid = true }).Cert), "certificate 2 is of no"},
+		{"one that does not say what it is for", ca.Issue("x").Cert, "certificate 1 is of no"},
 		{"a broken one", []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "certificate 1: "},
 	}
 	for _, tt := range tests {

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"os"
 
 	"tokenserver/access"
 )
@@ -35,11 +34,8 @@ func (m *Main) readCallers() (errs []error) {
 	if err != nil {
 		errs = append(errs, err)
 	}
-	identity, err := m.Config.readIdentity()
-	if err != nil {
-		errs = append(errs, err)
-	}
-	if len(errs) > 0 {
+	identity, more := m.Config.readIdentity()
+	if errs = append(errs, more...); len(errs) > 0 {
 		return errs
 	}
 	if m.Config.hasCallers() {
@@ -67,31 +63,36 @@ func (c *Config) readSecrets() (*access.Secrets, error) {
 	return secrets, nil
 }
 
-// readIdentity reads the certificates, if there are any.
-func (c *Config) readIdentity() (i access.Identity, err error) {
+// readIdentity reads the certificates, if there are any. Its errors are all that is wrong
+// with them.
+func (c *Config) readIdentity() (i access.Identity, errs []error) {
 	if c.TLSCert == "" || c.TLSKey == "" {
 		return i, nil
 	}
-	cert, err := os.ReadFile(c.TLSCert)
+	cert, err := readPlain(c.TLSCert)
 	if err != nil {
-		return i, fmt.Errorf("--tls-cert %q: %w", c.TLSCert, err)
+		errs = append(errs, fmt.Errorf("--tls-cert %q: %w", c.TLSCert, err))
 	}
-	key, err := os.ReadFile(c.TLSKey)
+	key, err := readPlain(c.TLSKey)
 	if err != nil {
-		return i, fmt.Errorf("--tls-key %q: %w", c.TLSKey, err)
+		errs = append(errs, fmt.Errorf("--tls-key %q: %w", c.TLSKey, err))
 	}
-	if i.Certificate, err = access.ParseCertificate(cert, key); err != nil {
-		return i, fmt.Errorf("--tls-cert %q, --tls-key %q: %w", c.TLSCert, c.TLSKey, err)
+	if len(errs) == 0 {
+		if i.Certificate, err = access.ParseCertificate(cert, key); err != nil {
+			errs = append(errs, fmt.Errorf("--tls-cert %q, --tls-key %q: %w", c.TLSCert, c.TLSKey, err))
+		}
 	}
-	i.Clients, err = c.readAuthorities()
-	return i, err
+	if i.Clients, err = c.readAuthorities(); err != nil {
+		errs = append(errs, err)
+	}
+	return i, errs
 }
 
 func (c *Config) readAuthorities() (*access.Authorities, error) {
 	if c.TLSClientCA == "" {
 		return nil, nil
 	}
-	text, err := os.ReadFile(c.TLSClientCA)
+	text, err := readPlain(c.TLSClientCA)
 	if err != nil {
 		return nil, fmt.Errorf("--tls-client-ca %q: %w", c.TLSClientCA, err)
 	}

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -12,10 +15,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"tokenserver/access"
 	"tokenserver/internal/testcert"
+	"tokenserver/internal/testneeds"
 )
 
 // secrets are an auth file and the secrets in it, by the names of callers.
@@ -337,6 +342,8 @@ func TestCheckCommand(t *testing.T) {
 		{"what flags say together", []string{"--on-reuse=revoke", "--tls-cert=c", "--tls-admin=a"}, []string{"--tls-cert and --tls-key", "--tls-admin", "--on-reuse"}},
 		{"files", []string{"--auth-file=" + broken, "--secret-file=no-file", "--log-level=@" + broken}, []string{"--auth-file", "--log-level", "--secret-file"}},
 		{"certificates", []string{"--tls-cert=" + oldCert, "--tls-key=" + oldKey}, []string{`--tls-cert "` + oldCert + `", --tls-key`}},
+		{"each of the certificates' files", []string{"--tls-cert=" + oldCert, "--tls-key=" + oldKey, "--tls-client-ca=" + broken}, []string{"--tls-cert", "--tls-client-ca"}},
+		{"files that are not there", []string{"--tls-cert=none", "--tls-key=none", "--tls-client-ca=none"}, []string{"--tls-cert", "--tls-key", "--tls-client-ca"}},
 		{"data directory", []string{"--data-dir=" + strange}, []string{`--data-dir "` + strange + `"`}},
 		{"sockets", []string{"--address=unix:" + broken, "--admin-address=unix:" + filepath.Join(strange, "none", "a")}, []string{"unix:" + broken, "unix:" + strange}},
 		{"all at once", []string{"--port=x", "--auth-file=" + broken, "--tls-cert=" + oldCert, "--tls-key=" + oldKey, "--data-dir=" + strange},
@@ -435,6 +442,46 @@ func TestSocketsOfServersThatStartTogether(t *testing.T) {
 				ln.Close()
 			}
 		}
+	}
+}
+
+// TestCheckWaitsForNoPipe: nor does a start, or a server that rereads its files.
+func TestCheckWaitsForNoPipe(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	err := syscall.Mkfifo(pipe, 0o600)
+	testneeds.That(t, err == nil, fmt.Sprintf("a pipe can't be made: %v", err))
+	for _, args := range [][]string{
+		{"--log-level=@" + pipe}, {"--auth-file=" + pipe},
+		{"--tls-cert=" + pipe, "--tls-key=" + pipe}, {"--tls-cert=none", "--tls-key=none", "--tls-client-ca=" + pipe},
+	} {
+		if _, _, err := parse(args, nil); err == nil {
+			t.Errorf("%q: no error, want that it is no regular file", args)
+		}
+	}
+}
+
+// TestSocketOfAnotherServer: a server that ends leaves alone what has come in the place of
+// its socket.
+func TestSocketOfAnotherServer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	first, err := listenUnix(path, defaultSocketMode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(path)
+	second, err := listenUnix(path, defaultSocketMode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatalf("the second server is not reached: %v", err)
+	}
+	conn.Close()
+	second.Close()
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("its own socket: %v, want it gone", err)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 
 	"tokenserver/internal/flags"
@@ -49,7 +48,7 @@ func (l LogLevel) read() (slog.Level, error) {
 	if l.File == "" {
 		return l.Level, nil
 	}
-	text, err := os.ReadFile(l.File)
+	text, err := readPlain(l.File)
 	if err != nil {
 		return 0, fmt.Errorf("--log-level %q: %w", formatLogLevel(l), err)
 	}

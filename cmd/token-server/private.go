@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -16,22 +17,45 @@ const privateNeeds = "owned by this user or root, with nothing for others and no
 // readPrivate reads a file that only its owner may write, and others but its group may
 // not read, of least to most bytes.
 func readPrivate(name string, least, most int64) ([]byte, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would wait for a writer
+	return readChecked(name, least, most, func(info os.FileInfo) error {
+		switch {
+		case info.Mode().Perm()&^privateMode != 0:
+			return fmt.Errorf("its mode is %04o", info.Mode().Perm())
+		case !isOwn(info):
+			return fmt.Errorf("it belongs to user %d", info.Sys().(*syscall.Stat_t).Uid)
+		}
+		return nil
+	})
+}
+
+// maxFile is the size in bytes beyond which a file is none that the server is told to
+// read.
+const maxFile = 1 << 20
+
+// readPlain reads a file of up to maxFile bytes that may be anybody's.
+func readPlain(name string) ([]byte, error) {
+	return readChecked(name, 0, maxFile, func(os.FileInfo) error { return nil })
+}
+
+// readChecked reads a file, after check. It waits for nobody, as for who writes into a
+// pipe: a start could not be ended then, nor a server that rereads the file.
+func readChecked(name string, least, most int64, check func(os.FileInfo) error) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("it is no regular file")
-	case info.Mode().Perm()&^privateMode != 0:
-		return nil, fmt.Errorf("its mode is %04o", info.Mode().Perm())
-	case !isOwn(info):
-		return nil, fmt.Errorf("it belongs to user %d", info.Sys().(*syscall.Stat_t).Uid)
-	case info.Size() < least || info.Size() > most:
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is no regular file")
+	}
+	if err := check(info); err != nil {
+		return nil, err
+	}
+	if info.Size() < least || info.Size() > most {
 		return nil, fmt.Errorf("it has %d bytes", info.Size())
 	}
 	data := make([]byte, info.Size())

@@ -44,9 +44,9 @@ func (m *Main) reloadSecrets() error {
 }
 
 func (m *Main) reloadCertificates() error {
-	identity, err := m.Config.readIdentity()
-	if err != nil {
-		return err
+	identity, errs := m.Config.readIdentity()
+	if len(errs) > 0 {
+		return errs[0]
 	}
 	if m.guard != nil {
 		m.guard.SetAuthorities(identity.Clients)

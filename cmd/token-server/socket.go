@@ -73,7 +73,36 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 		ln.Close()
 		return nil, err
 	}
-	return ln, nil
+	return newSocket(ln.(*net.UnixListener), path)
+}
+
+// socket is a listener that removes its file when it is closed, unless that is another
+// one's by now.
+type socket struct {
+	*net.UnixListener
+	path string
+	file fs.FileInfo
+}
+
+func newSocket(ln *net.UnixListener, path string) (*socket, error) {
+	file, err := os.Lstat(path)
+	if err != nil {
+		ln.Close()
+		return nil, err
+	}
+	ln.SetUnlinkOnClose(false)
+	return &socket{ln, path, file}, nil
+}
+
+// Close looks at the file before it closes: until then no other file is the same.
+func (s *socket) Close() error {
+	if unlock, err := lockDir(filepath.Dir(s.path)); err == nil {
+		defer unlock()
+	}
+	if now, err := os.Lstat(s.path); err == nil && os.SameFile(now, s.file) {
+		os.Remove(s.path)
+	}
+	return s.UnixListener.Close()
 }
 
 // lockPatience is how long a start waits for another one.
@@ -129,8 +158,11 @@ func removeStale(path string) error {
 	if err == nil {
 		conn.Close()
 	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
+	switch {
+	case err == nil:
 		return fmt.Errorf("somebody listens on %s", path)
+	case !errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("whether somebody listens is not known: %w", err)
 	}
 	return os.Remove(path)
 }
