@@ -335,7 +335,7 @@ func TestReplicaNeverAnswers(t *testing.T) {
 	enginetest.Until(t, patience, "replication", replica.Replicates)
 	for name, keys := range map[string]int{"a replica with old sessions": 20, "an empty replica": 0} {
 		t.Run(name, func(t *testing.T) {
-			primary.Must("FLUSHALL")
+			primary.Must("FLUSHALL ASYNC")
 			proxy := faultproxy.Start(t, primary.Address())
 			s := open(t, Config{Timeout: 500 * time.Millisecond}, proxy.Address)
 			tok := token.Generate()
