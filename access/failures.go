@@ -14,8 +14,10 @@ const (
 	// added up for those that come together, up to maxDelay.
 	failureDelay = 100 * time.Millisecond
 	maxDelay     = time.Second
-	// maxDelayed is how many answers wait at a time. One more is given at once.
+	// maxDelayed is how many answers of a listener wait at a time, at most.
 	maxDelayed = 1024
+	// delayedShare is which part of a listener's connections may wait: one in so many.
+	delayedShare = 4
 	// addressSlots is how many addresses are told apart. Those that share a slot share
 	// their delays.
 	addressSlots = 4096
@@ -25,10 +27,9 @@ const (
 
 // failures delays failed answers by address, in memory that does not grow.
 type failures struct {
-	start   time.Time
-	seed    maphash.Seed
-	total   atomic.Uint64
-	delayed atomic.Int64
+	start time.Time
+	seed  maphash.Seed
+	total atomic.Uint64
 	// until has the time, in nanoseconds since start, up to which each slot's answers
 	// that are under way wait.
 	until [addressSlots]atomic.Int64
@@ -36,13 +37,31 @@ type failures struct {
 
 func (f *failures) init() { f.start, f.seed = time.Now(), maphash.MakeSeed() }
 
-func (f *failures) refuse(remote net.Addr, done <-chan struct{}) {
+func (f *failures) refuse(remote net.Addr, delayed *Delayed, done <-chan struct{}) (waited bool) {
 	f.total.Add(1)
 	delay := f.count(networkOf(remote), time.Since(f.start))
-	if f.delayed.Add(1) <= maxDelayed {
-		wait(delay, done)
+	defer delayed.now.Add(-1)
+	if delayed.now.Add(1) > delayed.max {
+		return false
 	}
-	f.delayed.Add(-1)
+	wait(delay, done)
+	return true
+}
+
+// Delayed counts the refusals of a listener that wait. Each of them holds a connection: if
+// they held all, good callers would wait too.
+type Delayed struct {
+	max int64
+	now atomic.Int64
+}
+
+// NewDelayed returns a count for a listener with a limit of connections, a quarter of which
+// may wait, and at least one. 0 means that there is no limit.
+func NewDelayed(connections int) *Delayed {
+	if connections == 0 {
+		return &Delayed{max: maxDelayed}
+	}
+	return &Delayed{max: min(max(int64(connections)/delayedShare, 1), maxDelayed)}
 }
 
 func wait(d time.Duration, done <-chan struct{}) {

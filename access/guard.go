@@ -88,8 +88,11 @@ func credentials(authorization []byte, scheme string) (rest []byte, ok bool) {
 
 // Refuse counts a caller who was not found, and waits before they are told. It ends
 // early when done is closed. Who was found must not wait, whatever others of their
-// address do.
-func (g *Guard) Refuse(remote net.Addr, done <-chan struct{}) { g.failures.refuse(remote, done) }
+// address do. If as many of the listener wait as may, it returns false at once: then the
+// connection has to be closed after the answer, which slows the caller down too.
+func (g *Guard) Refuse(remote net.Addr, delayed *Delayed, done <-chan struct{}) (waited bool) {
+	return g.failures.refuse(remote, delayed, done)
+}
 
 // Refused returns how many callers were not found.
 func (g *Guard) Refused() uint64 { return g.failures.total.Load() }

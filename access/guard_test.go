@@ -72,10 +72,10 @@ var (
 // those of another address don't wait for them.
 func TestRefuseWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGuard(nil, nil)
+		g, delayed := NewGuard(nil, nil), NewDelayed(0)
 		took := func(remote net.Addr) time.Duration {
 			start := time.Now()
-			g.Refuse(remote, nil)
+			g.Refuse(remote, delayed, nil)
 			return time.Since(start)
 		}
 		for range 3 { // one after the other
@@ -84,7 +84,7 @@ func TestRefuseWaits(t *testing.T) {
 			}
 		}
 		for range 100 {
-			go g.Refuse(here, nil)
+			go g.Refuse(here, delayed, nil)
 		}
 		synctest.Wait()
 		if got := took(here); got != maxDelay {
@@ -103,7 +103,7 @@ func TestRefuseEndsEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, done, start := NewGuard(nil, nil), make(chan struct{}), time.Now()
 		close(done)
-		g.Refuse(here, done)
+		g.Refuse(here, NewDelayed(0), done)
 		if got := time.Since(start); got != 0 {
 			t.Errorf("Refuse waited %v after done, want 0", got)
 		}
@@ -112,22 +112,31 @@ func TestRefuseEndsEarly(t *testing.T) {
 
 // TestDelayedAreBounded: of very many that fail, some get their answer at once.
 func TestDelayedAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := NewGuard(nil, nil)
-		for range maxDelayed {
-			go g.Refuse(here, nil)
-		}
-		synctest.Wait()
-		start := time.Now()
-		g.Refuse(there, nil)
-		if got := time.Since(start); got != 0 {
-			t.Errorf("one too many waited %v, want 0", got)
-		}
-		time.Sleep(2 * maxDelay)
-		if got := g.failures.delayed.Load(); got != 0 {
-			t.Errorf("%d are waiting at the end, want 0", got)
-		}
-	})
+	for _, tt := range []struct{ connections, want int }{
+		{0, maxDelayed}, {1, 1}, {7, 1}, {16, 4}, {50, 12}, {1 << 20, maxDelayed},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g, delayed := NewGuard(nil, nil), NewDelayed(tt.connections)
+			for range tt.want {
+				go g.Refuse(here, delayed, nil)
+			}
+			synctest.Wait()
+			start := time.Now()
+			if waited := g.Refuse(there, delayed, nil); waited || time.Since(start) != 0 {
+				t.Errorf("of %d connections, one too many waited %v (%v), want 0", tt.connections, time.Since(start), waited)
+			}
+			if !g.Refuse(there, NewDelayed(tt.connections), nil) {
+				t.Errorf("of %d connections of another listener none waits", tt.connections)
+			}
+			time.Sleep(2 * maxDelay)
+			if got := delayed.now.Load(); got != 0 {
+				t.Errorf("%d are waiting at the end, want 0", got)
+			}
+			if !g.Refuse(there, delayed, nil) {
+				t.Error("none waits after the others have gone")
+			}
+		})
+	}
 }
 
 func TestNetworks(t *testing.T) {

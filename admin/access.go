@@ -11,7 +11,7 @@ import (
 )
 
 // guarded asks who calls, but for the probes of health.
-func guarded(h http.Handler, guard *access.Guard) http.Handler {
+func guarded(h http.Handler, guard *access.Guard, delayed *access.Delayed) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		needs := access.Admin
 		switch r.URL.Path {
@@ -20,14 +20,14 @@ func guarded(h http.Handler, guard *access.Guard) http.Handler {
 		case "/metrics":
 			needs = access.Metrics
 		}
-		if needs == 0 || authorize(w, r, guard, needs) {
+		if needs == 0 || authorize(w, r, guard, delayed, needs) {
 			h.ServeHTTP(w, r)
 		}
 	})
 }
 
 // authorize answers a caller who may not call, and returns whether they may.
-func authorize(w http.ResponseWriter, r *http.Request, guard *access.Guard, needs access.Role) bool {
+func authorize(w http.ResponseWriter, r *http.Request, guard *access.Guard, delayed *access.Delayed, needs access.Role) bool {
 	authorization := []byte(r.Header.Get("Authorization"))
 	known := false
 	for _, who := range []func() access.Caller{
@@ -45,7 +45,9 @@ func authorize(w http.ResponseWriter, r *http.Request, guard *access.Guard, need
 		refuse(w, http.StatusForbidden, "Forbidden", "The caller may not do this.")
 		return false
 	}
-	guard.Refuse(remoteOf(r), r.Context().Done())
+	if !guard.Refuse(remoteOf(r), delayed, r.Context().Done()) {
+		w.Header().Set("Connection", "close")
+	}
 	w.Header()["WWW-Authenticate"] = []string{"Bearer", `Basic realm="token-server", charset="UTF-8"`}
 	refuse(w, http.StatusUnauthorized, "Unauthorized", "The caller is not known: it needs a secret (Authorization: Bearer, or as the password of Basic) or a certificate.")
 	return false

@@ -1,11 +1,18 @@
 package admin
 
 import (
+	"bufio"
+	"context"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"tokenserver/access"
 )
@@ -115,4 +122,76 @@ func TestHealth(t *testing.T) {
 			t.Errorf("GET %s with %v = %d %q %v, want %d %q", each.path, each.err, got.Code, got.Body, got.Header(), each.want, each.body)
 		}
 	}
+}
+
+// pipeListener accepts pipes, for which a test can wait by a fake clock.
+type pipeListener chan net.Conn
+
+func (l pipeListener) Accept() (net.Conn, error) {
+	if c, ok := <-l; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l pipeListener) Close() error   { close(l); return nil }
+func (l pipeListener) Addr() net.Addr { return &net.UnixAddr{} }
+
+// get asks on a connection of its own. An answer's Close says that the server closes it.
+func (l pipeListener) get(t *testing.T, path, secret string) (res *http.Response, took time.Duration) {
+	start := time.Now()
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	l <- theirs
+	io.WriteString(ours, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+secret+"\r\n\r\n")
+	res, err := http.ReadResponse(bufio.NewReader(ours), nil)
+	if err != nil {
+		t.Error(err)
+		return new(http.Response), 0
+	}
+	io.Copy(io.Discard, res.Body)
+	return res, time.Since(start)
+}
+
+// TestDelayedLeaveRoom: bad secrets that wait don't hold all connections, and a good one
+// and the probes are answered at once.
+func TestDelayedLeaveRoom(t *testing.T) {
+	secret, line, err := access.NewSecret("prometheus")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets, err := access.ParseSecrets([]byte(line + ":metrics\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		cfg := sampleConfig()
+		cfg.Guard = access.NewGuard(secrets, nil)
+		s, ln := New(cfg), make(pipeListener)
+		go s.Serve(ln)
+		defer s.Shutdown(context.Background())
+		const bad = 3 * MaxConnections
+		var closed atomic.Int64
+		for range bad {
+			go func() {
+				res, took := ln.get(t, "/metrics", "bad")
+				if res.StatusCode != 401 || res.Close != (took == 0) {
+					t.Errorf("a bad secret got %d after %v, and the connection closes: %v", res.StatusCode, took, res.Close)
+				}
+				if res.Close {
+					closed.Add(1)
+				}
+			}()
+		}
+		synctest.Wait()
+		if got, want := closed.Load(), int64(bad-MaxConnections/4); got != want {
+			t.Errorf("%d were answered at once, want %d", got, want)
+		}
+		for _, path := range []string{"/metrics", "/healthz"} {
+			if res, took := ln.get(t, path, secret); res.StatusCode != 200 || took != 0 {
+				t.Errorf("GET %s with a good secret = %d after %v, want 200 at once", path, res.StatusCode, took)
+			}
+		}
+		time.Sleep(time.Minute)
+	})
 }

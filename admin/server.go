@@ -94,6 +94,7 @@ func New(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	cfg.MaxConnections = cmp.Or(cfg.MaxConnections, MaxConnections)
 	errorLog := slog.NewLogLogger(cfg.Logger.With("listener", "admin").Handler(), slog.LevelWarn)
 	registry := newRegistry(cfg)
 	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
@@ -102,7 +103,7 @@ func New(cfg Config) *Server {
 	})
 	return &Server{
 		tls:            cfg.TLS,
-		maxConnections: cmp.Or(cfg.MaxConnections, MaxConnections),
+		maxConnections: cfg.MaxConnections,
 		logger:         cfg.Logger,
 		http: http.Server{
 			Handler:           recovering(cfg.protect(newMux(cfg, metrics)), cfg.Logger),
@@ -129,7 +130,7 @@ func newRegistry(cfg Config) *prometheus.Registry {
 func (cfg *Config) protect(h http.Handler) http.Handler {
 	h = sameOrigin(h)
 	if cfg.Guard != nil {
-		h = guarded(h, cfg.Guard)
+		h = guarded(h, cfg.Guard, access.NewDelayed(cfg.MaxConnections))
 	}
 	if cfg.CheckHost {
 		h = local(h, cfg.Hosts)

@@ -53,7 +53,9 @@ func (s *Server) authorize(ctx *fasthttp.RequestCtx, needs access.Role) error {
 	case c.tls != nil && c.caller.authorities != nil:
 		ctx.SetConnectionClose() // another connection may have another certificate
 	}
-	s.guard.Refuse(ctx.RemoteAddr(), s.reaper.done)
+	if !s.guard.Refuse(ctx.RemoteAddr(), s.delayed, s.reaper.done) {
+		ctx.SetConnectionClose() // without lingering, which would hold it too
+	}
 	return errUnauthorized
 }
 

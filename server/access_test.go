@@ -132,6 +132,41 @@ func TestGoodSecretIsNotDelayed(t *testing.T) {
 	}
 }
 
+// TestDelayedLeaveRoom: bad secrets that wait don't hold all connections, and there is room
+// for a good one.
+func TestDelayedLeaveRoom(t *testing.T) {
+	const limit = 8
+	callers := newCallers(t)
+	s := serve(t, Config{Guard: callers.guard, MaxConnections: limit})
+	var bad [limit]*client
+	for i := range bad {
+		bad[i] = s.letIn(t)
+	}
+	over := make(chan struct{})
+	close(over)
+	for range 10 { // the next failures of this address wait for longest
+		callers.guard.Refuse(bad[0].conn.LocalAddr(), access.NewDelayed(0), over)
+	}
+	for _, c := range bad {
+		c.send(requestText("POST", "/token", `{"meta":{}}`, bearer("bad")))
+	}
+	eventually(t, "all are refused", func() bool { return s.Stats().Refused == limit+10 })
+	start, closed := time.Now(), 0
+	for s.Stats().Connections > limit/4 && time.Since(start) < time.Second/2 {
+		time.Sleep(time.Millisecond)
+	}
+	s.do(t, "PUT", "/token", tokenBody(somewhere), bearer(callers.secrets["tokens"])).wantInvalidToken(t)
+	for _, c := range bad {
+		r := c.receive("POST")
+		if r.wantError(t, 401, "Unauthorized"); r.closes {
+			closed++
+		}
+	}
+	if want := limit - limit/4; closed != want {
+		t.Errorf("%d connections of bad secrets were closed, want %d", closed, want)
+	}
+}
+
 // TestCallersAreReplaced: a secret that is gone is refused with the next request, also on
 // connections that there are.
 func TestCallersAreReplaced(t *testing.T) {

@@ -139,6 +139,7 @@ type Server struct {
 	maxBatch     int           // items
 	storeID      func() string // nil for none
 	guard        *access.Guard // nil for none
+	delayed      *access.Delayed
 	log          *slog.Logger
 	http         fasthttp.Server
 	reaper       *reaper
@@ -173,6 +174,7 @@ func New(cfg Config) *Server {
 		maxBatch:     cfg.MaxBatch,
 		storeID:      cfg.StoreID,
 		guard:        cfg.Guard,
+		delayed:      access.NewDelayed(cfg.MaxConnections),
 		log:          cfg.Logger,
 		unready:      cfg.Ready,
 		requests:     sync.Pool{New: func() any { return new(request) }},
