@@ -247,6 +247,21 @@ func (r *request) merged(m meta) meta {
 	return m
 }
 
+// lastChange returns when the last change was answered that a crash may take back; zero if
+// there is none.
+func (l *ledger) lastChange() (last time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.accounts {
+		for _, c := range a.past {
+			if c.ended.After(last) {
+				last = c.ended
+			}
+		}
+	}
+	return last
+}
+
 // crash adds the states that a crash may have taken the session back to.
 func (a *account) crash(at time.Time) {
 	for _, c := range a.past {
