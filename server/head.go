@@ -142,19 +142,23 @@ func (c *headConn) skipBody(n int) int {
 }
 
 // extendLine adds to the line. Where there is no more room, the blanks at the end of what
-// is kept are dropped: before a value they mean nothing.
+// is kept are dropped: behind the colon and before a value they mean nothing. In a name
+// they do: fasthttp takes it for another one.
 func (c *headConn) extendLine(part []byte) {
 	if len(part) == 0 {
 		return
 	}
 	c.last = part[len(part)-1]
 	for len(part) > 0 && !c.long {
+		if c.kept == len(c.line) {
+			c.kept = len(bytes.TrimRight(c.line[:], " \t"))
+			if c.long = c.kept == len(c.line) || bytes.IndexByte(c.line[:c.kept], ':') < 0; c.long {
+				c.kept = len(c.line)
+				return
+			}
+		}
 		n := copy(c.line[c.kept:], part)
 		c.kept, part = c.kept+n, part[n:]
-		if c.kept == len(c.line) {
-			c.kept = max(len(bytes.TrimRight(c.line[:], " \t")), 1)
-			c.long = c.kept == len(c.line)
-		}
 	}
 }
 
