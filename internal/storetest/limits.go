@@ -94,7 +94,7 @@ func testMaxBytes(t *tester) {
 	before := t.live(tokens[0], meta)
 	t.exchangeError(tokens[0], text("b", 2*metaBytes), token.ErrFull)
 	t.exchangeError(tokens[0], text("a", 3*metaBytes), token.ErrFull)
-	if after := t.live(tokens[0], meta); !after.Equal(before) {
+	if after := t.live(tokens[0], meta); !t.same(after, before) {
 		t.Errorf("refused exchanges moved the deadline from %v to %v", before, after)
 	}
 	tokens[0] = t.exchange(tokens[0], text("b", 2*metaBytes)+`["b"]`, meta) // what goes does not count
@@ -143,7 +143,7 @@ func testMaxBytesReplayed(t *tester) {
 	spent, current := tokens[0], t.exchange(tokens[0], "", meta)
 	before := t.live(current, meta)
 	t.exchangeError(spent, text("b", 2*metaBytes), token.ErrFull)
-	if after := t.live(spent, meta); !after.Equal(before) {
+	if after := t.live(spent, meta); !t.same(after, before) {
 		t.Errorf("refused exchanges moved the deadline from %v to %v", before, after)
 	}
 	t.replay(spent, current, "", meta)

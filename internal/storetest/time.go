@@ -100,3 +100,12 @@ func (t *tester) expiresIn(got time.Time, d time.Duration) {
 		t.Errorf("session expires in %v, want %v", t.until(got), d)
 	}
 }
+
+// same says whether two deadlines are one. A store with a clock of its own knows it to
+// some milliseconds.
+func (t *tester) same(a, b time.Time) bool {
+	if t.realTime() {
+		return a.Sub(b).Abs() < time.Second
+	}
+	return a.Equal(b)
+}
