@@ -42,7 +42,7 @@ func (s *Server) authorize(ctx *fasthttp.RequestCtx, needs access.Role) error {
 	certified := c.byCertificate(s.guard)
 	who := certified
 	if !who.May(needs) {
-		who = s.guard.ByBearer(ctx.Request.Header.PeekBytes(headerAuthorization))
+		who = s.guard.ByBearer(ctx.Request.Header.PeekCanonical(headerAuthorization))
 	}
 	c.caller.name = who.Name
 	switch {

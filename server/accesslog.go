@@ -20,7 +20,7 @@ func (s *Server) logRequest(ctx *fasthttp.RequestCtx, method int, d time.Duratio
 		return
 	}
 	path := string(ctx.Request.URI().PathOriginal())
-	if _, ours := s.allow[path]; !ours {
+	if _, ours := s.paths[path]; !ours {
 		path = "unknown"
 	}
 	attrs := []slog.Attr{

@@ -53,33 +53,39 @@ func (s *Server) addRoutes(dump bool) {
 	r.HandleOPTIONS = false
 	r.NotFound = s.answering(handleNotFound)
 	r.MethodNotAllowed = s.answering(s.handleMethodNotAllowed)
-	s.allow = make(map[string]string)
-	s.exact = make(map[string]*exactRoutes)
+	s.paths = make(map[string]*path)
 	for _, route := range s.routes(dump) {
 		h := s.answering(s.guarded(route.needs, route.handle))
 		r.Handle(route.method, route.path, h)
-		s.addExact(route, h)
-		s.allow[route.path] = strings.TrimPrefix(s.allow[route.path]+", "+route.method, ", ")
+		s.pathOf(route.path).add(route.method, h)
 	}
 	s.router = r.Handler
 }
 
-// exactRoutes are the handlers of a path by the index of their methods.
-type exactRoutes [len(methods)]fasthttp.RequestHandler
+// path is what there is at a path of ours.
+type path struct {
+	handlers [len(methods)]fasthttp.RequestHandler // by the index of their methods
+	allow    string                                // its methods, as the header has them
+}
 
-func (s *Server) addExact(r route, h fasthttp.RequestHandler) {
-	if s.exact[r.path] == nil {
-		s.exact[r.path] = new(exactRoutes)
+func (s *Server) pathOf(name string) *path {
+	if s.paths[name] == nil {
+		s.paths[name] = new(path)
 	}
-	s.exact[r.path][slices.Index(methods[:], r.method)] = h
+	return s.paths[name]
+}
+
+func (p *path) add(method string, h fasthttp.RequestHandler) {
+	p.handlers[slices.Index(methods[:], method)] = h
+	p.allow = strings.TrimPrefix(p.allow+", "+method, ", ")
 }
 
 // route hands a request to its handler. A target that is one of our paths to the
 // letter, as almost all are, needs neither to be parsed nor to be looked for by the
 // router.
 func (s *Server) route(ctx *fasthttp.RequestCtx, method int) {
-	if exact := s.exact[string(ctx.Request.Header.RequestURI())]; exact != nil && exact[method] != nil {
-		exact[method](ctx)
+	if p := s.paths[string(ctx.Request.Header.RequestURI())]; p != nil && p.handlers[method] != nil {
+		p.handlers[method](ctx)
 		return
 	}
 	if err := checkTarget(ctx); err != nil {
@@ -101,12 +107,12 @@ func (s *Server) answering(h handler) fasthttp.RequestHandler {
 func handleNotFound(*fasthttp.RequestCtx) error { return errNotFound }
 
 func (s *Server) handleMethodNotAllowed(ctx *fasthttp.RequestCtx) error {
-	allow, ok := s.allow[string(ctx.Request.URI().PathOriginal())]
+	p, ok := s.paths[string(ctx.Request.URI().PathOriginal())]
 	if !ok { // "*", which the router takes for a path
 		ctx.Response.Header.Del(fasthttp.HeaderAllow)
 		return errNotFound
 	}
-	ctx.Response.Header.Set(fasthttp.HeaderAllow, allow)
+	ctx.Response.Header.Set(fasthttp.HeaderAllow, p.allow)
 	return errMethodNotAllowed
 }
 

@@ -144,8 +144,7 @@ type Server struct {
 	http         fasthttp.Server
 	reaper       *reaper
 	router       fasthttp.RequestHandler
-	exact        map[string]*exactRoutes // of each path
-	allow        map[string]string       // methods of each path, as the header has them
+	paths        map[string]*path // ours
 
 	requests    sync.Pool // of *request
 	batches     sync.Pool // of *batch

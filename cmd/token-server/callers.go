@@ -8,9 +8,6 @@ import (
 	"tokenserver/access"
 )
 
-// maxAuthFile is the size in bytes beyond which a file is not meant to be an auth file.
-const maxAuthFile = 1 << 20
-
 // checkCallers checks what concerns callers.
 func (c *Config) checkCallers() (errs []error) {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
@@ -52,7 +49,7 @@ func (c *Config) readSecrets() (*access.Secrets, error) {
 	if c.AuthFile == "" {
 		return nil, nil
 	}
-	text, err := readPrivate(c.AuthFile, 0, maxAuthFile)
+	text, err := readPrivate(c.AuthFile, 0)
 	if err != nil {
 		return nil, fmt.Errorf("--auth-file %q: must be a file %s: %w", c.AuthFile, privateNeeds, err)
 	}

@@ -15,9 +15,9 @@ const privateMode = 0o640
 const privateNeeds = "owned by this user or root, with nothing for others and no write for the group (mode 0640 at most)"
 
 // readPrivate reads a file that only its owner may write, and others but its group may
-// not read, of least to most bytes.
-func readPrivate(name string, least, most int64) ([]byte, error) {
-	return readChecked(name, least, most, func(info os.FileInfo) error {
+// not read, of least to maxFile bytes.
+func readPrivate(name string, least int64) ([]byte, error) {
+	return readChecked(name, least, func(info os.FileInfo) error {
 		switch {
 		case info.Mode().Perm()&^privateMode != 0:
 			return fmt.Errorf("its mode is %04o", info.Mode().Perm())
@@ -28,18 +28,18 @@ func readPrivate(name string, least, most int64) ([]byte, error) {
 	})
 }
 
-// maxFile is the size in bytes beyond which a file is none that the server is told to
-// read.
+// maxFile is the size in bytes beyond which a file is not meant to be a key, a certificate
+// or a list of callers.
 const maxFile = 1 << 20
 
 // readPlain reads a file of up to maxFile bytes that may be anybody's.
 func readPlain(name string) ([]byte, error) {
-	return readChecked(name, 0, maxFile, func(os.FileInfo) error { return nil })
+	return readChecked(name, 0, func(os.FileInfo) error { return nil })
 }
 
 // readChecked reads a file, after check. It waits for nobody, as for who writes into a
 // pipe: a start could not be ended then, nor a server that rereads the file.
-func readChecked(name string, least, most int64, check func(os.FileInfo) error) ([]byte, error) {
+func readChecked(name string, least int64, check func(os.FileInfo) error) ([]byte, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func readChecked(name string, least, most int64, check func(os.FileInfo) error) 
 	if err := check(info); err != nil {
 		return nil, err
 	}
-	if info.Size() < least || info.Size() > most {
+	if info.Size() < least || info.Size() > maxFile {
 		return nil, fmt.Errorf("it has %d bytes", info.Size())
 	}
 	data := make([]byte, info.Size())

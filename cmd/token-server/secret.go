@@ -10,7 +10,7 @@ import (
 func (m *Main) readSecret() error {
 	var keys [][]byte
 	for _, name := range m.Config.SecretFiles {
-		key, err := readPrivate(name, token.MinSecret, maxSecret)
+		key, err := readPrivate(name, token.MinSecret)
 		if err != nil {
 			return fmt.Errorf("--secret-file %q: must be a file of %d bytes or more, %s: %w", name, token.MinSecret, privateNeeds, err)
 		}
@@ -24,6 +24,3 @@ func (m *Main) readSecret() error {
 	}
 	return nil
 }
-
-// maxSecret is the size in bytes beyond which a file is not meant to be a key.
-const maxSecret = 1 << 20
