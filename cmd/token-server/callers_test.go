@@ -1,26 +1,17 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"tokenserver/access"
 	"tokenserver/internal/testcert"
-	"tokenserver/internal/testneeds"
 )
 
 // secrets are an auth file and the secrets in it, by the names of callers.
@@ -300,211 +291,5 @@ func TestProfilesCanBeOff(t *testing.T) {
 		if res.StatusCode != tt.want {
 			t.Errorf("GET %s of %s = %d, want %d", tt.path, tt.host, res.StatusCode, tt.want)
 		}
-	}
-}
-
-func TestSecretCommand(t *testing.T) {
-	var stdout, stderr bytes.Buffer
-	m := &Main{Stdout: &stdout, Stderr: &stderr}
-	if got := m.Execute(t.Context(), []string{"secret", "web"}); got != exitOK || stderr.Len() > 0 {
-		t.Fatalf("Execute(secret web) = %d, stderr %q, want 0", got, stderr.String())
-	}
-	secret, line, _ := strings.Cut(strings.TrimSuffix(stdout.String(), "\n"), "\n")
-	parsed, err := access.ParseSecrets([]byte(line))
-	if err != nil || parsed.Find([]byte(secret)).Name != "web" {
-		t.Errorf("secret web = %q, want a secret and its line: %v", stdout.String(), err)
-	}
-	stdout.Reset()
-	m.Execute(t.Context(), []string{"secret"})
-	if !strings.Contains(stdout.String(), "\ncaller:") {
-		t.Errorf("secret = %q, want a line for caller", stdout.String())
-	}
-}
-
-func TestCheckCommand(t *testing.T) {
-	c, s := newCerts(t), authFile(t, "web")
-	expired := c.authority.Issue("server", testcert.Expired)
-	old := t.TempDir()
-	oldCert, oldKey := expired.Write(t, old)
-	strange := t.TempDir()
-	testcert.WriteFile(t, filepath.Join(strange, "data"), []byte("x"))
-	broken := filepath.Join(t.TempDir(), "broken")
-	testcert.WriteFile(t, broken, []byte("nonsense\n"))
-	tests := []struct {
-		name string
-		args []string
-		want []string // how each line begins; none for no problem
-	}{
-		{"nothing", nil, nil},
-		{"all is good", append(c.args, c.clientCA, "--auth-file="+s.file, "--data-dir="+filepath.Join(t.TempDir(), "a", "b")), nil},
-		{"help", []string{"--help"}, nil},
-		{"flags", []string{"--port=x", "--nothing", "stray", "--shards=3"}, []string{`--port "x"`, `unknown flag "--nothing"`, `unexpected argument "stray"`, `--shards "3"`}},
-		{"what flags say together", []string{"--on-reuse=revoke", "--tls-cert=c", "--tls-admin=a"}, []string{"--tls-cert and --tls-key", "--tls-admin", "--on-reuse"}},
-		{"files", []string{"--auth-file=" + broken, "--secret-file=no-file", "--log-level=@" + broken}, []string{"--auth-file", "--log-level", "--secret-file"}},
-		{"certificates", []string{"--tls-cert=" + oldCert, "--tls-key=" + oldKey}, []string{`--tls-cert "` + oldCert + `", --tls-key`}},
-		{"each of the certificates' files", []string{"--tls-cert=" + oldCert, "--tls-key=" + oldKey, "--tls-client-ca=" + broken}, []string{"--tls-cert", "--tls-client-ca"}},
-		{"files that are not there", []string{"--tls-cert=none", "--tls-key=none", "--tls-client-ca=none"}, []string{"--tls-cert", "--tls-key", "--tls-client-ca"}},
-		{"data directory", []string{"--data-dir=" + strange}, []string{`--data-dir "` + strange + `"`}},
-		{"sockets", []string{"--address=unix:" + broken, "--admin-address=unix:" + filepath.Join(strange, "none", "a")}, []string{"unix:" + broken, "unix:" + strange}},
-		{"all at once", []string{"--port=x", "--auth-file=" + broken, "--tls-cert=" + oldCert, "--tls-key=" + oldKey, "--data-dir=" + strange},
-			[]string{"--port", "--auth-file", "--tls-cert", "--data-dir"}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			var stdout, stderr bytes.Buffer
-			m := &Main{Stdout: &stdout, Stderr: &stderr}
-			code := m.Execute(t.Context(), append([]string{"check"}, tt.args...))
-			if want := map[bool]int{true: exitOK, false: exitUsage}[tt.want == nil]; code != want {
-				t.Errorf("exit code %d, want %d:\n%s", code, want, stderr.String())
-			}
-			lines := strings.Split(strings.TrimSuffix(stderr.String(), "\n"), "\n")
-			if tt.want == nil && stderr.Len() == 0 && stdout.Len() > 0 {
-				return
-			}
-			if len(lines) != len(tt.want) {
-				t.Fatalf("problems:\n%swant %q", stderr.String(), tt.want)
-			}
-			for i, want := range tt.want {
-				if !strings.HasPrefix(lines[i], "token-server: "+want) {
-					t.Errorf("line %d = %q, want %q", i, lines[i], want)
-				}
-			}
-		})
-	}
-}
-
-func TestUnixSockets(t *testing.T) {
-	dir := t.TempDir()
-	path, admin := filepath.Join(dir, "tokens"), filepath.Join(dir, "admin")
-	_, log := run(t, "--address=unix:"+path, "--admin-address=unix:"+admin, "--socket-mode=0600")
-	for _, each := range []string{path, admin} {
-		info, err := os.Stat(each)
-		if err != nil || info.Mode().Type() != os.ModeSocket || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v, %v, want a socket of mode 0600", each, info.Mode(), err)
-		}
-	}
-	over := func(path string) *http.Client {
-		return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
-	}
-	res, err := over(path).Post("http://any/token", "application/json", strings.NewReader(newSession))
-	if err != nil || res.StatusCode != 200 {
-		t.Fatalf("POST /token over a socket: %v, %v", res, err)
-	}
-	res.Body.Close()
-	res, err = over(admin).Get("http://any/metrics")
-	if err != nil || res.StatusCode != 200 {
-		t.Fatalf("GET /metrics over a socket: %v, %v", res, err)
-	}
-	res.Body.Close()
-	if !strings.Contains(log.String(), "msg=listening address=unix:"+path+"\n") || strings.Contains(log.String(), "WARN") {
-		t.Errorf("log:\n%s", log)
-	}
-	second, _ := newMain(t, "--address=unix:"+path)
-	if err := second.Run(); err == nil || !strings.Contains(err.Error(), "somebody listens on "+path) {
-		t.Errorf("a second server on the socket: %v, want that somebody listens", err)
-	}
-	if res, err = over(path).Get("http://any/healthz"); err != nil {
-		t.Fatalf("the first server has lost its socket: %v", err)
-	}
-	res.Body.Close()
-}
-
-// TestSocketsOfServersThatStartTogether: of several that find a stale socket one gets it.
-func TestSocketsOfServersThatStartTogether(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "socket")
-	for range 20 {
-		stale, err := net.Listen("unix", path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		stale.(*net.UnixListener).SetUnlinkOnClose(false)
-		stale.Close()
-		var winners atomic.Int64
-		var starting sync.WaitGroup
-		listeners := make([]net.Listener, 8)
-		for i := range listeners {
-			starting.Go(func() {
-				ln, err := listenUnix(path, 0o600)
-				if err == nil {
-					listeners[i] = ln
-					winners.Add(1)
-				}
-			})
-		}
-		starting.Wait()
-		conn, err := net.Dial("unix", path)
-		if err != nil || winners.Load() != 1 {
-			t.Fatalf("%d servers listen on the socket, dial: %v, want one", winners.Load(), err)
-		}
-		conn.Close()
-		for _, ln := range listeners {
-			if ln != nil {
-				ln.Close()
-			}
-		}
-	}
-}
-
-// TestCheckWaitsForNoPipe: nor does a start, or a server that rereads its files.
-func TestCheckWaitsForNoPipe(t *testing.T) {
-	pipe := filepath.Join(t.TempDir(), "pipe")
-	err := syscall.Mkfifo(pipe, 0o600)
-	testneeds.That(t, err == nil, fmt.Sprintf("a pipe can't be made: %v", err))
-	for _, args := range [][]string{
-		{"--log-level=@" + pipe}, {"--auth-file=" + pipe},
-		{"--tls-cert=" + pipe, "--tls-key=" + pipe}, {"--tls-cert=none", "--tls-key=none", "--tls-client-ca=" + pipe},
-	} {
-		if _, _, err := parse(args, nil); err == nil {
-			t.Errorf("%q: no error, want that it is no regular file", args)
-		}
-	}
-}
-
-// TestSocketOfAnotherServer: a server that ends leaves alone what has come in the place of
-// its socket.
-func TestSocketOfAnotherServer(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "socket")
-	first, err := listenUnix(path, defaultSocketMode)
-	if err != nil {
-		t.Fatal(err)
-	}
-	os.Remove(path)
-	second, err := listenUnix(path, defaultSocketMode)
-	if err != nil {
-		t.Fatal(err)
-	}
-	first.Close()
-	conn, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatalf("the second server is not reached: %v", err)
-	}
-	conn.Close()
-	second.Close()
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("its own socket: %v, want it gone", err)
-	}
-}
-
-// TestStaleSocket: one that a killed server has left is no obstacle, and what is no socket is.
-func TestStaleSocket(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "socket")
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln.(*net.UnixListener).SetUnlinkOnClose(false)
-	ln.Close()
-	run(t, "--address=unix:"+path)
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != defaultSocketMode {
-		t.Errorf("mode of the socket = %v, %v, want %04o", info, err, defaultSocketMode)
-	}
-	file := filepath.Join(t.TempDir(), "file")
-	testcert.WriteFile(t, file, []byte("precious"))
-	second, _ := newMain(t, "--address=unix:"+file)
-	if err := second.Run(); err == nil || !strings.Contains(err.Error(), "no socket") {
-		t.Errorf("Run on a file = %v, want that it is no socket", err)
-	}
-	if text, _ := os.ReadFile(file); string(text) != "precious" {
-		t.Error("the file is gone")
 	}
 }
