@@ -132,28 +132,31 @@ func (b *bench) measureSharedResident(ctx context.Context) error {
 	defer p.stop()
 	n, load := b.plan.residentSessions, b.plan.batchLoad()
 	load.sessions, load.warmUp, load.duration = n, 0, 100*time.Millisecond
-	resident, err := p.engine.resident()
-	if err != nil {
-		return err
-	}
-	used, err := usedMemory(p.engine.address)
+	before, err := p.engineMemory()
 	if err != nil {
 		return err
 	}
 	if _, err := b.runLoadOn(ctx, loadCPU, p.server, &tokenServer, load); err != nil {
 		return err
 	}
-	residentAfter, err := p.engine.resident()
-	if err != nil {
-		return err
-	}
-	usedAfter, err := usedMemory(p.engine.address)
+	after, err := p.engineMemory()
 	if err != nil {
 		return err
 	}
 	return b.write(sharedResidentName(n), 1, []value{
-		{float64(usedAfter-used) / float64(n), "B/session"}, {float64(residentAfter-resident) / float64(n), "resident-B/session"},
+		{float64(after.used-before.used) / float64(n), "B/session"}, {float64(after.resident-before.resident) / float64(n), "resident-B/session"},
 	})
+}
+
+// memory is what an engine takes, in bytes: by its own account, and of the machine.
+type memory struct{ used, resident int64 }
+
+func (p *sharedPair) engineMemory() (m memory, err error) {
+	if m.resident, err = p.engine.resident(); err != nil {
+		return m, err
+	}
+	m.used, err = usedMemory(p.engine.address)
+	return m, err
 }
 
 var usedMemoryPattern = regexp.MustCompile(`(?m)^used_memory:(\d+)`)
