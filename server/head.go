@@ -31,6 +31,12 @@ type headConn struct {
 	idle  bool   // the next Read begins a head
 	later []byte // was received, and is for the next Read
 
+	// The last head that one Read brought whole, if it is no longer than maxKnown, and the
+	// length of its body. A connection's requests have the same head more often than not,
+	// and the same bytes mean the same again.
+	known     []byte
+	knownBody int
+
 	// Of the head that is open:
 	begun   bool // it has a line that is not empty
 	chunked bool
@@ -58,6 +64,9 @@ const (
 // keptLine is how much of a line is kept: enough for a Host without a value and for a
 // Content-Length.
 const keptLine = 64
+
+// maxKnown bounds what a connection keeps of a head, in bytes.
+const maxKnown = 512
 
 // errBareLF says that a line of a head ends in a bare LF.
 var errBareLF = errors.New("server: bare LF")
@@ -101,10 +110,18 @@ func (c *headConn) beginLine() { c.kept, c.long, c.last = 0, false, 0 }
 // check looks at what was received, and returns how much of it is for this Read. What
 // follows a bare LF is for none; the byte in its place is no part of any request.
 func (c *headConn) check(b []byte) int {
+	start := -1 // of the head that is open, if b has that
 	for at := 0; at < len(b) && c.state != headLost; {
 		if c.state == headBody {
 			at += c.skipBody(len(b) - at)
 			continue
+		}
+		if c.atStart() {
+			if n := c.skipKnown(b[at:]); n > 0 {
+				at += n
+				continue
+			}
+			start = at
 		}
 		end := at + bytes.IndexByte(b[at:], '\n')
 		ended := end >= at
@@ -122,10 +139,37 @@ func (c *headConn) check(b []byte) int {
 			c.state, c.later = headBroken, nil
 			return end + 1
 		}
-		c.endLine()
 		at = end + 1
+		if c.endLine() && start >= 0 {
+			c.keep(b[start:at])
+		}
 	}
 	return len(b)
+}
+
+// atStart reports whether nothing of a head has come, but for empty lines.
+func (c *headConn) atStart() bool {
+	return c.state == headOpen && !c.begun && c.kept == 0
+}
+
+// skipKnown goes past the head that b begins with, if that is the known one, and returns
+// its length, else 0.
+func (c *headConn) skipKnown(b []byte) int {
+	if !bytes.HasPrefix(b, c.known) {
+		return 0
+	}
+	if c.body = c.knownBody; c.body > 0 {
+		c.state = headBody
+	}
+	return len(c.known)
+}
+
+// keep makes a head that has just ended the known one, if its length is all that there is
+// to say of its body.
+func (c *headConn) keep(head []byte) {
+	if len(head) <= maxKnown && (c.state == headBody || c.state == headOpen) {
+		c.known, c.knownBody = append(c.known[:0], head...), c.body
+	}
 }
 
 // skipBody goes on by up to n bytes of a body.
@@ -192,8 +236,9 @@ func cutName(line []byte, name string) (value []byte, ok bool) {
 	return bytes.Trim(line[n+1:], " \t\r"), true
 }
 
-// endLine takes note of a line that has ended, as it should.
-func (c *headConn) endLine() {
+// endLine takes note of a line that has ended, as it should, and reports whether it was
+// the last one of a head.
+func (c *headConn) endLine() (ended bool) {
 	line := c.line[:c.kept]
 	empty := !c.long && string(line) == "\r"
 	switch c.state {
@@ -201,7 +246,7 @@ func (c *headConn) endLine() {
 		if !empty {
 			c.begun = true
 			c.noteBody(line)
-		} else if c.begun {
+		} else if ended = c.begun; ended {
 			c.endHead()
 		}
 	case headChunkSize:
@@ -216,6 +261,7 @@ func (c *headConn) endLine() {
 		}
 	}
 	c.beginLine()
+	return ended
 }
 
 // noteBody takes note of what a header line says of the body.

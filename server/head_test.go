@@ -37,6 +37,11 @@ func TestHeadsOfPipelines(t *testing.T) {
 		{"empty Hosts", hosted + hosted + hosted, filled + filled + filled, false},
 		{"empty Host with blanks", get + "GET / HTTP/1.1\r\nhOST: \t \r\n\r\n", get + "GET / HTTP/1.1\r\nhOST: \t -\r\n\r\n", false},
 		{"what looks like one in a body", post + hosted, post + filled, false},
+		{"the same heads again", post + post + "\r\n" + post + get + get + hosted, post + post + "\r\n" + post + get + get + filled, false},
+		{"the same head, and one more line", get + get[:len(get)-2] + "Content-Length: 7\r\n\r\nHost:\r\n" + hosted, get + get[:len(get)-2] + "Content-Length: 7\r\n\r\nHost:\r\n" + filled, false},
+		{"the same head of no body behind one with a body", get + post + get + hosted, get + post + get + filled, false},
+		{"the same chunked head", chunks + chunks + hosted, chunks + chunks + filled, false},
+		{"the same head, broken", post + post[:len(post)-11] + "\n" + get, post + post[:len(post)-11] + "\x00", true},
 		{"empty line behind a body", post + "\r\n" + hosted, post + "\r\n" + filled, false},
 		{"long line", "GET / HTTP/1.1\r\n" + long + "Host:\r\n\r\n" + hosted, "GET / HTTP/1.1\r\n" + long + "Host:-\r\n\r\n" + filled, false},
 		{"chunks and trailers", hosted + chunks + hosted, filled + chunks + filled, false},
@@ -66,6 +71,26 @@ func TestHeadsOfPipelines(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Heads mean what they mean when they come byte by byte, when none is known whole.
+func FuzzHeads(f *testing.F) {
+	const get, post = "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "PUT / HTTP/1.1\r\nContent-Length: 9\r\n\r\n{\nHost:\r\n"
+	f.Add(get+get+post+post+get, 4096)
+	f.Add(post+post[:30]+get, 60)
+	f.Add("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n0\r\n\r\n"+get, 30)
+	f.Fuzz(func(t *testing.T, in string, size int) {
+		if bare := strings.Count(in, "\r") - strings.Count(in, "\r\n"); size < 1 || bare > 0 {
+			t.Skip() // a bare CR is the end of what came, or is not
+		}
+		// All of it once more: what was known is met again.
+		in += in
+		want, wantErr := readAllBy(&headConn{Conn: chunkConn{r: strings.NewReader(in), size: 1}}, 4096)
+		got, err := readAllBy(&headConn{Conn: chunkConn{r: strings.NewReader(in), size: size}}, 4096)
+		if got != want || err != wantErr {
+			t.Errorf("%q received by %d: %q, %v, want %q, %v", in, size, got, err, want, wantErr)
+		}
+	})
 }
 
 // readAllBy reads up to size bytes at a time until an error, nil for the end.
