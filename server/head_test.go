@@ -26,6 +26,7 @@ func TestHeadsOfPipelines(t *testing.T) {
 		hosted = "GET /healthz HTTP/1.1\r\nHost:\r\nX: y\r\n\r\n"
 		filled = "GET /healthz HTTP/1.1\r\nHost:-\r\nX: y\r\n\r\n"
 		post   = "POST /token HTTP/1.1\r\nContent-Length: 9\r\nHost: a\r\n\r\n{\nHost:\r\n"
+		longer = "POST /token HTTP/1.1\r\nHost: a\r\nContent-Length: 42\r\n\r\n"
 		chunks = "POST /token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{\nHost:\r\n\r\n00a;x=y\r\n\nHost:\r\n\r\n\r\n0\r\nHost:\r\n\r\n"
 		long   = "X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n"
 	)
@@ -42,6 +43,9 @@ func TestHeadsOfPipelines(t *testing.T) {
 		{"the same head of no body behind one with a body", get + post + get + hosted, get + post + get + filled, false},
 		{"the same chunked head", chunks + chunks + hosted, chunks + chunks + filled, false},
 		{"the same head, broken", post + post[:len(post)-11] + "\n" + get, post + post[:len(post)-11] + "\x00", true},
+		{"the same head behind one with a longer body", longer + get + "Host:\r\n\n" + get + get + hosted, longer + get + "Host:\r\n\n" + get + get + filled, false},
+		{"the same head, whose body begins like the head behind it before", longer + get + "Host:\r\n\n" + get + longer + get + "Host:\r\n\n" + hosted, longer + get + "Host:\r\n\n" + get + longer + get + "Host:\r\n\n" + filled, false},
+		{"the same head in a line that began before", get + "\r" + get + "\n" + get, get + "\r" + get + "\x00", true},
 		{"empty line behind a body", post + "\r\n" + hosted, post + "\r\n" + filled, false},
 		{"long line", "GET / HTTP/1.1\r\n" + long + "Host:\r\n\r\n" + hosted, "GET / HTTP/1.1\r\n" + long + "Host:-\r\n\r\n" + filled, false},
 		{"chunks and trailers", hosted + chunks + hosted, filled + chunks + filled, false},
@@ -91,6 +95,37 @@ func FuzzHeads(f *testing.F) {
 			t.Errorf("%q received by %d: %q, %v, want %q, %v", in, size, got, err, want, wantErr)
 		}
 	})
+}
+
+// A head is known if it is short, and its length is all that there is to say of its body.
+// What is lost once is lost again.
+func TestKnownHeads(t *testing.T) {
+	const get, put = "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "PUT / HTTP/1.1\r\n"
+	zeros := put + "Content-Length: " + strings.Repeat("0", keptLine) + "8\r\n\r\n"
+	sized := func(n int) string {
+		return put + "X: " + strings.Repeat("y", n-len(put)-len("X: \r\n\r\n")) + "\r\n\r\n"
+	}
+	for _, tt := range []struct{ name, head, body, want string }{
+		{"no body", get, "", get},
+		{"a body", put + "Content-Length: 8\r\n\r\n", "\nHost:\r\n", put + "Content-Length: 8\r\n\r\n"},
+		{"behind an empty line", "\r\n" + get, "", get},
+		{"as long as may be", sized(maxKnown), "", sized(maxKnown)},
+		{"longer", sized(maxKnown + 1), "", ""},
+		{"chunked", put + "Transfer-Encoding: chunked\r\n\r\n", "8\r\n\nHost:\r\n\r\n0\r\n\r\n", ""},
+		{"a length that is not kept", zeros, "\nHost:\r\n", ""},
+	} {
+		c := &headConn{}
+		for range 3 {
+			c.Conn, c.idle = chunkConn{r: strings.NewReader(tt.head + tt.body), size: 4096}, true
+			got, err := readAllBy(c, 4096)
+			if got != tt.head+tt.body || err != nil {
+				t.Errorf("%s: %q, %v, want %q", tt.name, got, err, tt.head+tt.body)
+			}
+			if got := string(c.known); got != tt.want {
+				t.Errorf("%s: known is %q, want %q", tt.name, got, tt.want)
+			}
+		}
+	}
 }
 
 // readAllBy reads up to size bytes at a time until an error, nil for the end.
