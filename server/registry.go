@@ -129,14 +129,14 @@ func (c *conn) wakeUpLocked() {
 }
 
 // unknownSoon says whether a connection is about to be exposed, or to show that its caller
-// is known: it has sent something that will be looked at at once.
+// is known: it came just now.
 func (r *reaper) unknownSoon() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.conns[:min(maxLooks, len(r.conns))] {
 		switch c.load().phase() {
-		case fresh, handshaking, handling, writing:
-			if c.stranger.Load() {
+		case fresh, handshaking, reading, handling, writing:
+			if c.stranger.Load() && r.clock()-c.born < unknownWait {
 				return !r.closed
 			}
 		}
@@ -201,7 +201,7 @@ func (r *reaper) victimLocked() *conn {
 // isYoung says whether a connection whose caller may be anybody was accepted just now. The
 // next ones are younger still: fresh ones are in the order in which they came.
 func (c *conn) isYoung() bool {
-	return c.stranger.Load() && c.key >= freshFirst && c.reaper.clock()-c.born < unknownWait
+	return c.stranger.Load() && c.key >= freshFirst && c.reaper.clock()-c.born < youngTime
 }
 
 // slack is how much older a connection may look than it is, since the time is

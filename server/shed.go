@@ -30,10 +30,13 @@ const (
 	// until it has read the answer.
 	refusalBytes = 256 << 10
 	refusalTime  = time.Second
-	// unknownWait is how long a new connection is not closed for another one where there
-	// are callers, and how long one waits to be let in while others are about to show
-	// whether their callers are known. unknownTick is how often it looks.
-	unknownWait = 100 * time.Millisecond
+	// youngTime is how long a new connection is not closed for another one where there are
+	// callers.
+	youngTime = 100 * time.Millisecond
+	// unknownWait is how long a connection waits to be let in while others, that came
+	// within that time, are about to show whether their callers are known. unknownTick is
+	// how often it looks.
+	unknownWait = time.Second
 	unknownTick = time.Millisecond
 )
 
@@ -43,7 +46,7 @@ func (s *Server) admit(nc net.Conn) *conn {
 	c.stranger.Store(s.guard != nil)
 	c.born = s.reaper.clock()
 	victim, ok := s.reaper.add(c)
-	for waited := time.Duration(0); !ok && s.guard != nil && waited < unknownWait && s.reaper.unknownSoon(); waited += unknownTick {
+	for !ok && s.guard != nil && s.reaper.clock()-c.born < unknownWait && s.reaper.unknownSoon() {
 		time.Sleep(unknownTick) // else many that come at once with bad secrets would crowd a good one out
 		victim, ok = s.reaper.add(c)
 	}
