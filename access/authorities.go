@@ -1,6 +1,7 @@
 package access
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -22,26 +23,24 @@ type Authorities struct {
 var (
 	errNoCertificate = errors.New("there is no certificate in it (PEM, BEGIN CERTIFICATE)")
 	errNoAuthority   = errors.New("is of no certificate authority")
+	errGarbled       = errors.New("can't be read: cut off, or garbled")
 	errAllExpired    = errors.New("all certificates in it have expired, or are not valid yet")
 )
 
 // ParseAuthorities reads certificates of authorities (PEM). Callers of the names of
 // admins are admins. An authority that has expired, or is not valid yet, may stand beside
-// one that is.
+// one that is. Its error is one of [errors.Join], with all that is wrong.
 func ParseAuthorities(text []byte, admins []string) (*Authorities, error) {
-	a := &Authorities{pool: x509.NewCertPool(), admins: admins}
-	certs, err := parseCertificates(text)
-	if err != nil {
-		return nil, err
-	}
-	for i, cert := range certs {
-		if !mayIssue(cert) {
-			return nil, fmt.Errorf("certificate %d %w", i+1, errNoAuthority)
-		}
+	certs, errs := parseAuthorities(text)
+	a := &Authorities{pool: x509.NewCertPool(), roots: certs, admins: admins}
+	for _, cert := range certs {
 		a.pool.AddCert(cert)
 	}
-	if a.roots = certs; !slices.ContainsFunc(certs, isValidNow) {
-		return nil, errAllExpired
+	if len(certs) > 0 && !slices.ContainsFunc(certs, isValidNow) {
+		errs = append(errs, errAllExpired)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	return a, nil
 }
@@ -52,23 +51,36 @@ func mayIssue(cert *x509.Certificate) bool {
 	return (cert.IsCA || cert.Version < 3) && (cert.KeyUsage == 0 || cert.KeyUsage&x509.KeyUsageCertSign != 0)
 }
 
-// parseCertificates returns the certificates of a text, one at least.
-func parseCertificates(text []byte) (certs []*x509.Certificate, err error) {
+// parseAuthorities returns the authorities of a text, and what is wrong with others. One
+// of both is not empty.
+func parseAuthorities(text []byte) (certs []*x509.Certificate, errs []error) {
+	number := 0
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
 			continue
 		}
+		number++
 		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("certificate %d: %w", len(certs)+1, err)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("certificate %d: %w", number, err))
+		case !mayIssue(cert):
+			errs = append(errs, fmt.Errorf("certificate %d %w", number, errNoAuthority))
+		default:
+			certs = append(certs, cert)
 		}
-		certs = append(certs, cert)
 	}
-	if len(certs) == 0 {
-		return nil, errNoCertificate
+	if begun := bytes.Count(text, beginCertificate); number < begun {
+		errs = append(errs, fmt.Errorf("%d of its %d certificates %w", begun-number, begun, errGarbled))
+	} else if number == 0 {
+		errs = append(errs, errNoCertificate)
 	}
-	return certs, nil
+	return certs, errs
 }
+
+// beginCertificate is what a certificate begins with in a file. One that is garbled is
+// passed over by package pem without a word.
+var beginCertificate = []byte("-----BEGIN CERTIFICATE-----")
 
 func isValidNow(cert *x509.Certificate) bool {
 	now := time.Now()

@@ -58,6 +58,12 @@ func (g *Guard) ByBasic(authorization []byte) Caller {
 	return g.bySecret(password)
 }
 
+// Presented says whether the value of an Authorization header is to be looked at: where
+// there are no secrets, none can be a bad one.
+func (g *Guard) Presented(authorization []byte) bool {
+	return len(authorization) > 0 && g.secrets.Load() != nil
+}
+
 func (g *Guard) bySecret(secret []byte) Caller {
 	secrets := g.secrets.Load()
 	if secrets == nil {

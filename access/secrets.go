@@ -45,19 +45,23 @@ var (
 	errLine = errors.New("must be name:DIGEST or name:DIGEST:ROLE,…, where a name has 1 to 64 of A–Z a–z 0–9 . _ - @, " +
 		"DIGEST is the secret's SHA-256 in 64 hex digits, and a role is admin or metrics")
 	errTwice      = errors.New("has the digest of an earlier line")
+	errEmpty      = errors.New("has the digest of no secret at all: of the empty string")
 	errTooMany    = fmt.Errorf("must be one of %d callers at most", MaxSecrets)
 	errNoCallers  = errors.New("there is no caller in it")
 	namePattern   = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,64}$`)
 	rolesByName   = map[string]Role{"admin": Admin, "metrics": Metrics}
 	commentPrefix = []byte("#")
+	emptyDigest   = newDigest(sha256.Sum256(nil))
 )
 
 // ParseSecrets reads an auth file: one secret of a caller a line, name:DIGEST or
 // name:DIGEST:ROLE,…, and empty lines and comments (#). A caller without a role has that
-// of Tokens. A name may come several times, each time with another secret. Errors say
-// which line is wrong, and nothing of what it has: it might be a secret.
+// of Tokens. A name may come several times, each time with another secret. Its error is
+// one of [errors.Join], with one for each line that is wrong. They say which line, and
+// nothing of what it has: it might be a secret.
 func ParseSecrets(text []byte) (*Secrets, error) {
 	s := new(Secrets)
+	var errs []error
 	number := 0
 	for line := range bytes.Lines(text) {
 		number++
@@ -65,12 +69,19 @@ func ParseSecrets(text []byte) (*Secrets, error) {
 		if len(line) == 0 || bytes.HasPrefix(line, commentPrefix) {
 			continue
 		}
-		if err := s.add(string(line)); err != nil {
-			return nil, fmt.Errorf("line %d %w", number, err)
+		err := s.add(string(line))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("line %d %w", number, err))
+		}
+		if err == errTooMany {
+			break
 		}
 	}
-	if len(s.digests) == 0 {
-		return nil, errNoCallers
+	if len(s.digests)+len(errs) == 0 {
+		errs = append(errs, errNoCallers)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	return s, nil
 }
@@ -80,6 +91,8 @@ func (s *Secrets) add(line string) error {
 	switch {
 	case err != nil:
 		return err
+	case d == emptyDigest:
+		return errEmpty
 	case slices.Contains(s.digests, d):
 		return errTwice
 	case len(s.digests) == MaxSecrets:
@@ -117,9 +130,12 @@ func parseRoles(text string) (roles Role, err error) {
 	return roles, nil
 }
 
-// Find returns whose secret it is, or nobody. How long that takes does not tell how
-// near a secret is to another one.
+// Find returns whose secret it is, or nobody: the empty one is nobody's. How long that
+// takes does not tell how near a secret is to another one.
 func (s *Secrets) Find(secret []byte) Caller {
+	if len(secret) == 0 {
+		return Caller{}
+	}
 	d, found := newDigest(sha256.Sum256(secret)), -1
 	for i := range s.digests {
 		found = subtle.ConstantTimeSelect(d.differs(&s.digests[i]), found, i)

@@ -3,6 +3,7 @@ package access
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -63,6 +64,8 @@ func TestParseSecretsRefuses(t *testing.T) {
 		{"a fourth part", line("web", "one", "admin:x"), "line 1 must be"},
 		{"one secret twice", "\n" + good + line("other", "one", "admin"), "line 3 has the digest of an earlier line"},
 		{"too many", manyLines(MaxSecrets + 1), "line 1001 must be one of 1000 callers"},
+		{"far too many", manyLines(MaxSecrets + 3), "line 1001 must be one of 1000 callers"},
+		{"the empty secret", good + line("ops", "", "admin"), "line 2 has the digest of no secret at all"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -71,6 +74,36 @@ func TestParseSecretsRefuses(t *testing.T) {
 				t.Errorf("ParseSecrets = %v, want one line with %q and nothing of the file", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestParseSecretsTellsAll: each line that is wrong has an error of its own.
+func TestParseSecretsTellsAll(t *testing.T) {
+	text := "web:secret\n" + line("web", "one", "") + "# web:secret\nweb\n" + line("other", "one", "") + line("ops", "", "")
+	_, err := ParseSecrets([]byte(text))
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		t.Fatalf("ParseSecrets = %v, want joined errors", err)
+	}
+	var got []string
+	for _, err := range joined.Unwrap() {
+		line, _, _ := strings.Cut(err.Error(), " must")
+		got = append(got, strings.TrimSuffix(line, ": of the empty string"))
+	}
+	want := []string{"line 1", "line 4", "line 5 has the digest of an earlier line", "line 6 has the digest of no secret at all"}
+	if !slices.Equal(got, want) {
+		t.Errorf("errors begin %q, want %q", got, want)
+	}
+}
+
+// TestEmptySecretIsNobodys, even of secrets that somehow have its digest.
+func TestEmptySecretIsNobodys(t *testing.T) {
+	s := &Secrets{digests: []digest{newDigest(sha256.Sum256(nil))}, callers: []Caller{{"ops", Admin}}}
+	if got := s.Find(nil); got.Known() {
+		t.Errorf("Find of nothing = %+v, want nobody", got)
+	}
+	if got := NewGuard(s, nil).ByBasic([]byte("Basic b3BzOg==")); got.Known() { // ops:
+		t.Errorf("ByBasic with an empty password = %+v, want nobody", got)
 	}
 }
 

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -60,20 +61,24 @@ var errPurpose = errors.New("the certificate is not for servers (extended key us
 
 // ParseCertificate reads a server's certificate, with those between it and its
 // authority, and its key (PEM). One that has expired, is not valid yet or is for
-// something else is an error.
+// something else is an error, which is one of [errors.Join], with all that is wrong.
 func ParseCertificate(cert, key []byte) (tls.Certificate, error) {
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return pair, err
 	}
+	var errs []error
 	if leaf := pair.Leaf; !isValidNow(leaf) {
-		return pair, fmt.Errorf("the certificate is valid from %s to %s",
-			leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339))
+		errs = append(errs, fmt.Errorf("the certificate is valid from %s to %s",
+			leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339)))
 	}
 	if !isForServers(pair.Leaf) {
-		return pair, errPurpose
+		errs = append(errs, errPurpose)
 	}
-	return pair, nil
+	if begun := bytes.Count(cert, beginCertificate); len(pair.Certificate) < begun {
+		errs = append(errs, fmt.Errorf("%d of its %d certificates %w", begun-len(pair.Certificate), begun, errGarbled))
+	}
+	return pair, errors.Join(errs...)
 }
 
 func isForServers(cert *x509.Certificate) bool {

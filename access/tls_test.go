@@ -184,6 +184,7 @@ func TestParseCertificate(t *testing.T) {
 	}{
 		{"good", good.Cert, good.Key, ""},
 		{"with its authority", append(good.Cert[:len(good.Cert):len(good.Cert)], ca.PEM...), good.Key, ""},
+		{"beside a garbled one", append(good.Cert[:len(good.Cert):len(good.Cert)], ca.PEM[:99]...), good.Key, "1 of its 2 certificates can't be read"},
 		{"another key", good.Cert, other.Key, "does not match"},
 		{"no key", good.Cert, nil, "key"},
 		{"no certificate", nil, good.Key, "certificate"},
@@ -240,6 +241,9 @@ func TestParseAuthorities(t *testing.T) {
 		{"a certificate of nobody's authority", join(ca.PEM, ca.Issue("x", func(c *x509.Certificate) { c.BasicConstraintsValid = true }).Cert), "certificate 2 is of no"},
 		{"one that does not say what it is for", ca.Issue("x").Cert, "certificate 1 is of no"},
 		{"a broken one", []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "certificate 1: "},
+		{"a garbled one beside a good one", join(ca.PEM, []byte("-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n")), "1 of its 2 certificates can't be read"},
+		{"one that is cut off", ca.PEM[:len(ca.PEM)/2], "1 of its 1 certificates can't be read"},
+		{"two that are wrong", join(ca.Issue("x").Cert, ca.Issue("y").Cert), "certificate 1 is of no certificate authority\ncertificate 2 is of no"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -10,8 +10,9 @@ import (
 	"tokenserver/access"
 )
 
-// guarded asks who calls, but for the probes of health.
-func guarded(h http.Handler, guard *access.Guard, delayed *access.Delayed) http.Handler {
+// guarded asks who calls, but for the probes of health, and for what there is not: that is
+// told to everybody.
+func guarded(mux *http.ServeMux, h http.Handler, guard *access.Guard, delayed *access.Delayed) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		needs := access.Admin
 		switch r.URL.Path {
@@ -20,34 +21,35 @@ func guarded(h http.Handler, guard *access.Guard, delayed *access.Delayed) http.
 		case "/metrics":
 			needs = access.Metrics
 		}
+		if _, pattern := mux.Handler(r); pattern == "" { // 404 or 405
+			needs = 0
+		}
 		if needs == 0 || authorize(w, r, guard, delayed, needs) {
 			h.ServeHTTP(w, r)
 		}
 	})
 }
 
-// authorize answers a caller who may not call, and returns whether they may.
+// authorize answers a caller who may not call, and returns whether they may. Who has a
+// certificate that may needs no secret. Else the secret counts, if there is one.
 func authorize(w http.ResponseWriter, r *http.Request, guard *access.Guard, delayed *access.Delayed, needs access.Role) bool {
+	who := byCertificate(r, guard)
 	authorization := []byte(r.Header.Get("Authorization"))
-	known := false
-	for _, who := range []func() access.Caller{
-		func() access.Caller { return byCertificate(r, guard) },
-		func() access.Caller { return guard.ByBearer(authorization) },
-		func() access.Caller { return guard.ByBasic(authorization) },
-	} {
-		caller := who()
-		if caller.May(needs) {
-			return true
+	if !who.May(needs) && guard.Presented(authorization) {
+		if who = guard.ByBearer(authorization); !who.Known() {
+			who = guard.ByBasic(authorization)
 		}
-		known = known || caller.Known()
 	}
-	if known {
+	switch {
+	case who.May(needs):
+		return true
+	case who.Known():
 		refuse(w, http.StatusForbidden, "Forbidden", "The caller may not do this.")
 		return false
 	}
-	if !guard.Refuse(remoteOf(r), delayed, r.Context().Done()) {
-		w.Header().Set("Connection", "close")
-	}
+	guard.Refuse(remoteOf(r), delayed, r.Context().Done())
+	// There are few connections, and one that is idle keeps others out.
+	w.Header().Set("Connection", "close")
 	w.Header()["WWW-Authenticate"] = []string{"Bearer", `Basic realm="token-server", charset="UTF-8"`}
 	refuse(w, http.StatusUnauthorized, "Unauthorized", "The caller is not known: it needs a secret (Authorization: Bearer, or as the password of Basic) or a certificate.")
 	return false
@@ -82,16 +84,17 @@ func local(h http.Handler, hosts []string) http.Handler {
 }
 
 // isLocal says whether the value of a Host header is an IP address, localhost or one of
-// some names.
+// some names, with or without the dot of a full name at its end.
 func isLocal(host string, names []string) bool {
 	if name, ok := cutPort(host); ok {
 		host = name
 	}
+	host = strings.TrimSuffix(host, ".")
 	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
 		return true
 	}
 	return strings.EqualFold(host, "localhost") ||
-		slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(host, name) })
+		slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(host, strings.TrimSuffix(name, ".")) })
 }
 
 // cutPort returns a host without its port, if it has one.

@@ -27,13 +27,14 @@ func ask(cfg Config, r *http.Request) *httptest.ResponseRecorder {
 // TestHost: by names that others may have given this machine nobody gets in.
 func TestHost(t *testing.T) {
 	cfg := sampleConfig()
-	cfg.CheckHost, cfg.Hosts = true, []string{"admin.example"}
+	cfg.CheckHost, cfg.Hosts = true, []string{"admin.example", "Full.Example."}
 	tests := []struct {
 		host string
 		want int
 	}{
 		{"127.0.0.1:3667", 200}, {"127.0.0.1", 200}, {"[::1]:3667", 200}, {"[::1]", 200}, {"10.0.0.7:1", 200}, {"localhost:3667", 200}, {"LOCALHOST", 200},
-		{"admin.example", 200}, {"Admin.Example:3667", 200},
+		{"admin.example", 200}, {"Admin.Example:3667", 200}, {"admin.example.", 200}, {"admin.example.:3667", 200}, {"localhost.:3667", 200},
+		{"full.example", 200}, {"full.example.", 200}, {"[fe80::1%25eth0]:3667", 200}, {"admin.example..", 403},
 		{"evil.example", 403}, {"evil.example:3667", 403}, {"localhost.evil.example", 403}, {"127.0.0.1.evil.example", 403}, {"admin.example.evil.example", 403},
 		{"a.admin.example", 403}, {"", 403}, {"127.0.0.1:3667:1", 403}, {"localhost:1:2", 403},
 	}
@@ -84,6 +85,29 @@ func TestOrigin(t *testing.T) {
 		if got := ask(sampleConfig(), r); got.Code != tt.want {
 			t.Errorf("%s from %q (%s) = %d %s, want %d", tt.method, tt.origin, tt.site, got.Code, got.Body, tt.want)
 		}
+	}
+}
+
+// TestWhatThereIsNot: an unknown path, and a method that a path has not, are told to
+// everybody who is there: it is no secret, and nobody to be counted.
+func TestWhatThereIsNot(t *testing.T) {
+	cfg := sampleConfig()
+	cfg.Guard = access.NewGuard(nil, nil)
+	tests := []struct {
+		method, path string
+		want         int
+	}{
+		{"GET", "/nowhere", 404}, {"POST", "/", 404}, {"GET", "/metrics/", 404}, {"GET", "/debug/pprof/nothing", 404}, {"GET", "/debug/pprof/heap/", 404},
+		{"POST", "/metrics", 405}, {"DELETE", "/debug/pprof/", 405}, {"POST", "/debug/pprof/heap", 405}, {"POST", "/healthz", 405}, {"OPTIONS", "/metrics", 405},
+		{"GET", "/metrics", 401}, {"HEAD", "/metrics", 401}, {"GET", "/debug/pprof/", 401}, {"GET", "/debug/pprof/heap", 401}, {"GET", "/debug/pprof/symbol", 401},
+		{"GET", "/debug/pprof", 401}, {"GET", "//metrics", 401},
+	}
+	for _, tt := range tests {
+		synctest.Test(t, func(t *testing.T) { // 401 takes time
+			if got := ask(cfg, httptest.NewRequest(tt.method, "http://host"+tt.path, nil)); got.Code != tt.want {
+				t.Errorf("%s %s by nobody = %d %s, want %d", tt.method, tt.path, got.Code, got.Body, tt.want)
+			}
+		})
 	}
 }
 
@@ -175,10 +199,10 @@ func TestDelayedLeaveRoom(t *testing.T) {
 		for range bad {
 			go func() {
 				res, took := ln.get(t, "/metrics", "bad")
-				if res.StatusCode != 401 || res.Close != (took == 0) {
+				if res.StatusCode != 401 || !res.Close {
 					t.Errorf("a bad secret got %d after %v, and the connection closes: %v", res.StatusCode, took, res.Close)
 				}
-				if res.Close {
+				if took == 0 {
 					closed.Add(1)
 				}
 			}()

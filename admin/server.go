@@ -25,6 +25,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	profiles "runtime/pprof"
 	"strconv"
 	"time"
 
@@ -126,11 +127,11 @@ func newRegistry(cfg Config) *prometheus.Registry {
 	return registry
 }
 
-// protect lets only those get to h who may.
-func (cfg *Config) protect(h http.Handler) http.Handler {
-	h = sameOrigin(h)
+// protect lets only those get to mux who may.
+func (cfg *Config) protect(mux *http.ServeMux) http.Handler {
+	h := sameOrigin(mux)
 	if cfg.Guard != nil {
-		h = guarded(h, cfg.Guard, access.NewDelayed(cfg.MaxConnections))
+		h = guarded(mux, h, cfg.Guard, access.NewDelayed(cfg.MaxConnections))
 	}
 	if cfg.CheckHost {
 		h = local(h, cfg.Hosts)
@@ -148,7 +149,10 @@ func newMux(cfg Config, metrics http.Handler) *http.ServeMux {
 	if cfg.NoProfiles {
 		return mux
 	}
-	mux.HandleFunc("GET /debug/pprof/", index)
+	mux.HandleFunc("GET /debug/pprof/{$}", index)
+	for _, p := range profiles.Profiles() {
+		mux.HandleFunc("GET /debug/pprof/"+p.Name(), index)
+	}
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)

@@ -14,11 +14,14 @@ import (
 
 // Check finds out what would keep a data directory from being opened, as far as that can
 // be seen without changing anything. One that is not there can be made. Of one that a
-// server has open only the rights and the format are looked at: its files change. The
-// errors are those of Open.
+// server has open only the rights and the format are looked at: its files change. What is
+// wrong is joined by [errors.Join]; the errors are those of Open.
 func Check(dir string) error {
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	switch info, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
 		return checkWritable(nearest(dir))
+	case err != nil, !info.IsDir():
+		return checkWritable(dir)
 	}
 	d := &dataDir{fs: vfs.Default, path: dir}
 	return errors.Join(checkWritable(dir), wrapped(d.check()))

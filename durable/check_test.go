@@ -48,7 +48,7 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
-	if err := Check(file); err == nil || !strings.Contains(err.Error(), "no directory") {
+	if err := Check(file); err == nil || !strings.Contains(err.Error(), "no directory") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("Check of a file = %v, want that it is none", err)
 	}
 	if err := Check(filepath.Join(file, "below")); err == nil {

@@ -32,28 +32,32 @@ func (s *Server) guarded(needs access.Role, h handler) handler {
 
 var headerAuthorization = []byte(fasthttp.HeaderAuthorization)
 
-// authorize returns why a caller is refused, or nil. A certificate and a secret are as
-// good as each other.
+// authorize returns why a caller is refused, or nil. Who has a certificate that may needs
+// no secret. Else the secret counts, if there is one: a bad one is no known caller's,
+// whatever certificate is beside it, so that nobody can try secrets out uncounted.
 func (s *Server) authorize(ctx *fasthttp.RequestCtx, needs access.Role) error {
 	c, ours := ctx.Conn().(*conn)
 	if !ours {
-		c = new(conn)
+		c = &conn{reaper: s.reaper, index: absent}
 	}
-	certified := c.byCertificate(s.guard)
-	who := certified
-	if !who.May(needs) {
-		who = s.guard.ByBearer(ctx.Request.Header.PeekCanonical(headerAuthorization))
+	who := c.byCertificate(s.guard)
+	authorization := ctx.Request.Header.PeekCanonical(headerAuthorization)
+	if !who.May(needs) && s.guard.Presented(authorization) {
+		who = s.guard.ByBearer(authorization)
 	}
 	c.caller.name = who.Name
+	c.stranger.Store(!who.Known())
 	switch {
 	case who.May(needs):
 		return nil
-	case who.Known() || certified.Known():
+	case who.Known():
 		return errForbidden
 	case c.tls != nil && c.caller.authorities != nil:
 		ctx.SetConnectionClose() // another connection may have another certificate
 	}
-	if !s.guard.Refuse(ctx.RemoteAddr(), s.delayed, s.reaper.done) {
+	s.reaper.delay(c)
+	waited := s.guard.Refuse(ctx.RemoteAddr(), s.delayed, c.wake)
+	if c.set(newStep(handling, never)) == shed || !waited {
 		ctx.SetConnectionClose() // without lingering, which would hold it too
 	}
 	return errUnauthorized

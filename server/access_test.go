@@ -1,7 +1,12 @@
 package server
 
 import (
+	"bufio"
+	"io"
+	"net"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,6 +172,96 @@ func TestDelayedLeaveRoom(t *testing.T) {
 	}
 }
 
+// TestFloodOfBadSecrets: on new connections, more than there may be, it crowds nobody out
+// who has a good secret, on a new connection or on one that is kept.
+func TestFloodOfBadSecrets(t *testing.T) {
+	const limit, flood = 32, 48
+	callers := newCallers(t)
+	s := serve(t, Config{Guard: callers.guard, MaxConnections: limit})
+	kept := s.letIn(t)
+	good := requestText("PUT", "/token", tokenBody(somewhere), bearer(callers.secrets["tokens"]))
+	kept.send(good)
+	kept.receive("PUT").wantInvalidToken(t)
+	var refused atomic.Int64
+	var flooding sync.WaitGroup
+	done := make(chan struct{})
+	for range flood {
+		flooding.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				sendBad(s.addr, &refused)
+			}
+		})
+	}
+	defer flooding.Wait()
+	defer close(done)
+	eventually(t, "the flood is there", func() bool { return refused.Load() > limit })
+	for range 50 {
+		c := s.dial(t)
+		c.send(good)
+		c.receive("PUT").wantInvalidToken(t)
+		c.conn.Close()
+		kept.send(good)
+		kept.receive("PUT").wantInvalidToken(t)
+	}
+}
+
+// sendBad sends a bad secret on a new connection, which it leaves open for a while.
+func sendBad(addr string, refused *atomic.Int64) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return
+	}
+	conn.SetDeadline(time.Now().Add(2 * time.Second))
+	io.WriteString(conn, requestText("POST", "/token", `{"meta":{}}`, bearer("bad")))
+	defer conn.Close()
+	if text, _ := bufio.NewReader(conn).ReadString('\n'); strings.Contains(text, "401") {
+		refused.Add(1)
+		io.Copy(io.Discard, conn) // until the server closes it
+	}
+}
+
+// TestUnknownGoFirst: for a new connection one is closed whose caller is not known, while
+// it waits to be told so, and also when it was told and is idle.
+func TestUnknownGoFirst(t *testing.T) {
+	const limit = 4
+	callers := newCallers(t)
+	s := serve(t, Config{Guard: callers.guard, MaxConnections: limit})
+	bad := requestText("POST", "/token", `{"meta":{}}`, bearer("bad"))
+	idle := s.letIn(t)
+	idle.send(bad)
+	idle.receive("POST").wantError(t, 401, "Unauthorized")
+	fresh := s.letIn(t)
+	known := s.letIn(t)
+	known.do("PUT", "/token", tokenBody(somewhere), bearer(callers.secrets["tokens"])).wantInvalidToken(t)
+	over := make(chan struct{})
+	close(over)
+	for range 10 { // the next failure of this address waits for longest
+		callers.guard.Refuse(fresh.conn.LocalAddr(), access.NewDelayed(0), over)
+	}
+	waiting := s.letIn(t)
+	waiting.send(bad)
+	eventually(t, "a bad secret waits", func() bool { return s.reaper.doing(delayed) == 1 })
+	s.letIn(t)
+	idle.wantClosed()
+	begun := time.Now()
+	s.letIn(t)
+	if waiting.receive("POST").wantError(t, 401, "Unauthorized"); time.Since(begun) > maxRefusalDelay/2 {
+		t.Errorf("a connection that was shed while its caller waited got its answer after %v, want at once", time.Since(begun))
+	}
+	waiting.wantClosed()
+	for _, c := range []*client{fresh, known} {
+		c.do("PUT", "/token", tokenBody(somewhere), bearer(callers.secrets["tokens"])).wantInvalidToken(t)
+	}
+}
+
+// maxRefusalDelay is how long a bad secret waits at most.
+const maxRefusalDelay = time.Second
+
 // TestCallersAreReplaced: a secret that is gone is refused with the next request, also on
 // connections that there are.
 func TestCallersAreReplaced(t *testing.T) {
@@ -230,7 +325,8 @@ func TestEitherAdmits(t *testing.T) {
 		{"an admin's certificate, and a secret that may nothing of it", "ops", "metrics", 200, 202},
 		{"a certificate, and a secret for metrics", "web", "metrics", 200, 403},
 		{"a secret for metrics", "", "metrics", 403, 403},
-		{"a certificate and a bad secret", "web", "bad", 200, 403},
+		{"a certificate and a bad secret", "web", "bad", 200, 401},
+		{"an admin's certificate and a bad secret", "ops", "bad", 200, 202},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -19,6 +19,9 @@ type conn struct {
 	tls    *tls.Conn // under it, or nil
 	reaper *reaper
 	step   atomic.Int64 // a step
+	// stranger says that its caller is not known, by the last request that asked.
+	stranger atomic.Bool
+	born     time.Duration // when it was accepted, as reaper.clock has it
 
 	// Of the goroutine that serves the connection.
 	agreed    bool // the handshake of TLS is done
@@ -33,6 +36,10 @@ type conn struct {
 	index int   // in reaper.conns, or absent
 	key   int64 // its place there: see keyOf
 	told  bool  // it is shed, and gets time to send its request and to be told
+	// wake ends the delay of a caller who is not known; nil before the first. waiting
+	// says that the connection was shed during that.
+	wake    chan struct{}
+	waiting bool
 }
 
 func (c *conn) load() step { return step(c.step.Load()) }

@@ -33,6 +33,7 @@ type reaper struct {
 	mu      sync.Mutex // guards what follows
 	conns   registry
 	added   int64                 // connections, in all
+	exposed int64                 // times that a connection became the last of the exposed
 	refused map[net.Conn]struct{} // being told that there are too many
 	closed  bool                  // no connection is let in any more
 	emptied chan struct{}         // has room for one: the last connection has gone
@@ -162,6 +163,10 @@ func (r *reaper) stateChanged(nc net.Conn, state fasthttp.ConnState) {
 		c.begun, c.refused = true, r.stopping.Load()
 		c.enter(reading, r.request)
 	case fasthttp.StateIdle:
-		c.enter(idle, r.idle)
+		if c.stranger.Load() {
+			r.exposeIdle(c)
+		} else {
+			c.enter(idle, r.idle)
+		}
 	}
 }

@@ -21,6 +21,10 @@ const absent = -1
 // numbered from it on.
 const freshFirst = math.MinInt64 / 2
 
+// exposedFirst puts connections whose callers are not known before all others, when they
+// wait to be told so or are idle. They are numbered from it on.
+const exposedFirst = math.MinInt64
+
 // registry is a heap of connections: those that may be closed first for a new
 // one are at its top. A key is when a connection went idle, at the latest as it
 // was when somebody looked last: no request touches it. It is never later than
@@ -57,6 +61,8 @@ func (r *reaper) keyOf(s step) int64 {
 	switch s.phase() {
 	case fresh, handshaking:
 		return freshFirst // which moves no connection
+	case delayed, idleUnknown:
+		return exposedFirst // nor this
 	case idle:
 		return s.due() - int64(r.idle+r.tick)
 	}
@@ -84,6 +90,60 @@ func (r *reaper) add(c *conn) (victim *conn, ok bool) {
 	return victim, true
 }
 
+// delay makes a connection the last of the exposed while its caller, who is not known,
+// waits to be told so.
+func (r *reaper) delay(c *conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.wake == nil {
+		c.wake = make(chan struct{}, 1)
+	}
+	c.set(newStep(delayed, never))
+	r.exposeLocked(c)
+}
+
+// exposeIdle lets a connection be idle whose caller is not known.
+func (r *reaper) exposeIdle(c *conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.enter(idleUnknown, r.idle)
+	r.exposeLocked(c)
+}
+
+// exposeLocked requires r.mu.
+func (r *reaper) exposeLocked(c *conn) {
+	if c.index == absent {
+		return
+	}
+	r.exposed++
+	c.key = exposedFirst + r.exposed
+	heap.Fix(&r.conns, c.index)
+}
+
+// wakeUpLocked requires reaper.mu. It ends a delay, or the next one.
+func (c *conn) wakeUpLocked() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// unknownSoon says whether a connection is about to be exposed, or to show that its caller
+// is known: it came just now.
+func (r *reaper) unknownSoon() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.conns[:min(maxLooks, len(r.conns))] {
+		switch c.load().phase() {
+		case fresh, handshaking, reading, handling, writing:
+			if c.stranger.Load() && r.clock()-c.born < unknownWait {
+				return !r.closed
+			}
+		}
+	}
+	return false
+}
+
 // shedOne sheds a connection that gets no time, if there is one that may be closed
 // for a new one.
 func (r *reaper) shedOne() *conn {
@@ -108,8 +168,8 @@ func (r *reaper) shedLocked() *conn {
 	return c
 }
 
-// victimLocked requires r.mu. It finds the connection to close for a new one: the
-// oldest that has sent nothing, else that which is idle for longest, if that is
+// victimLocked requires r.mu. It finds the connection to close for a new one: that whose
+// caller is not known, and was for longest, else the oldest that has sent nothing, else that which is idle for longest, if that is
 // longer than keepServed. It is shed then: a request that comes at this very
 // moment is not carried out. What has come and was not read yet, since the process
 // is slow or stood still, counts as sent. Each look moves a connection to its place,
@@ -119,22 +179,29 @@ func (r *reaper) victimLocked() *conn {
 	young := r.now.Load() - int64(keepServed) - r.slack()
 	for range min(maxLooks, len(r.conns)) {
 		c := r.conns[0]
-		if c.key >= young {
+		if c.key >= young || c.isYoung() {
 			return nil
 		}
 		s := c.load()
 		key := r.keyOf(s)
-		if key <= c.key && unread(c.Conn) > 0 {
+		if key <= c.key && s.phase() != delayed && unread(c.Conn) > 0 {
 			key = r.now.Load()
 		}
 		if key > c.key {
 			c.key = key
 			heap.Fix(&r.conns, 0)
 		} else if c.claim(s, shed) {
+			c.waiting = s.phase() == delayed
 			return c
 		}
 	}
 	return nil
+}
+
+// isYoung says whether a connection whose caller may be anybody was accepted just now. The
+// next ones are younger still: fresh ones are in the order in which they came.
+func (c *conn) isYoung() bool {
+	return c.stranger.Load() && c.key >= freshFirst && c.reaper.clock()-c.born < youngTime
 }
 
 // slack is how much older a connection may look than it is, since the time is

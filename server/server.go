@@ -76,8 +76,9 @@ type Config struct {
 	// DefaultIdleTimeout.
 	IdleTimeout time.Duration
 	// MaxConnections is how many connections there may be at a time. 0 means that
-	// there is no limit. Beyond it, one that has sent nothing yet is closed for a new
-	// one, or one that is idle for over ten seconds; else the new one is refused.
+	// there is no limit. Beyond it, one is closed for a new one whose caller is not known
+	// and waits to be told so, or is idle; else one that has sent nothing yet, or one that
+	// is idle for over ten seconds; else the new one is refused.
 	MaxConnections int
 }
 

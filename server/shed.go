@@ -30,12 +30,26 @@ const (
 	// until it has read the answer.
 	refusalBytes = 256 << 10
 	refusalTime  = time.Second
+	// youngTime is how long a new connection is not closed for another one where there are
+	// callers.
+	youngTime = 100 * time.Millisecond
+	// unknownWait is how long a connection waits to be let in while others, that came
+	// within that time, are about to show whether their callers are known. unknownTick is
+	// how often it looks.
+	unknownWait = time.Second
+	unknownTick = time.Millisecond
 )
 
 // admit lets a new connection in, or closes it. Another one may have to go for it.
 func (s *Server) admit(nc net.Conn) *conn {
 	c := &conn{Conn: nc, tls: tlsOf(nc), reaper: s.reaper}
+	c.stranger.Store(s.guard != nil)
+	c.born = s.reaper.clock()
 	victim, ok := s.reaper.add(c)
+	for !ok && s.guard != nil && s.reaper.clock()-c.born < unknownWait && s.reaper.unknownSoon() {
+		time.Sleep(unknownTick) // else many that come at once with bad secrets would crowd a good one out
+		victim, ok = s.reaper.add(c)
+	}
 	if victim != nil {
 		s.countShed("closed")
 		victim.leave()
@@ -55,14 +69,26 @@ func (s *Server) admit(nc net.Conn) *conn {
 // leave ends a connection that was shed. Its request may be under way: if it comes
 // in time it is refused, and else the connection is closed without a word.
 func (c *conn) leave() {
-	if c.told {
+	switch {
+	case c.waiting: // it has a request, and gets its answer at once if there is time for that
+		if !c.told {
+			cut(c.Conn)
+		}
+		c.wakeUp()
+	case c.told:
 		c.limitRead(refusalWait)
-		return
+	default:
+		defer cut(c.Conn)
+		if !isLayered(c.Conn) {
+			writeLast(c.Conn, errCrowded, refusalPatience(c.Conn))
+		}
 	}
-	defer cut(c.Conn)
-	if !isLayered(c.Conn) {
-		writeLast(c.Conn, errCrowded, refusalPatience(c.Conn))
-	}
+}
+
+func (c *conn) wakeUp() {
+	c.reaper.mu.Lock()
+	defer c.reaper.mu.Unlock()
+	c.wakeUpLocked()
 }
 
 // countShed counts a connection that was closed because there are too many.

@@ -135,7 +135,7 @@ func (r *reaper) endReads() {
 	defer r.mu.Unlock()
 	for _, c := range r.conns {
 		switch s := c.load(); s.phase() {
-		case fresh, handshaking, reading, idle:
+		case fresh, handshaking, reading, idle, idleUnknown:
 			c.end(s)
 		}
 	}
@@ -148,6 +148,7 @@ func (r *reaper) cutAll() {
 	left := slices.Collect(maps.Keys(r.refused))
 	for _, c := range r.conns {
 		c.step.Store(int64(newStep(dead, never)))
+		c.wakeUpLocked()
 		left = append(left, c.Conn)
 	}
 	r.mu.Unlock()

@@ -12,6 +12,8 @@ const (
 	handling                 // its request is being answered, which takes what it takes
 	writing                  // an answer is being written
 	idle                     // it waits for the next request
+	delayed                  // its caller is not known, and waits to be told
+	idleUnknown              // it is idle, and its caller is not known
 	late                     // it may read no more: what was read by then can still be answered
 	shed                     // it is closed for a new one: a request that still comes is refused
 	dead                     // nothing more is carried out on it

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -103,4 +105,66 @@ func newHosts(target *[]string) flags.Value {
 	each := flags.Path(new(string))
 	each.Kind, each.Range, each.Parse = "host", "a host name", flags.ParseHost
 	return &flags.Repeated[string]{Target: target, Each: each}
+}
+
+// bound is an address that a flag has given.
+type bound struct{ flag, address string }
+
+// checkAddresses finds addresses that one socket has been given for.
+func (c *Config) checkAddresses() (errs []error) {
+	var all []bound
+	for _, address := range c.listenAddresses() {
+		all = append(all, bound{"--address", address})
+	}
+	if c.AdminAddress != adminOff {
+		all = append(all, bound{"--admin-address", c.AdminAddress})
+	}
+	for i, b := range all {
+		if at := slices.IndexFunc(all[:i], b.clashes); at >= 0 {
+			errs = append(errs, b.clash(all[at]))
+		}
+	}
+	return errs
+}
+
+func (b bound) clash(other bound) error {
+	if b == other {
+		return fmt.Errorf("%s %q: given twice", b.flag, b.address)
+	}
+	return fmt.Errorf("%s %q: can't be together with %s %q: both need the same socket", b.flag, b.address, other.flag, other.address)
+}
+
+// clashes says whether both can't be listened on. Names are not looked up.
+func (b bound) clashes(other bound) bool {
+	host, port, err := net.SplitHostPort(b.address)
+	otherHost, otherPort, otherErr := net.SplitHostPort(other.address)
+	if err != nil || otherErr != nil { // a unix socket
+		return b.address == other.address
+	}
+	return port == otherPort && port != "0" && overlap(host, otherHost)
+}
+
+// overlap says whether two hosts are the same, or one is among the addresses that the
+// other stands for.
+func overlap(a, b string) bool {
+	return covers(a, b) || covers(b, a) || canonicalHost(a) == canonicalHost(b)
+}
+
+// covers says whether a host stands for addresses of which the other is one.
+func covers(every, host string) bool {
+	network := networkOf(every)
+	return isEvery(every) && (network == "tcp" || network == networkOf(host))
+}
+
+// isEvery says whether a host stands for all addresses of IPv4, or of the machine.
+func isEvery(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && ip.Unmap().IsUnspecified()
+}
+
+func canonicalHost(host string) string {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap().String()
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
 }

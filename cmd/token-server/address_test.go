@@ -73,6 +73,42 @@ func TestListenAddresses(t *testing.T) {
 	}
 }
 
+// TestAddressesClash: where one socket has been given twice, a start would fail half way.
+func TestAddressesClash(t *testing.T) {
+	const port = "3666"
+	tests := []struct {
+		addresses string // separated by blanks
+		admin     string
+		want      int // errors
+	}{
+		{"127.0.0.1", "127.0.0.1:3667", 0},
+		{"127.0.0.1", "127.0.0.1:" + port, 1},
+		{"127.0.0.1:0", "127.0.0.1:0", 0},
+		{"127.0.0.1", "127.0.0.2:" + port, 0},
+		{"127.0.0.1 ::ffff:127.0.0.1", "off", 1},
+		{"::1 0:0::1", "[::1]:" + port, 2},
+		{"fe80::1%a fe80::1%b", "off", 0},
+		{"fe80::1%a", "[fe80::1%a]:" + port, 1},
+		{"localhost", "LocalHost.:" + port, 1},
+		{"0.0.0.0", "127.0.0.1:" + port, 1},
+		{"0.0.0.0", "[::1]:" + port, 0},
+		{"0.0.0.0", "tokens.example:" + port, 0},
+		{"127.0.0.1", ":" + port, 1},
+		{"::1 127.0.0.1", "[::]:" + port, 1},
+		{":: 0.0.0.0", "off", 1},
+		{"unix:/run/a", "unix:/run/a", 1},
+		{"unix:/run/a unix:/run/b", "unix:/run/c", 0},
+		{"unix:/run/a unix:/run/a", "off", 1},
+		{"unix:/run/:3666", ":" + port, 0},
+	}
+	for _, tt := range tests {
+		c := Config{Port: 3666, Addresses: strings.Fields(tt.addresses), AdminAddress: tt.admin}
+		if got := c.checkAddresses(); len(got) != tt.want {
+			t.Errorf("--address %s --admin-address %s: %v, want %d errors", tt.addresses, tt.admin, got, tt.want)
+		}
+	}
+}
+
 // TestListenOn: an address is listened on, and no other.
 func TestListenOn(t *testing.T) {
 	const v4, v6 = "127.0.0.1", "::1"

@@ -27,10 +27,7 @@ func (c *Config) hasCallers() bool { return c.AuthFile != "" || c.TLSClientCA !=
 
 // readCallers reads the files that say who may call, and who the server is.
 func (m *Main) readCallers() (errs []error) {
-	secrets, err := m.Config.readSecrets()
-	if err != nil {
-		errs = append(errs, err)
-	}
+	secrets, errs := m.Config.readSecrets()
 	identity, more := m.Config.readIdentity()
 	if errs = append(errs, more...); len(errs) > 0 {
 		return errs
@@ -44,20 +41,19 @@ func (m *Main) readCallers() (errs []error) {
 	return nil
 }
 
-// readSecrets reads the auth file, and returns nil if there is none.
-func (c *Config) readSecrets() (*access.Secrets, error) {
+// readSecrets reads the auth file, and returns nil if there is none. Its errors are all
+// that is wrong with it.
+func (c *Config) readSecrets() (secrets *access.Secrets, errs []error) {
 	if c.AuthFile == "" {
 		return nil, nil
 	}
+	what := fmt.Sprintf("--auth-file %q", c.AuthFile)
 	text, err := readPrivate(c.AuthFile, 0)
 	if err != nil {
-		return nil, fmt.Errorf("--auth-file %q: must be a file %s: %w", c.AuthFile, privateNeeds, err)
+		return nil, []error{fmt.Errorf("%s: must be a file %s: %w", what, privateNeeds, err)}
 	}
-	secrets, err := access.ParseSecrets(text)
-	if err != nil {
-		return nil, fmt.Errorf("--auth-file %q: %w", c.AuthFile, err)
-	}
-	return secrets, nil
+	secrets, err = access.ParseSecrets(text)
+	return secrets, problemsOf(what, err)
 }
 
 // readIdentity reads the certificates, if there are any. Its errors are all that is wrong
@@ -70,34 +66,44 @@ func (c *Config) readIdentity() (i access.Identity, errs []error) {
 	if err != nil {
 		errs = append(errs, fmt.Errorf("--tls-cert %q: %w", c.TLSCert, err))
 	}
-	key, err := readPlain(c.TLSKey)
+	key, err := readPrivate(c.TLSKey, 0)
 	if err != nil {
-		errs = append(errs, fmt.Errorf("--tls-key %q: %w", c.TLSKey, err))
+		errs = append(errs, fmt.Errorf("--tls-key %q: must be a file %s: %w", c.TLSKey, privateNeeds, err))
 	}
 	if len(errs) == 0 {
-		if i.Certificate, err = access.ParseCertificate(cert, key); err != nil {
-			errs = append(errs, fmt.Errorf("--tls-cert %q, --tls-key %q: %w", c.TLSCert, c.TLSKey, err))
-		}
+		i.Certificate, err = access.ParseCertificate(cert, key)
+		errs = problemsOf(fmt.Sprintf("--tls-cert %q, --tls-key %q", c.TLSCert, c.TLSKey), err)
 	}
-	if i.Clients, err = c.readAuthorities(); err != nil {
-		errs = append(errs, err)
-	}
-	return i, errs
+	clients, more := c.readAuthorities()
+	i.Clients = clients
+	return i, append(errs, more...)
 }
 
-func (c *Config) readAuthorities() (*access.Authorities, error) {
+func (c *Config) readAuthorities() (authorities *access.Authorities, errs []error) {
 	if c.TLSClientCA == "" {
 		return nil, nil
 	}
+	what := fmt.Sprintf("--tls-client-ca %q", c.TLSClientCA)
 	text, err := readPlain(c.TLSClientCA)
-	if err != nil {
-		return nil, fmt.Errorf("--tls-client-ca %q: %w", c.TLSClientCA, err)
+	if err == nil {
+		authorities, err = access.ParseAuthorities(text, c.TLSAdmins)
 	}
-	authorities, err := access.ParseAuthorities(text, c.TLSAdmins)
-	if err != nil {
-		return nil, fmt.Errorf("--tls-client-ca %q: %w", c.TLSClientCA, err)
+	return authorities, problemsOf(what, err)
+}
+
+// problemsOf returns each of the errors that were joined to err, with what it is of.
+func problemsOf(what string, err error) (problems []error) {
+	if err == nil {
+		return nil
 	}
-	return authorities, nil
+	errs := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		errs = joined.Unwrap()
+	}
+	for _, err := range errs {
+		problems = append(problems, fmt.Errorf("%s: %w", what, err))
+	}
+	return problems
 }
 
 // clientAuth says what clients need on the addresses of the server. With an auth file a

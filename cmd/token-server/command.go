@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"tokenserver/access"
 	"tokenserver/durable"
@@ -19,23 +21,49 @@ var commands = map[string]func(m *Main, args []string) int{
 // defaultCaller is the name of a caller whom nobody has named.
 const defaultCaller = "caller"
 
+const usageOfSecret = `Usage: token-server secret [name]
+
+Prints a new secret, and its line for --auth-file, where the caller has the name, or
+"caller" without one.
+`
+
 // printSecret prints a new secret, and its line for the auth file.
 func (m *Main) printSecret(args []string) int {
-	name := defaultCaller
-	if len(args) > 0 {
-		name = args[0]
+	name, err := parseSecretArguments(args)
+	if errors.Is(err, flags.ErrHelp) {
+		fmt.Fprint(m.Stdout, usageOfSecret)
+		return exitOK
 	}
-	secret, line, err := access.NewSecret(name)
-	switch {
-	case len(args) > 1:
-		fmt.Fprintf(m.Stderr, "token-server: unexpected argument %q: secret takes a name and nothing else\n", args[1])
-		return exitUsage
-	case err != nil:
-		fmt.Fprintf(m.Stderr, "token-server: secret %q: %v\n", name, err)
+	secret, line := "", ""
+	if err == nil {
+		if secret, line, err = access.NewSecret(name); err != nil {
+			err = fmt.Errorf("secret %q: %w", name, err)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(m.Stderr, "token-server:", err)
 		return exitUsage
 	}
 	fmt.Fprintf(m.Stdout, "%s\n%s\n", secret, line)
 	return exitOK
+}
+
+// parseSecretArguments returns the name that arguments have, or flags.ErrHelp. What begins
+// with a dash is no name here, although it may be one in an auth file.
+func parseSecretArguments(args []string) (name string, err error) {
+	if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
+		return "", flags.ErrHelp
+	}
+	if at := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-") }); at >= 0 {
+		return "", fmt.Errorf("unknown flag %q: secret takes a name and nothing else", args[at])
+	}
+	switch len(args) {
+	case 0:
+		return defaultCaller, nil
+	case 1:
+		return args[0], nil
+	}
+	return "", fmt.Errorf("unexpected argument %q: secret takes a name and nothing else", args[1])
 }
 
 // printProblems prints all that would keep a server with these flags from starting.
@@ -46,9 +74,7 @@ func (m *Main) printProblems(args []string) int {
 	}
 	problems = append(problems, m.Config.checkSockets()...)
 	if dir := m.Config.DataDir; dir != "" {
-		if err := durable.Check(dir); err != nil {
-			problems = append(problems, fmt.Errorf("--data-dir %q: %w", dir, err))
-		}
+		problems = append(problems, problemsOf(fmt.Sprintf("--data-dir %q", dir), durable.Check(dir))...)
 	}
 	for _, problem := range problems {
 		fmt.Fprintln(m.Stderr, "token-server:", problem)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -31,6 +32,36 @@ func TestSecretCommand(t *testing.T) {
 	}
 }
 
+func TestArgumentsOfSecret(t *testing.T) {
+	tests := []struct {
+		args           []string
+		code           int
+		stdout, stderr string // how they begin
+	}{
+		{[]string{"--help"}, exitOK, "Usage: token-server secret [name]", ""},
+		{[]string{"-h"}, exitOK, "Usage: token-server secret [name]", ""},
+		{[]string{"web", "--help"}, exitOK, "Usage: token-server secret [name]", ""},
+		{[]string{"--version"}, exitUsage, "", `token-server: unknown flag "--version"`},
+		{[]string{"-x"}, exitUsage, "", `token-server: unknown flag "-x"`},
+		{[]string{"web", "-x"}, exitUsage, "", `token-server: unknown flag "-x"`},
+		{[]string{"--"}, exitUsage, "", `token-server: unknown flag "--"`},
+		{[]string{"-"}, exitUsage, "", `token-server: unknown flag "-"`},
+		{[]string{"a:b"}, exitUsage, "", `token-server: secret "a:b": a name`},
+		{[]string{""}, exitUsage, "", `token-server: secret "": a name`},
+		{[]string{"web", "ops"}, exitUsage, "", `token-server: unexpected argument "ops"`},
+	}
+	for _, tt := range tests {
+		var stdout, stderr bytes.Buffer
+		m := &Main{Stdout: &stdout, Stderr: &stderr}
+		code := m.Execute(t.Context(), append([]string{"secret"}, tt.args...))
+		if code != tt.code {
+			t.Errorf("secret %q: exit code %d, want %d", tt.args, code, tt.code)
+		}
+		checkStream(t, fmt.Sprintf("secret %q: standard output", tt.args), stdout.String(), tt.stdout)
+		checkStream(t, fmt.Sprintf("secret %q: standard error", tt.args), stderr.String(), tt.stderr)
+	}
+}
+
 func TestCheckCommand(t *testing.T) {
 	c, s := newCerts(t), authFile(t, "web")
 	expired := c.authority.Issue("server", testcert.Expired)
@@ -40,6 +71,13 @@ func TestCheckCommand(t *testing.T) {
 	testcert.WriteFile(t, filepath.Join(strange, "data"), []byte("x"))
 	broken := filepath.Join(t.TempDir(), "broken")
 	testcert.WriteFile(t, broken, []byte("nonsense\n"))
+	lines, open := filepath.Join(old, "lines"), filepath.Join(old, "open")
+	testcert.WriteFile(t, lines, []byte("web:secret\n# web\nops\n"))
+	testcert.WriteFile(t, oldCert+".twice", append(expired.Cert, expired.Cert...))
+	testcert.WriteFile(t, open, expired.Key)
+	if err := os.Chmod(open, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name string
 		args []string
@@ -55,6 +93,14 @@ func TestCheckCommand(t *testing.T) {
 		{"each of the certificates' files", []string{"--tls-cert=" + oldCert, "--tls-key=" + oldKey, "--tls-client-ca=" + broken}, []string{"--tls-cert", "--tls-client-ca"}},
 		{"files that are not there", []string{"--tls-cert=none", "--tls-key=none", "--tls-client-ca=none"}, []string{"--tls-cert", "--tls-key", "--tls-client-ca"}},
 		{"data directory", []string{"--data-dir=" + strange}, []string{`--data-dir "` + strange + `"`}},
+		{"each bad secret file", []string{"--grace=1s", "--secret-file=no-file", "--secret-file=" + broken}, []string{`--secret-file "no-file"`, `--secret-file "` + broken}},
+		{"each bad line of an auth file", []string{"--auth-file=" + lines}, []string{`--auth-file "` + lines + `": line 1 must`, `--auth-file "` + lines + `": line 3 must`}},
+		{"each bad authority", append(c.args, "--tls-client-ca="+oldCert+".twice"), []string{"--tls-client-ca", "--tls-client-ca"}},
+		{"all of an engine", []string{"--valkey=http://x", "--data-dir=" + t.TempDir(), "--grace=1s"}, []string{"--valkey", "--valkey", "--grace"}},
+		{"a data directory that is a file", []string{"--data-dir=" + broken}, []string{`--data-dir "` + broken + `": durable: ` + broken + " is no directory"}},
+		{"a key that others may read", []string{c.args[0], "--tls-key=" + open}, []string{`--tls-key "` + open + `": must be a file owned by`}},
+		{"one socket for both", []string{"--admin-address=127.0.0.1:3666"}, []string{"--admin-address"}},
+		{"each address that is given twice", []string{"--address=::1", "--address=::1", "--address=::1"}, []string{"--address", "--address"}},
 		{"sockets", []string{"--address=unix:" + broken, "--admin-address=unix:" + filepath.Join(strange, "none", "a")}, []string{"unix:" + broken, "unix:" + strange}},
 		{"all at once", []string{"--port=x", "--auth-file=" + broken, "--tls-cert=" + oldCert, "--tls-key=" + oldKey, "--data-dir=" + strange},
 			[]string{"--port", "--auth-file", "--tls-cert", "--data-dir"}},

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"slices"
-	"strings"
 	"time"
 
 	"tokenserver/durable"
@@ -150,14 +148,15 @@ func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set
 	return s
 }
 
-// check checks what no flag can check alone.
+// check checks what no flag can check alone. Its errors are all that is wrong.
 func (c *Config) check() (errs []error) {
-	for _, err := range append(c.checkCallers(), c.checkPolicies(), c.checkSecretFiles(), c.checkEngine(), c.checkAddresses()) {
+	errs = c.checkCallers()
+	for _, err := range []error{c.checkPolicies(), c.checkSecretFiles()} {
 		if err != nil {
 			errs = append(errs, err)
 		}
 	}
-	return errs
+	return append(append(errs, c.checkEngine()...), c.checkAddresses()...)
 }
 
 func (c *Config) checkPolicies() error {
@@ -170,17 +169,6 @@ func (c *Config) checkPolicies() error {
 func (c *Config) checkSecretFiles() error {
 	if len(c.SecretFiles) > maxSecretFiles {
 		return fmt.Errorf("--secret-file %q: given too often: must be the key, and at most one previous key", c.SecretFiles[maxSecretFiles])
-	}
-	return nil
-}
-
-// checkAddresses finds an address that is given twice.
-func (c *Config) checkAddresses() error {
-	addresses := c.listenAddresses()
-	for i, address := range addresses {
-		if slices.Contains(addresses[:i], address) && !strings.HasSuffix(address, ":0") {
-			return fmt.Errorf("--address %q: given twice", address)
-		}
 	}
 	return nil
 }

@@ -61,12 +61,11 @@ func (m *Main) parse(args []string) (problems []error) {
 func (m *Main) readFiles() (problems []error) {
 	level, err := m.Config.LogLevel.read()
 	m.level.Set(level)
-	for _, err := range append(m.readCallers(), err, m.readSecret()) {
-		if err != nil {
-			problems = append(problems, err)
-		}
+	problems = m.readCallers()
+	if err != nil {
+		problems = append(problems, err)
 	}
-	return problems
+	return append(problems, m.readSecret()...)
 }
 
 // getenv returns the value of an environment variable, or "" for none.

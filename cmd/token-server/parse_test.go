@@ -306,6 +306,9 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"-p", "a\nb"}, nil, `--port "a\nb": must be`},
 		{[]string{"--address="}, nil, `--address "": must be`},
 		{[]string{"--address=::1", "--address=[::1]:3666"}, nil, `--address "[::1]:3666": given twice`},
+		{[]string{"--address=127.0.0.1", "--admin-address=127.0.0.1:3666"}, nil, `--admin-address "127.0.0.1:3666": can't be together with --address "127.0.0.1:3666": both need the same socket`},
+		{[]string{"--address=unix:/run/a", "--admin-address=unix:/run//a"}, nil, `--admin-address "unix:/run/a": can't be together with --address "unix:/run/a"`},
+		{[]string{"--port=3667"}, nil, `--admin-address "127.0.0.1:3667": can't be together with --address "127.0.0.1:3667"`},
 		{[]string{"--help=maybe"}, nil, `--help "maybe": must be true or false`},
 		{[]string{"--version"}, map[string]string{"TOKEN_SERVER_PORT": "x"}, `TOKEN_SERVER_PORT "x": must be`},
 	}

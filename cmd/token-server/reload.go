@@ -36,11 +36,12 @@ func (m *Main) reloadLogLevel() error {
 }
 
 func (m *Main) reloadSecrets() error {
-	secrets, err := m.Config.readSecrets()
-	if err == nil {
-		m.guard.SetSecrets(secrets)
+	secrets, errs := m.Config.readSecrets()
+	if len(errs) > 0 {
+		return errs[0]
 	}
-	return err
+	m.guard.SetSecrets(secrets)
+	return nil
 }
 
 func (m *Main) reloadCertificates() error {

@@ -23,20 +23,20 @@ func newEngine(target *string) flags.Value {
 }
 
 // checkEngine checks what concerns shared mode.
-func (c *Config) checkEngine() error {
+func (c *Config) checkEngine() (errs []error) {
 	if c.Valkey == "" {
 		return nil
 	}
 	if _, err := valkey.ParseURL(c.Valkey); err != nil {
-		return fmt.Errorf("--valkey %q: %w", withoutPassword(c.Valkey), err)
+		errs = append(errs, fmt.Errorf("--valkey %q: %w", withoutPassword(c.Valkey), err))
 	}
 	if c.DataDir != "" {
-		return fmt.Errorf("--valkey %q: can't be together with --data-dir: the engine keeps the sessions", withoutPassword(c.Valkey))
+		errs = append(errs, fmt.Errorf("--valkey %q: can't be together with --data-dir: the engine keeps the sessions", withoutPassword(c.Valkey)))
 	}
 	if c.Grace != 0 && len(c.SecretFiles) == 0 {
-		return fmt.Errorf("--grace %q: needs a --secret-file with --valkey, the same for all servers", c.Grace)
+		errs = append(errs, fmt.Errorf("--grace %q: needs a --secret-file with --valkey, the same for all servers", c.Grace))
 	}
-	return nil
+	return errs
 }
 
 // withoutPassword returns a URL, which may be a bad one, without what may be a password.
