@@ -90,6 +90,8 @@ func classify(err error) failure {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return failure{err: errors.New("the engine did not answer in time"), kind: "timeout", reached: true}
+	case errors.Is(err, rueidis.ErrNoSlot), errors.Is(err, errUncovered):
+		return failure{err: errUncovered, kind: "clusterdown", passes: true} // there was nobody to send it to
 	case errors.Is(err, rueidis.ErrClosing):
 		// The client says so of what it has sent, too.
 		return failure{err: errClosed, kind: "closed", reached: true, passes: true}
@@ -117,6 +119,15 @@ func unavailable(reason error, mayHaveHappened bool) error {
 		return &unknownError{reason}
 	}
 	return &token.UnavailableError{Reason: reason.Error()}
+}
+
+// undone returns an answer that says that nothing was carried out. repeated says that an earlier
+// try may have been: what the last one has met says nothing about that.
+func undone(answer error, repeated bool) error {
+	if repeated {
+		return &unknownError{errors.New(answer.Error())} // no errors.Is must find the answer
+	}
+	return answer
 }
 
 // harmless returns the error of a call that changes nothing: it may be repeated.

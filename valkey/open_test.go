@@ -212,7 +212,7 @@ func TestID(t *testing.T) {
 
 // TestTooManyCalls: while the engine does not answer, calls beyond a bound fail at once.
 func TestTooManyCalls(t *testing.T) {
-	const n = 3 * maxInFlightFailing
+	const n = 3 * MaxInFlightFailing
 	e := enginetest.Start(t)
 	s := open(t, Config{Timeout: 3 * time.Second}, e.Address())
 	tok := mustCreate(t, s, token.NewSession{Meta: []byte(`{}`)})
@@ -232,8 +232,8 @@ func TestTooManyCalls(t *testing.T) {
 			atOnce++
 		}
 	}
-	if atOnce < n-2*maxInFlightFailing {
-		t.Errorf("%d calls of %d were refused at once, want %d at least", atOnce, n, n-2*maxInFlightFailing)
+	if atOnce < n-2*MaxInFlightFailing {
+		t.Errorf("%d calls of %d were refused at once, want %d at least", atOnce, n, n-2*MaxInFlightFailing)
 	}
 }
 
