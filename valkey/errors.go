@@ -81,11 +81,7 @@ func classify(err error) failure {
 	}
 	// A connection has a time-out of its own, which is not the call's.
 	if isDialError(err) {
-		kind := "network"
-		if errors.Is(err, errClients) {
-			kind = "clients"
-		}
-		return failure{err: err, kind: kind, passes: true}
+		return classifyDial(err)
 	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -97,6 +93,19 @@ func classify(err error) failure {
 		return failure{err: errClosed, kind: "closed", reached: true, passes: true}
 	}
 	return failure{err: err, kind: "network", reached: true, passes: true}
+}
+
+// classifyDial says what an error means that has come before anything was sent.
+func classifyDial(err error) failure {
+	switch said, ok := errors.AsType[*replyError](err); {
+	case ok:
+		return classifyReply(said.text)
+	case errors.Is(err, errClients):
+		return failure{err: err, kind: "clients", passes: true}
+	case errors.Is(err, errOther):
+		return failure{err: errOther, kind: "identity", passes: true}
+	}
+	return failure{err: err, kind: "network", passes: true}
 }
 
 func classifyReply(text string) failure {

@@ -43,6 +43,7 @@ func (s *Store) primaries(ctx context.Context) ([]primary, error) {
 	for address, node := range nodes {
 		var slots []rueidis.RedisMessage
 		if slots, err = send(ctx, node, node.B().ClusterSlots().Build()).ToArray(); err == nil {
+			s.identity.see(slots)
 			return primariesOf(slots, address, nodes)
 		}
 		if ctx.Err() != nil {

@@ -239,7 +239,7 @@ func TestTooManyCalls(t *testing.T) {
 
 // TestStateIsLogged: changes are, and not requests, at most one a second.
 func TestStateIsLogged(t *testing.T) {
-	e := enginetest.Start(t)
+	e := enginetest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	var log lockedBuffer
 	s := open(t, Config{Timeout: MaxTimeout, Logger: slog.New(slog.NewTextHandler(&log, nil))}, e.Address())
 	before := strings.Count(log.String(), "\n")
@@ -273,4 +273,10 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+func (l *lockedBuffer) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
 }

@@ -90,7 +90,7 @@ type Store struct {
 	log           *slog.Logger
 
 	connected atomic.Pointer[rueidis.Client]
-	id        atomic.Pointer[string]
+	identity  identity
 	found     atomic.Pointer[string]
 	clock     engineClock
 	deadlines deadlines

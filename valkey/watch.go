@@ -33,6 +33,7 @@ func (s *Store) watch() {
 			s.reconnect(f)
 		} else {
 			s.health.answered(was)
+			s.lookAtID()
 			s.inspect(was != nil, look)
 		}
 		if spread > maxSpread && !warned {
@@ -58,6 +59,15 @@ func (s *Store) reconnect(f failure) {
 	}
 	old := s.connected.Swap(&client)
 	(*old).Close()
+}
+
+// lookAtID finds out whether the engine was emptied. It is no failure if it does not tell.
+func (s *Store) lookAtID() {
+	ctx, cancel := context.WithTimeout(s.closing, s.timeout)
+	defer cancel()
+	if err := s.openID(ctx); err != nil {
+		s.log.Debug("the engine does not tell the identity of its sessions", "error", err)
+	}
 }
 
 // rest waits until the next look, and returns false if there is none.
