@@ -123,7 +123,7 @@ func (x *exchange) take(r reply) (complete bool) {
 		err = errFormat
 	}
 	if err != nil {
-		return x.refuse(err)
+		return x.refuse(unavailable(err, r.repeated || r.code == codeDone))
 	}
 	x.now, x.repeated = r.now, r.repeated
 	switch {

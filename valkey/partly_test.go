@@ -93,10 +93,10 @@ func (p *partly) check(reason string, mend func()) {
 		_, err := s.Exchange(t.Context(), p.away, token.Patch{}, nil)
 		return err
 	})
-	p.exchangeHere(nil)
+	p.look(nil)
 	loaded := p.start(reason)
 	for start := time.Now(); time.Since(start) < 2*time.Second; {
-		p.exchangeHere(s.Ready)
+		p.look(s.Ready)
 	}
 	p.batch()
 	if lines := p.log.String(); strings.Count(lines, "the engine fails") != 1 || strings.Contains(lines, "answers again") {
@@ -111,14 +111,11 @@ func (p *partly) check(reason string, mend func()) {
 	p.log.reset()
 }
 
-// exchangeHere exchanges the session that is not away, and then the store must not be ready.
-func (p *partly) exchangeHere(ready func() error) {
+// look validates the session that is not away, and then the store must not be ready.
+func (p *partly) look(ready func() error) {
 	p.t.Helper()
-	insist(p.t, "Exchange of a session that is not away", func() error {
-		x, err := p.store.Exchange(p.t.Context(), p.here, token.Patch{}, nil)
-		if err == nil {
-			p.here = x.Token
-		}
+	insist(p.t, "Validate of a session that is not away", func() error {
+		_, _, err := p.store.Validate(p.t.Context(), p.here, nil)
 		return err
 	})
 	if ready != nil && ready() == nil {
@@ -126,14 +123,16 @@ func (p *partly) exchangeHere(ready func() error) {
 	}
 }
 
-// batch exchanges both sessions in one.
+// batch looks at both sessions in one.
 func (p *partly) batch() {
 	p.t.Helper()
-	b := token.Batch{Items: []token.BatchItem{{Op: token.OpExchange, Token: p.away}, {Op: token.OpExchange, Token: p.here}}}
-	if err := p.store.Batch(p.t.Context(), &b); err != nil || !isUndone(b.Items[0].Err) || b.Items[1].Err != nil {
-		p.t.Fatalf("Batch = errors %v and %v, error %v, want that the first was not carried out, and none", b.Items[0].Err, b.Items[1].Err, err)
-	}
-	p.here = b.Items[1].Token
+	untilUndone(p.t, "Exchange in a batch of a session that is away", func() error {
+		b := token.Batch{Items: []token.BatchItem{{Op: token.OpExchange, Token: p.away}, {Op: token.OpValidate, Token: p.here}}}
+		if err := p.store.Batch(p.t.Context(), &b); err != nil || b.Items[1].Err != nil {
+			p.t.Fatalf("Batch = error %v for a session that is not away, error %v, want none", b.Items[1].Err, err)
+		}
+		return b.Items[0].Err
+	})
 }
 
 // start checks that no store starts, and that one that waits goes on later. It returns what that one
