@@ -49,6 +49,7 @@ var (
 	engineErrorsDesc    = desc("engine_errors_total", "Commands that the engine did not carry out, or did not answer.", "kind")
 	engineRetriesDesc   = desc("engine_retries_total", "Commands that were sent again.")
 	engineLateDesc      = desc("engine_late_total", "Calls that reached the engine after their deadline, so that it did not carry them out.")
+	engineLostDesc      = desc("engine_lost_total", "Times that the engine, or a primary of it, was found to have lost its sessions.")
 	engineMetaDesc      = desc("engine_session_meta_bytes", "Usual size of a session's metadata.")
 	engineMemoryDesc    = desc("engine_session_bytes", "Memory that a session takes in the engine, sampled; 0 if the engine does not tell.")
 	engineConnsDesc     = desc("engine_connections", "Connections to the engine.")
@@ -75,7 +76,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 		createdDesc, deletedDesc, purgedDesc, reusedDesc, revokedDesc, subjectsDesc,
 		lockWaitDesc, contendedDesc, purgeHoldDesc,
 		diskBytesDesc, diskFreeDesc, syncsDesc,
-		engineUpDesc, engineInFlightDesc, engineDurationsDesc, engineErrorsDesc, engineRetriesDesc, engineLateDesc, engineMetaDesc,
+		engineUpDesc, engineInFlightDesc, engineDurationsDesc, engineErrorsDesc, engineRetriesDesc, engineLateDesc, engineLostDesc, engineMetaDesc,
 		engineMemoryDesc, engineConnsDesc,
 	} {
 		out <- d
@@ -155,6 +156,7 @@ func collectEngine(out chan<- prometheus.Metric, e *stats.Engine) {
 	}
 	counter(out, engineRetriesDesc, float64(e.Retries))
 	counter(out, engineLateDesc, float64(e.Late))
+	counter(out, engineLostDesc, float64(e.Lost))
 	gauge(out, engineMetaDesc, float64(e.MetaBytes))
 	gauge(out, engineMemoryDesc, float64(e.SessionBytes))
 	gauge(out, engineConnsDesc, float64(e.Connections))

@@ -211,6 +211,9 @@ token_server_engine_errors_total{kind="timeout"} 9
 # HELP token_server_engine_late_total Calls that reached the engine after their deadline, so that it did not carry them out.
 # TYPE token_server_engine_late_total counter
 token_server_engine_late_total 2
+# HELP token_server_engine_lost_total Times that the engine, or a primary of it, was found to have lost its sessions.
+# TYPE token_server_engine_lost_total counter
+token_server_engine_lost_total 4
 # HELP token_server_engine_retries_total Commands that were sent again.
 # TYPE token_server_engine_retries_total counter
 token_server_engine_retries_total 1
@@ -231,7 +234,7 @@ func TestCollectorOfEngines(t *testing.T) {
 	c.store = func() stats.Store {
 		st := store()
 		st.Engine = &stats.Engine{
-			Up: true, Version: "Valkey 9.1.0", Mode: "cluster", Role: "primary", Connections: 2, InFlight: 3, Retries: 1, Late: 2, MetaBytes: 200, SessionBytes: 280,
+			Up: true, Version: "Valkey 9.1.0", Mode: "cluster", Role: "primary", Connections: 2, InFlight: 3, Retries: 1, Late: 2, Lost: 4, MetaBytes: 200, SessionBytes: 280,
 			Durations: stats.Histogram{Bounds: []time.Duration{time.Millisecond}, Counts: []uint64{5, 1}, Sum: 500 * time.Millisecond},
 			Errors:    []stats.KindCount{{Kind: "timeout", Count: 9}},
 		}

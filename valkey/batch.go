@@ -2,6 +2,7 @@ package valkey
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -198,12 +199,10 @@ func (p *pipeline) leave() {
 
 // round sends a step of each active operation, and returns whether there are more.
 func (p *pipeline) round() bool {
-	commands, failing := make([]rueidis.Completed, len(p.active)), false
-	for i, r := range p.active {
-		commands[i] = r.command(&p.call)
-		failing = failing || p.failing(r.bulkhead)
+	results := p.send(p.active)
+	if len(results) > 1 && errors.Is(results[0].NonRedisError(), rueidis.ErrNoSlot) {
+		results = p.sendApart()
 	}
-	results := p.store.doMulti(p.ctx, failing, commands)
 	var pause time.Duration
 	next := p.active[:0]
 	for i, r := range p.active {
@@ -216,6 +215,36 @@ func (p *pipeline) round() bool {
 	}
 	p.active = next
 	return len(p.active) > 0 && p.rest(pause)
+}
+
+// send sends a step of each of some operations.
+func (p *pipeline) send(some []*running) []rueidis.RedisResult {
+	commands, failing := make([]rueidis.Completed, len(some)), false
+	for i, r := range some {
+		commands[i] = r.command(&p.call)
+		failing = failing || p.failing(r.bulkhead)
+	}
+	return p.store.doMulti(p.ctx, failing, commands)
+}
+
+// sendApart sends a step of each active operation, to one primary after the other: the client
+// sends nothing at all if a slot of one of them has no primary.
+func (p *pipeline) sendApart() []rueidis.RedisResult {
+	results := make([]rueidis.RedisResult, len(p.active))
+	places := make(map[*bulkhead][]int)
+	for i, r := range p.active {
+		places[r.bulkhead] = append(places[r.bulkhead], i)
+	}
+	for _, at := range places {
+		some := make([]*running, len(at))
+		for i := range at {
+			some[i] = p.active[at[i]]
+		}
+		for i, result := range p.send(some) {
+			results[at[i]] = result
+		}
+	}
+	return results
 }
 
 // rest waits before the next round. It returns false, and ends all that is left, if there is

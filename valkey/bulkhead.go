@@ -6,13 +6,13 @@ import (
 	"tokenserver/token"
 )
 
-// maxInFlight is how many calls to a primary may be under way: fewer than one connection's
+// MaxInFlight is how many calls to a primary may be under way: fewer than one connection's
 // pipeline has room for, which is waited for without an end.
-const maxInFlight = 1 << (ringScale - 1)
+const MaxInFlight = 1 << (ringScale - 1)
 
-// maxInFlightFailing is the same while the primary does not answer: what calls that have ended
+// MaxInFlightFailing is the same while the primary does not answer: what calls that have ended
 // have left in a pipeline stays there until its connection ends.
-const maxInFlightFailing = 256
+const MaxInFlightFailing = 256
 
 // bulkhead bounds the calls to one primary, so that one that does not answer takes no others
 // with it. A batch is one call to each primary of its sessions.
@@ -23,7 +23,7 @@ type bulkhead struct {
 
 // enter begins a call. Its error says that nothing was carried out.
 func (b *bulkhead) enter() error {
-	if n := b.inFlight.Add(1); n > maxInFlight || n > maxInFlightFailing && b.failing.Load() {
+	if n := b.inFlight.Add(1); n > MaxInFlight || n > MaxInFlightFailing && b.failing.Load() {
 		b.leave()
 		return errTooMany
 	}

@@ -14,7 +14,7 @@ import (
 // TestOnePrimaryStops: calls wait for a primary that does not answer until too many do. Those to
 // the others go on, alone and in batches that also go to it.
 func TestOnePrimaryStops(t *testing.T) {
-	const each = maxInFlightFailing + 50
+	const each = MaxInFlightFailing + 50
 	nodes := enginetest.StartCluster(t, 3, enginetest.Patient)
 	s := open(t, Config{Timeout: MaxTimeout}, enginetest.Addresses(nodes)...)
 	enginetest.Until(t, patience, "a look at the cluster", func() bool { return s.bulkheads.cluster.Load() != nil })

@@ -37,6 +37,9 @@ type reply struct {
 	value  string
 	number int64 // when a session expires, in milliseconds, or how many have ended
 	list   []rueidis.RedisMessage
+	// repeated says that an earlier try of the operation got no reply: it may have been carried
+	// out, or may be yet, until its deadline.
+	repeated bool
 }
 
 // call is one call of a caller's: an operation, or a batch of them.
@@ -67,7 +70,9 @@ type running struct {
 	fullText bool // the engine does not know the script by its name
 	tries    int
 	late     bool // the engine was reached too late once
-	// reached says that the engine may have carried out something that got no reply.
+	// reached says that the engine may have carried out something that got no reply, or may
+	// do so yet: what was sent over a connection that is closed may be read after what was sent
+	// over the next one.
 	reached bool
 	// pause is how long to wait before the next step.
 	pause time.Duration
@@ -95,7 +100,7 @@ func (r *running) accept(c *call, result rueidis.RedisResult) (complete bool) {
 		r.fullText = true
 		return false
 	case isReply && isFull(known):
-		return r.end(token.ErrFull)
+		return r.end(undone(token.ErrFull, r.reached))
 	}
 	f := classify(err)
 	c.store.health.failed(f)
@@ -108,14 +113,17 @@ func (r *running) accept(c *call, result rueidis.RedisResult) (complete bool) {
 }
 
 func (r *running) acceptReply(c *call, message *rueidis.RedisMessage, absent bool) (complete bool) {
-	c.store.health.answered()
+	if h := &c.store.health; r.bulkhead == &c.store.bulkheads.only {
+		h.answered(h.failure.Load())
+	}
 	r.bulkhead.set(false)
 	reply, err := parseReply(message, absent)
 	switch {
 	case err != nil:
 		return r.end(err)
 	case reply.code != codeLate || reply.absent:
-		r.fullText, r.tries, r.reached = false, 0, false
+		r.fullText, r.tries = false, 0
+		reply.repeated = r.reached
 		return r.take(reply)
 	case r.late:
 		c.store.counters.late.Add(1)

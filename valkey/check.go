@@ -18,7 +18,7 @@ func refusal(err error, e *Engine) error {
 	}
 	text := reply.Error()
 	switch {
-	case strings.Contains(text, "cluster support disabled"), strings.HasPrefix(text, "unknown command"), strings.Contains(text, "This instance"):
+	case strings.Contains(text, noCluster), strings.HasPrefix(text, "unknown command"), strings.Contains(text, "This instance"):
 		return fmt.Errorf("%w: several hosts must be those of one cluster, or Sentinels with ?sentinel=NAME", ErrAddress)
 	case strings.HasPrefix(text, "READONLY") && e != nil && e.Sentinel == "":
 		return fmt.Errorf("%w: it is a replica, which may not answer", ErrRefused)
@@ -66,7 +66,7 @@ func (s *Store) checkID(err error) error {
 }
 
 // checkNode checks the version of a primary, and warns of how it is set.
-func (s *Store) checkNode(ctx context.Context, node rueidis.Client) error {
+func (s *Store) checkNode(ctx context.Context, node primary) error {
 	info, err := node.Do(ctx, node.B().Info().Section("server", "persistence", "replication").Build()).ToString()
 	if err != nil {
 		s.log.Warn("the engine does not tell its version", "error", err)
@@ -74,6 +74,7 @@ func (s *Store) checkNode(ctx context.Context, node rueidis.Client) error {
 		return err
 	} else {
 		s.found.Store(&name)
+		s.learn(node, info)
 	}
 	if field(info, "role") == "slave" {
 		return fmt.Errorf("%w: it is a replica, which may not answer", ErrRefused)

@@ -43,8 +43,13 @@ const (
 	spentLen = token.GraceDepth * timeLen
 )
 
-// formatExtended is the format of an extended value. Another head gets another number, and
-// is first read, and only by the next version written: so two versions can run side by side.
+// formatExtended is the format of an extended value, and the only one so far.
+//
+// A second one takes two releases, so that two that follow each other can always run side by
+// side. The first reads both, here and in the scripts that look at the head (luaHead, luaContent,
+// scriptExchange, scriptRenew), and writes this one as before. The second writes the new one, with each
+// exchange, and still reads this one: for as long as the longest lifetime, 96 hours, after the last
+// server of the first release is gone. Who meets what it does not know says so, and changes nothing.
 const formatExtended = 1
 
 // errFormat says that the engine holds what this version can't read.

@@ -30,7 +30,10 @@ func (s *Store) options(processors int) rueidis.ClientOption {
 			return nil, err
 		}
 		s.connections.Add(1)
-		return &conn{Conn: c, closed: sync.OnceFunc(func() { s.connections.Add(-1) })}, nil
+		return &conn{
+			Conn: c, closed: sync.OnceFunc(func() { s.connections.Add(-1) }),
+			meet: func(c net.Conn) error { return s.meet(c, address) },
+		}, nil
 	}
 	return o
 }
@@ -39,8 +42,10 @@ func (s *Store) options(processors int) rueidis.ClientOption {
 // sent over it.
 type conn struct {
 	net.Conn
-	made   atomic.Bool
-	closed func()
+	made    atomic.Bool
+	refused atomic.Pointer[error] // why no call may be sent over it
+	meet    func(net.Conn) error  // says whether it leads to the right engine
+	closed  func()
 }
 
 // errClients says that the engine has closed a connection since it has too many.
@@ -51,15 +56,31 @@ var errClients = errors.New("max number of clients reached")
 var errGreeting = errors.New("the engine did not answer on a new connection in time")
 
 // SetDeadline takes in that the connection is made: the client takes the deadline away before it
-// sends calls.
+// sends calls. It does not look at the error, so that Read and Write return it.
 func (c *conn) SetDeadline(t time.Time) error {
-	if t.IsZero() {
+	if t.IsZero() && !c.made.Load() {
+		if err := c.greet(); err != nil {
+			c.refused.Store(&err)
+			return err
+		}
 		c.made.Store(true)
 	}
 	return c.Conn.SetDeadline(t)
 }
 
+// greet has the engine say who it is.
+func (c *conn) greet() error {
+	err := c.Conn.SetDeadline(time.Now().Add(ioTimeout))
+	if err == nil {
+		err = c.meet(c.Conn)
+	}
+	return dialError(err)
+}
+
 func (c *conn) Read(b []byte) (n int, err error) {
+	if refused := c.refused.Load(); refused != nil {
+		return 0, *refused
+	}
 	n, err = c.Conn.Read(b)
 	if c.made.Load() {
 		return n, err
@@ -71,6 +92,9 @@ func (c *conn) Read(b []byte) (n int, err error) {
 }
 
 func (c *conn) Write(b []byte) (n int, err error) {
+	if refused := c.refused.Load(); refused != nil {
+		return 0, *refused
+	}
 	if n, err = c.Conn.Write(b); !c.made.Load() {
 		err = dialError(err)
 	}

@@ -81,20 +81,31 @@ func classify(err error) failure {
 	}
 	// A connection has a time-out of its own, which is not the call's.
 	if isDialError(err) {
-		kind := "network"
-		if errors.Is(err, errClients) {
-			kind = "clients"
-		}
-		return failure{err: err, kind: kind, passes: true}
+		return classifyDial(err)
 	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return failure{err: errors.New("the engine did not answer in time"), kind: "timeout", reached: true}
+	case errors.Is(err, rueidis.ErrNoSlot), errors.Is(err, errUncovered):
+		return failure{err: errUncovered, kind: "clusterdown", passes: true} // there was nobody to send it to
 	case errors.Is(err, rueidis.ErrClosing):
 		// The client says so of what it has sent, too.
 		return failure{err: errClosed, kind: "closed", reached: true, passes: true}
 	}
 	return failure{err: err, kind: "network", reached: true, passes: true}
+}
+
+// classifyDial says what an error means that has come before anything was sent.
+func classifyDial(err error) failure {
+	switch said, ok := errors.AsType[*replyError](err); {
+	case ok:
+		return classifyReply(said.text)
+	case errors.Is(err, errClients):
+		return failure{err: err, kind: "clients", passes: true}
+	case errors.Is(err, errOther):
+		return failure{err: errOther, kind: "identity", passes: true}
+	}
+	return failure{err: err, kind: "network", passes: true}
 }
 
 func classifyReply(text string) failure {
@@ -117,6 +128,15 @@ func unavailable(reason error, mayHaveHappened bool) error {
 		return &unknownError{reason}
 	}
 	return &token.UnavailableError{Reason: reason.Error()}
+}
+
+// undone returns an answer that says that nothing was carried out. repeated says that an earlier
+// try may have been: what the last one has met says nothing about that.
+func undone(answer error, repeated bool) error {
+	if repeated {
+		return &unknownError{errors.New(answer.Error())} // no errors.Is must find the answer
+	}
+	return answer
 }
 
 // harmless returns the error of a call that changes nothing: it may be repeated.

@@ -38,8 +38,9 @@ type exchange struct {
 	whole   string
 	changes uint32
 
-	now   int64 // by the engine's clock
-	renew bool  // the subject's index has to be renewed
+	now      int64 // by the engine's clock
+	repeated bool  // as in the reply
+	renew    bool  // the subject's index has to be renewed
 
 	dst    []byte
 	reused bool
@@ -116,14 +117,15 @@ func (x *exchange) take(r reply) (complete bool) {
 		return x.refuse(token.ErrInvalid)
 	case r.absent:
 		return x.refuse(token.ErrInvalid)
-	case r.code == codeUnknown:
-		return x.refuse(errFormat)
 	}
 	v, err := decode(r.value)
-	if err != nil {
-		return x.refuse(err)
+	if err == nil && r.code == codeUnknown {
+		err = errFormat
 	}
-	x.now = r.now
+	if err != nil {
+		return x.refuse(unavailable(err, r.repeated || r.code == codeDone))
+	}
+	x.now, x.repeated = r.now, r.repeated
 	switch {
 	case r.code == codeMerge:
 		return x.merge(&v)
@@ -152,6 +154,9 @@ func (x *exchange) other(v *value) (complete bool) {
 	}
 	age := x.ageIn(v, x.now)
 	switch {
+	case age == 0 && x.repeated && x.store.secret != nil:
+		// We may have spent it ourselves, and others who have derived its successor went on.
+		return x.refuse(undone(token.ErrInvalid, true))
 	case age == 0 && x.reuse():
 		x.phase = revoking
 		return false
@@ -172,7 +177,7 @@ func (x *exchange) other(v *value) (complete bool) {
 func (x *exchange) merge(v *value) (complete bool) {
 	merged := x.store.merged(nil, v.content, x.tail)
 	if len(merged) > x.store.maxMeta {
-		return x.refuse(token.ErrMetaTooLarge)
+		return x.refuse(undone(token.ErrMetaTooLarge, x.repeated))
 	}
 	x.whole, x.changes = string(merged), v.changes
 	return false

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// health is whether the engine answers. It turns with the first call that fails, and with the
-// first one that does not.
+// health is whether the engine answers, all of it. It turns with the first call that fails, and
+// back with the first one that does not; but in a cluster, where that one may have come to another
+// primary, with the next look at all of them.
 type health struct {
 	log     *slog.Logger
 	failure atomic.Pointer[failure] // nil while the engine answers
@@ -57,12 +58,12 @@ func (h *health) wake() {
 	}
 }
 
-// answered takes in that a command was carried out.
-func (h *health) answered() {
-	if h.failure.Load() == nil {
+// answered takes in that the engine answers, unless something has failed since it was found to
+// fail in the way that was.
+func (h *health) answered(was *failure) {
+	if was == nil || !h.failure.CompareAndSwap(was, nil) {
 		return
 	}
-	h.failure.Store(nil)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.logLocked()
@@ -89,8 +90,9 @@ func (h *health) logLocked() {
 	h.log.Error("the engine fails: requests are answered 503", "reason", f.err.Error(), "kind", f.kind)
 }
 
-// Ready says why the store can't be relied on at present: the reason why the last command has
-// failed. It is nil once one succeeds, and one is tried several times a second.
+// Ready says why the store can't be relied on at present: the reason why a command has failed, of
+// whichever primary. It is nil once all primaries answer again, and they are tried several times a
+// second.
 func (s *Store) Ready() error {
 	if s.client() == nil || s.health.failing() {
 		return errors.New(s.health.reason())

@@ -46,6 +46,9 @@ type keys struct{ prefix string }
 
 func (k keys) session(id token.ID) string { return k.tag(id[:]) + member(id) }
 
+// id returns the key of the identity of all sessions.
+func (k keys) id() string { return k.prefix + "id" }
+
 // tag returns the beginning of all keys with the first bits of b.
 func (k keys) tag(b []byte) string {
 	var text [4]byte

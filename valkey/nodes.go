@@ -28,7 +28,7 @@ func (p *primary) has(slot int64) bool {
 }
 
 // errUncovered says that a cluster has slots that no node serves.
-var errUncovered = errors.New("CLUSTERDOWN: some slots have no primary")
+var errUncovered = errors.New("CLUSTERDOWN: some slots of the cluster have no primary")
 
 // primaries returns the nodes that have sessions: all of them, or an error.
 func (s *Store) primaries(ctx context.Context) ([]primary, error) {
@@ -43,6 +43,7 @@ func (s *Store) primaries(ctx context.Context) ([]primary, error) {
 	for address, node := range nodes {
 		var slots []rueidis.RedisMessage
 		if slots, err = send(ctx, node, node.B().ClusterSlots().Build()).ToArray(); err == nil {
+			s.identity.see(slots)
 			return primariesOf(slots, address, nodes)
 		}
 		if ctx.Err() != nil {

@@ -212,7 +212,7 @@ func TestID(t *testing.T) {
 
 // TestTooManyCalls: while the engine does not answer, calls beyond a bound fail at once.
 func TestTooManyCalls(t *testing.T) {
-	const n = 3 * maxInFlightFailing
+	const n = 3 * MaxInFlightFailing
 	e := enginetest.Start(t)
 	s := open(t, Config{Timeout: 3 * time.Second}, e.Address())
 	tok := mustCreate(t, s, token.NewSession{Meta: []byte(`{}`)})
@@ -232,14 +232,14 @@ func TestTooManyCalls(t *testing.T) {
 			atOnce++
 		}
 	}
-	if atOnce < n-2*maxInFlightFailing {
-		t.Errorf("%d calls of %d were refused at once, want %d at least", atOnce, n, n-2*maxInFlightFailing)
+	if atOnce < n-2*MaxInFlightFailing {
+		t.Errorf("%d calls of %d were refused at once, want %d at least", atOnce, n, n-2*MaxInFlightFailing)
 	}
 }
 
 // TestStateIsLogged: changes are, and not requests, at most one a second.
 func TestStateIsLogged(t *testing.T) {
-	e := enginetest.Start(t)
+	e := enginetest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	var log lockedBuffer
 	s := open(t, Config{Timeout: MaxTimeout, Logger: slog.New(slog.NewTextHandler(&log, nil))}, e.Address())
 	before := strings.Count(log.String(), "\n")
@@ -273,4 +273,10 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+func (l *lockedBuffer) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
 }

@@ -120,7 +120,9 @@ func (l *look) take(r reply) (complete bool) {
 		l.err = token.ErrInvalid
 		return true
 	}
-	if l.value, l.err = decode(r.value); l.err != nil {
+	var err error
+	if l.value, err = decode(r.value); err != nil {
+		l.err = unavailable(err, false)
 		return true
 	}
 	l.expires = l.store.clock.time(time.Duration(r.number) * time.Millisecond)
@@ -168,7 +170,7 @@ func (d *removal) take(r reply) (complete bool) {
 	}
 	v, err := decode(r.value)
 	if err != nil {
-		d.err = err
+		d.err = unavailable(err, r.repeated || r.code == codeDone)
 		return true
 	}
 	if r.code == codeDone {

@@ -15,6 +15,7 @@ type counters struct {
 	replayed, reused, revoked, ended     atomic.Int64
 	retries                              atomic.Int64 // commands that were sent again
 	late                                 atomic.Int64 // calls that the engine refused since they came too late
+	lost                                 atomic.Int64 // times that the engine had lost its sessions
 }
 
 // durationBounds are the bounds of the histogram of commands.
@@ -65,7 +66,7 @@ func (s *Store) engineStats() *stats.Engine {
 	e := &stats.Engine{
 		Up: s.Ready() == nil, Version: s.version(), InFlight: s.bulkheads.inFlight(),
 		Durations: s.durations.histogram(), Errors: s.health.counts(),
-		Retries: uint64(s.counters.retries.Load()), Late: uint64(s.counters.late.Load()), MetaBytes: s.metaSize.bytes.Load(),
+		Retries: uint64(s.counters.retries.Load()), Late: uint64(s.counters.late.Load()), Lost: uint64(s.counters.lost.Load()), MetaBytes: s.metaSize.bytes.Load(),
 	}
 	e.Role, e.Connections, e.SessionBytes = s.role(), int(s.connections.Load()), s.memory.bytes.Load()
 	if c := s.client(); c != nil {
@@ -77,7 +78,7 @@ func (s *Store) engineStats() *stats.Engine {
 // role returns what the engine is: one that refuses what a replica refuses is a replica.
 func (s *Store) role() string {
 	switch f := s.health.failure.Load(); {
-	case s.id.Load() == nil:
+	case s.ID() == "":
 		return "unknown"
 	case f != nil && f.kind == "readonly":
 		return "replica"

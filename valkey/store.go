@@ -90,7 +90,7 @@ type Store struct {
 	log           *slog.Logger
 
 	connected atomic.Pointer[rueidis.Client]
-	id        atomic.Pointer[string]
+	identity  identity
 	found     atomic.Pointer[string]
 	clock     engineClock
 	deadlines deadlines
@@ -188,39 +188,54 @@ func (s *Store) connect(ctx context.Context) error {
 	if s.config.Wait {
 		level = slog.LevelWarn
 	}
+	var reason error
 	for {
-		err := s.connectOnce(ctx)
+		found, err := s.connectOnce(ctx)
 		if err == nil || errors.Is(err, ErrRefused) || errors.Is(err, ErrAddress) {
 			return err
 		}
-		f := classify(err)
-		s.health.failure.Store(&f)
+		if ctx.Err() == nil || reason == nil { // else the end of the wait is no reason
+			f := classify(err)
+			s.health.failure.Store(&f)
+			reason = s.away(found, err)
+		}
 		if !waiting {
 			waiting = true
-			s.log.Log(ctx, level, "waiting for the engine", "reason", err)
+			s.log.Log(ctx, level, "waiting for the engine", "reason", reason)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("no engine at %v: %w", s.config.Engine, err)
+			return reason
 		case <-time.After(connectPause):
 		}
 	}
 }
 
+// away says what keeps a store from its engine. found says what was found of it.
+func (s *Store) away(found rueidis.ClientMode, err error) error {
+	if found == rueidis.ClientModeCluster {
+		return fmt.Errorf("the cluster at %v is not whole: %w", s.config.Engine, err)
+	}
+	return fmt.Errorf("no engine at %v: %w", s.config.Engine, err)
+}
+
 // connectPause is the time between two tries to connect.
 const connectPause = 200 * time.Millisecond
 
-func (s *Store) connectOnce(ctx context.Context) error {
+// connectOnce connects. If that fails it returns what was found of the engine.
+func (s *Store) connectOnce(ctx context.Context) (found rueidis.ClientMode, err error) {
 	client, err := rueidis.NewClient(s.options(runtime.GOMAXPROCS(0)))
 	if err != nil {
-		return refusal(err, &s.config.Engine)
+		return "", refusal(err, &s.config.Engine)
 	}
 	s.connected.Store(&client)
 	if err = s.check(ctx, &s.config.Engine); err != nil {
 		s.connected.Store(nil)
 		client.Close()
+		return client.Mode(), err
 	}
-	return err
+	s.health.answered(s.health.failure.Load())
+	return client.Mode(), nil
 }
 
 // next returns the token after t: a random one, unless its successors may be asked for.

@@ -25,15 +25,16 @@ const maxSpread = 100
 func (s *Store) watch() {
 	warned := false
 	for look := 0; ; look++ {
-		failing := s.health.failing()
+		was := s.health.failure.Load()
 		spread, err := s.probe()
 		if err != nil {
 			f := classify(err)
 			s.health.failed(f)
 			s.reconnect(f)
 		} else {
-			s.health.answered()
-			s.inspect(failing, look)
+			s.health.answered(was)
+			s.lookAtID()
+			s.inspect(was != nil, look)
 		}
 		if spread > maxSpread && !warned {
 			s.log.Warn("clocks of primaries are apart: a call may be carried out so much later than it was given up", "milliseconds", spread)
@@ -58,6 +59,15 @@ func (s *Store) reconnect(f failure) {
 	}
 	old := s.connected.Swap(&client)
 	(*old).Close()
+}
+
+// lookAtID finds out whether the engine was emptied. It is no failure if it does not tell.
+func (s *Store) lookAtID() {
+	ctx, cancel := context.WithTimeout(s.closing, s.timeout)
+	defer cancel()
+	if err := s.openID(ctx); err != nil {
+		s.log.Debug("the engine does not tell the identity of its sessions", "error", err)
+	}
 }
 
 // rest waits until the next look, and returns false if there is none.
@@ -97,13 +107,21 @@ func (s *Store) probe() (spread int64, err error) {
 		least, most = min(least, offset), max(most, offset)
 	}
 	s.clock.set(most)
-	return most - least, s.probeScript(ctx)
+	for _, primary := range primaries {
+		if err := s.probeScript(ctx, primary); err != nil {
+			return most - least, err
+		}
+	}
+	return most - least, nil
 }
 
-// probeScript runs a script that changes nothing on some primary. Whoever can't be written to
-// does not run it, but tells its time all the same.
-func (s *Store) probeScript(ctx context.Context) error {
+// probeScript runs a script that changes nothing on a primary. Whoever can't be written to does
+// not run it, but tells its time all the same.
+func (s *Store) probeScript(ctx context.Context, p primary) error {
 	id, c := token.Generate().ID, s.client()
+	for !p.has(slotOf(s.keys.session(id))) {
+		id = token.Generate().ID
+	}
 	deadline := strconv.FormatInt(s.clock.now()+s.timeout.Milliseconds(), 10)
 	err := send(ctx, c, c.B().Eval().Script(scriptDelete.text).Numkeys(1).Key(s.keys.session(id)).Arg("", deadline).Build()).Error()
 	if rueidis.IsRedisNil(err) {

@@ -4,6 +4,8 @@ import (
 	"container/heap"
 	"math/rand/v2"
 	"slices"
+
+	"tokenserver/valkey"
 )
 
 // config describes a fleet and its load. Times are in microseconds.
@@ -21,12 +23,8 @@ type config struct {
 	timeout   float64 // of a request; 0 for none
 }
 
-// What bounds the requests of a token server that are under way at a primary: see docs/shared.md.
-const (
-	maxInFlight        = 2048
-	maxInFlightFailing = 256
-	network            = 50 // microseconds from a token server to an engine, or back
-)
+// network is how many microseconds it is from a token server to an engine, or back.
+const network = 50
 
 // request is one from its arrival to its answer.
 type request struct {
@@ -160,7 +158,7 @@ func (f *fleet) enter(r *request, primary int32) bool {
 		return true
 	}
 	b := f.bulkhead(r.server, primary)
-	if b.inFlight >= maxInFlight || b.inFlight >= maxInFlightFailing && b.failing {
+	if b.inFlight >= valkey.MaxInFlight || b.inFlight >= valkey.MaxInFlightFailing && b.failing {
 		r.refused = true
 		return false
 	}

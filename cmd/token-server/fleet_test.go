@@ -305,6 +305,45 @@ func TestEngineOverTLS(t *testing.T) {
 	}
 }
 
+// TestClusterOverTLS: certificates of all nodes are checked, also of those that the cluster tells
+// of, and their buses are encrypted, too.
+func TestClusterOverTLS(t *testing.T) {
+	dir := t.TempDir()
+	ca := writeCertificate(t, dir)
+	var nodes []*enginetest.Engine
+	var hosts []string
+	for first := range 3 {
+		port := enginetest.FreePort(t)
+		e := enginetest.Start(t, "--cluster-enabled", "yes", "--tls-cluster", "yes", "--tls-port", fmt.Sprint(port),
+			"--tls-cert-file", filepath.Join(dir, "cert.pem"), "--tls-key-file", filepath.Join(dir, "key.pem"),
+			"--tls-ca-cert-file", ca, "--tls-auth-clients", "no")
+		e.Must(fmt.Sprintf("CLUSTER ADDSLOTSRANGE %d %d", first*5462, min(first*5462+5461, 16383)))
+		nodes, hosts = append(nodes, e), append(hosts, fmt.Sprintf("127.0.0.1:%d", port))
+		nodes[0].Must(fmt.Sprintf("CLUSTER MEET 127.0.0.1 %d %d", port, port+10000))
+	}
+	for _, e := range nodes {
+		enginetest.Until(t, time.Minute, "the cluster", func() bool {
+			info := e.AskAll("CLUSTER INFO")
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_size:3")
+		})
+	}
+	for _, url := range []string{strings.Join(hosts, ","), hosts[0]} {
+		p := startCommand(t, withEnv(command(t, "--port=0", "--admin-address=off", "--valkey-timeout=10s", "--valkey=valkeys://"+url), "SSL_CERT_FILE="+ca))
+		for range 20 {
+			p.exchange(create(t, "http://"+p.address))
+		}
+	}
+	for _, e := range nodes {
+		if got := e.AskAll("DBSIZE"); strings.HasPrefix(got, ":0") {
+			t.Errorf("a primary has no sessions: %s", got)
+		}
+	}
+	out, err := withEnv(command(t, "--port=0", "--admin-address=off", "--valkey=valkeys://"+hosts[0]), "SSL_CERT_FILE=/dev/null").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "certificate") {
+		t.Errorf("an unknown certificate: error %v, want one that tells of it:\n%s", err, out)
+	}
+}
+
 // writeCertificate writes a certificate for 127.0.0.1 that is its own authority, and its key, and
 // returns the name of the certificate's file.
 func writeCertificate(t *testing.T, dir string) string {
@@ -317,7 +356,7 @@ func writeCertificate(t *testing.T, dir string) string {
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "engine"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, // a node is both
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {

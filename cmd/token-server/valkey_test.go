@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"tokenserver/internal/enginetest"
+	"tokenserver/token"
+	"tokenserver/valkey"
 )
 
 // TestSharedMode: what one server has given out another one takes.
@@ -161,5 +164,34 @@ func TestWithoutPassword(t *testing.T) {
 	}
 	if got := fmt.Sprint(withoutPassword("valkey://u:p@h/1?prefix=a@b")); strings.Contains(got, ":p") {
 		t.Errorf("withoutPassword = %q", got)
+	}
+}
+
+// TestLaterFormat: a session that a later version has written is no invalid token to this one, which
+// says why it can't tell.
+func TestLaterFormat(t *testing.T) {
+	e := enginetest.Start(t)
+	p := startProcess(t, "--valkey=valkey://"+e.Address(), "--valkey-timeout=10s")
+	text := create(t, "http://"+p.address)
+	tok, err := token.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := base64.RawURLEncoding.EncodeToString(tok.ID[:])
+	e.Must(fmt.Sprintf(`SETRANGE %s{%s}%s %d "\x07"`, valkey.DefaultPrefix, id[:3], id[3:], token.DigestLen))
+	for _, request := range []struct{ method, path, body string }{
+		{"PUT", "/token", `{"token":"` + text + `"}`},
+		{"PUT", "/token", `{"token":"` + text + `","meta":{"a":1}}`},
+		{"POST", "/token/validate", `{"token":"` + text + `"}`},
+	} {
+		status, body := call(t, request.method, "http://"+p.address+request.path, request.body, nil, "")
+		if status != 503 || !strings.Contains(body, `"done":false`) {
+			t.Errorf("%s %s = %d %s, want 503 and done false", request.method, request.path, status, body)
+		}
+	}
+	p.signal(syscall.SIGTERM)
+	p.wait()
+	if log := p.log.String(); !strings.Contains(log, "format 7") {
+		t.Errorf("the log does not name the format:\n%s", log)
 	}
 }

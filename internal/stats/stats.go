@@ -86,6 +86,7 @@ type Engine struct {
 	Errors       []KindCount // at most one for each kind of error
 	Retries      uint64      // commands that were sent again
 	Late         uint64      // calls that came too late to be carried out
+	Lost         uint64      // times that the engine had lost its sessions
 	MetaBytes    int64       // usual size of a session's metadata
 	SessionBytes int64       // memory that a session takes, sampled; 0 if that is not known
 }
