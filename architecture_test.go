@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"access":            {},
 	"server":            {"access", "token", "internal/metadata", "internal/duration", "internal/stack", "internal/stats"},
 	"admin":             {"access", "internal/stack", "internal/stats"},
+	"admin/sampler":     {"internal/stack", "internal/stats"},
 	"durable":           {"token", "internal/clock", "internal/metadata", "internal/stack", "internal/stats", "shard"},
 	"valkey":            {"token", "internal/metadata", "internal/stats"},
 }
