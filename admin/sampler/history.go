@@ -57,6 +57,17 @@ var noPoint = func() (p point) {
 	return p
 }()
 
+// byName returns the values that there are.
+func (p *point) byName() map[string]float64 {
+	values := make(map[string]float64, len(p))
+	for series, v := range p {
+		if v == v {
+			values[seriesNames[series]] = float64(v)
+		}
+	}
+	return values
+}
+
 // Resolutions of the history.
 const (
 	second, seconds = time.Second, 2 * 60 * 60

@@ -15,6 +15,8 @@ type Sample struct {
 	Security Security  `json:"security"`
 	Disk     *Disk     `json:"disk,omitempty"`
 	Engine   *Engine   `json:"engine,omitempty"`
+	// Last has the newest value of each series of the history that has one.
+	Last map[string]float64 `json:"last"`
 }
 
 // Server says what runs, and whether it is ready.

@@ -155,7 +155,9 @@ func (s *Sampler) take() {
 		sample.Engine = s.engineOf(store.Engine, d)
 	}
 	sample.Capacity = s.capacity(store, requests)
-	s.keep(sample, s.pointOf(sample), elapsed)
+	p := s.pointOf(sample)
+	sample.Last = p.byName()
+	s.keep(sample, p, elapsed)
 	s.seen = seen{at: now, store: store, requests: requests}
 	s.publish(sample)
 }
