@@ -276,11 +276,19 @@ func (b *tab) open(url string) {
 	b.until("document.querySelectorAll('.chart path').length > 0")
 }
 
-// until waits until an expression is true.
+// until waits until an expression is true, whatever the page becomes meanwhile.
 func (b *tab) until(expression string) {
 	b.t.Helper()
-	if err := chromedp.Run(b.ctx, chromedp.Poll(expression, nil, chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(patience))); err != nil {
-		b.t.Fatalf("%s: %v", expression, err)
+	for {
+		var ok bool
+		err := chromedp.Run(b.ctx, chromedp.Evaluate("Boolean("+expression+")", &ok))
+		switch {
+		case err == nil && ok:
+			return
+		case b.ctx.Err() != nil:
+			b.t.Fatalf("%s: never: %v", expression, err)
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 

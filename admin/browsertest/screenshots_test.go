@@ -21,17 +21,16 @@ func TestScreenshots(t *testing.T) {
 		t.Skip("-screenshots is not set")
 	}
 	p := start(t, "--max-tokens=40000", "--max-memory=64MiB", "--grace=10s", "--shards=32")
-	for i, rate := range []int{300, 900, 1500, 700, 1200}[:*loads] {
-		sessions := 12000
-		if i > 0 {
-			sessions = 100
+	for i, rate := range []int{400, 900, 1500, 700, 1200}[:*loads] {
+		last := i == *loads-1
+		length := 14 * time.Second
+		if last {
+			length = patience
 		}
-		stop := p.load(14*time.Second, fmt.Sprintf("--rate=%d", rate), fmt.Sprintf("--sessions=%d", sessions),
-			"--mix=create=12,exchange=80,patch=10,delete=4,replay=1")
+		stop := p.load(length, fmt.Sprintf("--rate=%d", rate), "--sessions=200",
+			fmt.Sprintf("--mix=create=%d,exchange=80,patch=10,delete=4,replay=1", 30-5*i))
+		defer stop()
 		time.Sleep(14 * time.Second)
-		if i < 4 {
-			stop()
-		}
 	}
 	for _, tt := range []struct {
 		name          string

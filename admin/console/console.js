@@ -139,8 +139,8 @@
       });
       box.append(picture, legend);
 
-      const height = 190, top = 8, bottom = 22, left = 58, right = 8;
-      let width = 0, columns = [], most = 0;
+      const top = 8, bottom = 22, left = 58, right = 8;
+      let width = 0, height = 0, columns = [], most = 0;
       const x = (part) => left + part * (width - left - right);
       const y = (v) => height - bottom - v / most * (height - top - bottom);
       const place = (i) => x(columns[i].part);
@@ -204,7 +204,7 @@
         return svg("path", { class: "c" + k, d: d || "M0 0" });
       });
       const draw = () => {
-        width = picture.getBoundingClientRect().width;
+        ({ width, height } = picture.getBoundingClientRect());
         if (!data || width < 100) return;
         collect();
         const back = axes();

@@ -100,11 +100,11 @@ func health(s *sampler.Sample) section {
 func modeText(mode string) string {
 	switch mode {
 	case "memory":
-		return "memory: sessions end with this process"
+		return "Memory: sessions end with this process"
 	case "durable":
-		return "durable: sessions outlive this process"
+		return "Durable: sessions outlive this process"
 	case "shared":
-		return "shared: an engine keeps the sessions"
+		return "Shared: an engine keeps the sessions"
 	}
 	return mode
 }

@@ -139,6 +139,22 @@ type expiryEstimate struct {
 // expiryMean is how many estimates the mean is of.
 const expiryMean = 30
 
+// scale is what makes the estimates add up to as many sessions as there are: the mean of
+// the last ones lags behind.
+func (e *expiryEstimate) scale(shards []stats.Shard) float64 {
+	estimated, sessions := e.sum.Later, int64(0)
+	for _, n := range e.sum.Steps {
+		estimated += n
+	}
+	for i := range shards {
+		sessions += shards[i].Sessions
+	}
+	if e.n == 0 || estimated == 0 {
+		return 1
+	}
+	return float64(sessions) / estimated
+}
+
 func (e *expiryEstimate) take(d *stats.Detail) *Expiring {
 	now := &d.Expiring
 	if now.Exact {
@@ -150,12 +166,13 @@ func (e *expiryEstimate) take(d *stats.Detail) *Expiring {
 		}
 		e.sum.Later += (now.Later - e.sum.Later) / float64(e.n)
 	}
+	scale := e.scale(d.Shards)
 	out := &Expiring{
-		Step: stats.ExpiryStep.Seconds(), Sessions: make([]float64, len(now.Steps)), Later: math.Round(e.sum.Later),
+		Step: stats.ExpiryStep.Seconds(), Sessions: make([]float64, len(now.Steps)), Later: math.Round(scale * e.sum.Later),
 		Exact: now.Exact, Purges: []Purge{},
 	}
 	for i, n := range e.sum.Steps {
-		out.Sessions[i] = math.Round(n)
+		out.Sessions[i] = math.Round(scale * n)
 	}
 	for _, p := range d.Purges {
 		out.Purges = append(out.Purges, Purge{Ended: p.Ended.UTC().Round(0), Took: p.Took.Seconds(), Sessions: p.Sessions})

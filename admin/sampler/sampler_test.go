@@ -333,9 +333,11 @@ func TestExpiring(t *testing.T) {
 		// Estimates that go up and down are smoothed.
 		got = pass(s, 100, func(i int) {
 			src.detail.Expiring = stats.Expiring{Later: float64(1000 + 100*(i%2*2-1))}
+			src.detail.Expiring.Steps[0] = 1000
+			src.detail.Shards[0].Sessions = 2400
 		}).Expiring
-		if math.Abs(got.Later-1000) > 20 || got.Exact {
-			t.Errorf("later = %v, want about 1000, estimated", got.Later)
+		if math.Abs(got.Later-1200) > 20 || got.Later+got.Sessions[0] != 2400 || got.Exact {
+			t.Errorf("expiring %v and later %v, want about 1200 each of 2400, estimated", got.Sessions[0], got.Later)
 		}
 	})
 }
