@@ -166,7 +166,7 @@ func (c *Console) profile(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.NewResponseController(w).SetReadDeadline(time.Time{}) // else the request ends with the time for reading it
-	timer := time.NewTimer(profileTime)
+	timer := time.NewTimer(c.profileTime)
 	defer timer.Stop()
 	ended := false
 	select {

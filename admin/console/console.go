@@ -59,13 +59,15 @@ type Console struct {
 	streams atomic.Int64
 	closing chan struct{}
 	close   sync.Once
+
+	profileTime time.Duration // less in a test
 }
 
 // New makes a Console.
 func New(cfg Config) *Console {
 	cfg.MaxStreams = cmp.Or(cfg.MaxStreams, 16)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
-	return &Console{cfg: cfg, closing: make(chan struct{})}
+	return &Console{cfg: cfg, closing: make(chan struct{}), profileTime: profileTime}
 }
 
 // EndStreams ends all streams, and profiles that are being made.
