@@ -14,8 +14,9 @@ ROUNDS   ?= 200
 # The commit goes into the binary from the checkout, where there is one.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto
 
-# The Go client is a module of its own, and ./... ends where another module begins.
-MODULES := . client
+# The Go client and the tests in a browser are modules of their own, and ./... ends where
+# another module begins.
+MODULES := . client admin/browsertest
 
 # The standard library first, then other modules, then ours.
 IMPORTS := $(GO) tool goimports -local tokenserver
@@ -71,6 +72,10 @@ engines: ## run the tests of shared mode in full, on engines of PATH or ENGINES 
 .PHONY: torture
 torture: ## kill the server ROUNDS times and check all that it has told
 	$(GO) test -count=1 -timeout 1h -v -run '^TestKill$$' ./cmd/token-server -torture.rounds=$(ROUNDS)
+
+.PHONY: screenshots
+screenshots: ## make the pictures of the console for docs/, with chromium, two minutes
+	$(GO) -C admin/browsertest test -count=1 -run '^TestScreenshots$$' . -screenshots $(CURDIR)/docs
 
 .PHONY: bench
 bench: ## measure beside peers, 40 minutes, into bench/results (QUICK=1: try it, into bin/bench; AGAIN=durable: that step once more)

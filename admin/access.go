@@ -8,17 +8,20 @@ import (
 	"strings"
 
 	"tokenserver/access"
+	"tokenserver/admin/console"
 )
 
 // guarded asks who calls, but for the probes of health, and for what there is not: that is
-// told to everybody.
-func guarded(mux *http.ServeMux, h http.Handler, guard *access.Guard, delayed *access.Delayed) http.Handler {
+// told to everybody. Whoever is on this machine may look.
+func guarded(mux *http.ServeMux, h http.Handler, guard *access.Guard, delayed *access.Delayed, local bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		needs := access.Admin
-		switch r.URL.Path {
-		case "/healthz", "/readyz":
+		switch path := r.URL.Path; {
+		case path == "/healthz", path == "/readyz":
 			needs = 0
-		case "/metrics":
+		case local && !strings.HasPrefix(path, console.ActionPath):
+			needs = 0
+		case path == "/metrics":
 			needs = access.Metrics
 		}
 		if _, pattern := mux.Handler(r); pattern == "" { // 404 or 405
@@ -42,6 +45,7 @@ func authorize(w http.ResponseWriter, r *http.Request, guard *access.Guard, dela
 	}
 	switch {
 	case who.May(needs):
+		*r = *r.WithContext(console.WithCaller(r.Context(), who.Name))
 		return true
 	case who.Known():
 		refuse(w, http.StatusForbidden, "Forbidden", "The caller may not do this.")

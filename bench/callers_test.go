@@ -80,6 +80,7 @@ const callerConnections = 8
 type guarded struct {
 	process procfs.Proc
 	address string
+	admin   string      // address of its admin listener; empty for none
 	tls     *tls.Config // nil for none
 	header  string      // that a request has, with its line's end
 	callers []*guardedCaller
@@ -157,6 +158,8 @@ func (g *guarded) start(b *testing.B, args []string) {
 	for lines.Scan() && !strings.HasSuffix(lines.Text(), "msg=ready") {
 		if _, address, ok := strings.Cut(lines.Text(), " msg=listening address="); ok {
 			g.address = address
+		} else if _, address, ok := strings.Cut(lines.Text(), ` msg="admin listening" address=`); ok {
+			g.admin = address
 		}
 	}
 	go io.Copy(io.Discard, log)

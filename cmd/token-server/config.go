@@ -142,7 +142,7 @@ func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set
 	s.Var(flags.Switch(&c.Insecure), "insecure", "don't warn of addresses that anybody may use")
 	s.Var(newLogLevel(&c.LogLevel), "log-level", "least level of what is logged")
 	s.Var(flags.Choice(&c.LogFormat, "text", "json"), "log-format", "format of the log")
-	s.Var(newAdminAddress(&c.AdminAddress), "admin-address", "address of the listener for metrics and profiles")
+	s.Var(newAdminAddress(&c.AdminAddress), "admin-address", "address of the listener for the console, metrics and profiles")
 	s.Var(newHosts(&c.AdminHosts), "admin-host", "name beside localhost by which a loopback admin listener is called")
 	s.Var(flags.Choice(&c.Pprof, pprofOn, pprofOff), "pprof", "profiles of the admin listener")
 	return s
