@@ -163,7 +163,7 @@ func (s *server) do(req *http.Request) (code int, answer string) {
 // exchange creates a session and exchanges its token once.
 func (s *server) exchange() (token string) {
 	s.t.Helper()
-	code, token := s.request("POST", "/token", `{"meta":{"user":"grace"},"subject":"subject-of-grace"}`)
+	code, token := s.request("POST", "/token", `{"meta":{"user":"grace-hopper"},"subject":"subject-of-grace"}`)
 	if code != http.StatusOK {
 		s.t.Fatalf("POST /token: %d %s", code, token)
 	}
