@@ -21,6 +21,7 @@ PREFIX  ?= /usr/local
 # What a release is called: VERSION=1.2.3. Its files have the time of the commit.
 VERSION   ?= 0.0.0
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+PROGRAMS  ?= token-server token-load
 DIST      ?= $(BIN)/release
 ARCH      ?= $(shell $(GO) env GOARCH)
 RELEASE   := $(BUILD) -ldflags "-s -w -X main.version=v$(VERSION)"
@@ -72,16 +73,19 @@ deb: ## make a Debian package in DIST (bin/release): VERSION=1.2.3 ARCH=amd64
 	  "$$nfpm" package --config deploy/debian/nfpm.yaml --packager deb --target $(DIST)/
 
 .PHONY: release
-release: ## build static programs for PLATFORMS in DIST (bin/release), with checksums and SBOMs: VERSION=1.2.3
+release: release-programs ## build static programs for PLATFORMS in DIST (bin/release), with checksums and SBOMs: VERSION=1.2.3
+	@set -e; cd $(DIST); for program in token-*; do \
+	  $(GO) -C "$(CURDIR)/$(CHECKS)" run ./sbom "$$PWD/$$program" > "$$program.cdx.json"; \
+	done; \
+	sha256sum token-* > SHA256SUMS
+
+.PHONY: release-programs
+release-programs:
 	@rm -rf $(DIST) && mkdir -p $(DIST)
-	@set -e; for platform in $(PLATFORMS); do \
-	  for name in token-server token-load; do \
-	    program=$(DIST)/$$name-$(VERSION)-$${platform/\//-}; echo "$$program"; \
-	    GOOS=$${platform%/*} GOARCH=$${platform#*/} $(RELEASE) -o "$$program" ./cmd/$$name; \
-	    $(GO) -C $(CHECKS) run ./sbom "$(abspath $(DIST))/$$(basename "$$program")" > "$$program.cdx.json"; \
-	  done; \
-	done
-	cd $(DIST) && sha256sum * > SHA256SUMS
+	@set -e; for platform in $(PLATFORMS); do for name in $(PROGRAMS); do \
+	  program=$(DIST)/$$name-$(VERSION)-$${platform/\//-}; echo "$$program"; \
+	  GOOS=$${platform%/*} GOARCH=$${platform#*/} $(RELEASE) -o "$$program" ./cmd/$$name; \
+	done; done
 
 .PHONY: reproduce
 reproduce: ## build a release twice, in two folders and with two caches, and compare
