@@ -14,9 +14,24 @@ ROUNDS   ?= 200
 # The commit goes into the binary from the checkout, where there is one.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto
 
-# The Go client and the tests in a browser are modules of their own, and ./... ends where
-# another module begins.
-MODULES := . client admin/browsertest
+# Where make install puts files: below DESTDIR, for a package.
+DESTDIR ?=
+PREFIX  ?= /usr/local
+
+# What a release is called: VERSION=1.2.3. Its files have the time of the commit.
+VERSION   ?= 0.0.0
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+PROGRAMS  ?= token-server token-load
+DIST      ?= $(BIN)/release
+ARCH      ?= $(shell $(GO) env GOARCH)
+RELEASE   := $(BUILD) -ldflags "-s -w -X main.version=v$(VERSION)"
+COMMITTED  = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
+# The Go client is a module of its own, and so are tests in a browser and the checks of
+# deploy, which take in much that the server has no use for. ./... ends where another
+# module begins.
+CHECKS  := deploy/check
+MODULES := . client admin/browsertest $(CHECKS)
 
 # The standard library first, then other modules, then ours.
 IMPORTS := $(GO) tool goimports -local tokenserver
@@ -33,12 +48,64 @@ build: ## build the programs into bin/
 run: build ## build and start the server (ARGS="--port 8080" for flags)
 	$(BIN)/token-server $(ARGS)
 
+.PHONY: install
+install: build ## install the server and its service below PREFIX (/usr/local), and DESTDIR for a package
+	$(MAKE) --no-print-directory install-files PROGRAM=$(BIN)/token-server
+	install -d $(DESTDIR)/etc/default
+	test -e $(DESTDIR)/etc/default/token-server || install -m 644 deploy/systemd/token-server.default $(DESTDIR)/etc/default/token-server
+
+# What is installed, but for what an administrator changes.
+.PHONY: install-files
+install-files:
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
+	install -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/token-server
+	sed 's|/usr/bin/token-server|$(PREFIX)/bin/token-server|' deploy/systemd/token-server.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/token-server.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/token-server.service
+	install -m 644 deploy/systemd/*.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/
+	install -m 644 deploy/systemd/token-server.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/token-server.conf
+
+.PHONY: deb
+deb: ## make a Debian package in DIST (bin/release): VERSION=1.2.3 ARCH=amd64
+	@rm -rf $(BIN)/deb && mkdir -p $(DIST)
+	GOOS=linux GOARCH=$(ARCH) $(RELEASE) -o $(BIN)/deb/token-server ./cmd/token-server
+	$(MAKE) --no-print-directory install-files DESTDIR=$(BIN)/deb/root PREFIX=/usr PROGRAM=$(BIN)/deb/token-server
+	nfpm=$$($(GO) -C $(CHECKS) tool -n nfpm) && \
+	  STAGE=$(BIN)/deb/root ARCH=$(ARCH) VERSION=$(VERSION) SOURCE_DATE_EPOCH=$(COMMITTED) \
+	  "$$nfpm" package --config deploy/debian/nfpm.yaml --packager deb --target $(DIST)/
+
+.PHONY: release
+release: release-programs ## build static programs for PLATFORMS in DIST (bin/release), with checksums and SBOMs: VERSION=1.2.3
+	@set -e; cd $(DIST); for program in token-*; do \
+	  $(GO) -C "$(CURDIR)/$(CHECKS)" run ./sbom "$$PWD/$$program" > "$$program.cdx.json"; \
+	done; \
+	sha256sum token-* > SHA256SUMS
+
+.PHONY: release-programs
+release-programs:
+	@rm -rf $(DIST) && mkdir -p $(DIST)
+	@set -e; for platform in $(PLATFORMS); do for name in $(PROGRAMS); do \
+	  program=$(DIST)/$$name-$(VERSION)-$${platform/\//-}; echo "$$program"; \
+	  GOOS=$${platform%/*} GOARCH=$${platform#*/} $(RELEASE) -o "$$program" ./cmd/$$name; \
+	done; done
+
+.PHONY: reproduce
+reproduce: ## build a release twice, in two folders and with two caches, and compare
+	@set -e; dir=$$(mktemp -d); trap 'chmod -R u+w "$$dir"; rm -rf "$$dir"' EXIT; \
+	$(MAKE) --no-print-directory release DIST=$(BIN)/release; \
+	git clone -q . "$$dir/again"; \
+	GOCACHE="$$dir/cache" $(MAKE) --no-print-directory -C "$$dir/again" release DIST=$(BIN)/release; \
+	diff -r $(BIN)/release "$$dir/again/$(BIN)/release"; echo "both are equal"
+
 .PHONY: test
 test: ## run all tests, with the race detector
-	@# The race detector allocates, and slows down what is large.
+	@# The race detector allocates, and slows down what is large. The checks of deploy take
+	@# long to compile, and share no memory.
 	$(GO) test -timeout 10m ./shard ./server
 	@set -e; for module in $(MODULES); do \
-	  echo "test $$module"; $(GO) -C $$module test -race -timeout 20m ./...; \
+	  echo "test $$module"; \
+	  race=-race; \
+	  test "$$module" != $(CHECKS) || race=; \
+	  $(GO) -C $$module test $$race -timeout 20m ./...; \
 	done
 
 .PHONY: lint

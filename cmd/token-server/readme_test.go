@@ -107,7 +107,7 @@ func TestReadmeIsShort(t *testing.T) {
 
 // TestReadmeLinks follows the links of all documents that lead into the repository.
 func TestReadmeLinks(t *testing.T) {
-	documents := []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"}
+	documents := []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "deploy/README.md"}
 	docs, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	if err != nil || len(docs) == 0 {
 		t.Fatalf("docs = %q, %v, want some", docs, err)

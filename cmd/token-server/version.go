@@ -1,12 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"runtime/debug"
 
 	"tokenserver/internal/stats"
 )
 
 const unknown = "unknown"
+
+// version is that of a release: the linker sets it, where the Go command knows of none.
+var version string
 
 // currentBuild returns what the Go command has stamped into the binary.
 func currentBuild() stats.Build {
@@ -19,9 +23,7 @@ func currentBuild() stats.Build {
 
 func buildOf(info *debug.BuildInfo) stats.Build {
 	b := stats.Build{Version: info.Main.Version, Commit: unknown, GoVersion: info.GoVersion}
-	if b.Version == "" {
-		b.Version = unknown
-	}
+	b.Version = cmp.Or(version, b.Version, unknown)
 	modified := ""
 	for _, s := range info.Settings {
 		switch {
