@@ -57,7 +57,8 @@ type Main struct {
 	listeners     []net.Listener // in the order of Config.Addresses
 	adminListener net.Listener   // nil if there is none
 	store         server.Store
-	load          load // of store
+	load          load    // of store
+	service       service // told of to the service manager
 	server        *server.Server
 	admin         *admin.Server
 

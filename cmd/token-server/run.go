@@ -62,6 +62,7 @@ func (m *Main) Run() error {
 	m.serve()
 	m.serveAdmin(descriptors.admin)
 	m.startLoad()
+	m.startService()
 	return nil
 }
 
@@ -173,6 +174,7 @@ func (m *Main) Wait(ctx context.Context) error {
 				return m.load.err
 			}
 			loading = nil
+			m.tellReady()
 		case <-m.served:
 			return cmp.Or(m.serveErr, errStopped)
 		case <-m.hangups:
@@ -201,6 +203,8 @@ func (m *Main) Close() error {
 	m.logOut.hurry()
 	m.server.Drain() // before all else: the log may block for a while
 	m.logger.Info("stopping", "drain_delay", duration.Format(m.Config.DrainDelay))
+	m.tellStopping()
+	defer m.endService()
 	stopped := make(chan struct{})
 	defer close(stopped)
 	go m.logHangups(stopped)
