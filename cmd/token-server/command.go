@@ -45,6 +45,11 @@ func (m *Main) printProblems(args []string) int {
 		return exitOK
 	}
 	problems = append(problems, m.Config.checkSockets()...)
+	in, err := inherit()
+	if err != nil {
+		problems = append(problems, err)
+	}
+	in.close()
 	if dir := m.Config.DataDir; dir != "" {
 		if err := durable.Check(dir); err != nil {
 			problems = append(problems, fmt.Errorf("--data-dir %q: %w", dir, err))

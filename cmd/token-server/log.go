@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 
 	"tokenserver/internal/duration"
@@ -40,22 +41,28 @@ func (m *Main) warn() {
 
 // warnOfOpen tells where the server is open to anybody.
 func (m *Main) warnOfOpen() {
-	var open []string
-	for _, ln := range m.listeners {
-		if !isLoopback(ln) {
-			open = append(open, addressOf(ln))
-		}
-	}
 	var attrs []any
-	if len(open) > 0 {
-		attrs = append(attrs, "address", strings.Join(open, ","))
+	if open := beyondLoopback(m.listeners); open != "" {
+		attrs = append(attrs, "address", open)
 	}
-	if m.adminListener != nil && !isLoopback(m.adminListener) {
-		attrs = append(attrs, "admin_address", addressOf(m.adminListener))
+	if open := beyondLoopback(m.adminListeners); open != "" {
+		attrs = append(attrs, "admin_address", open)
 	}
 	if len(attrs) > 0 {
 		m.logger.Warn("anybody who reaches these addresses may use the server: --auth-file or --tls-client-ca say who may call, and --insecure that this is meant", attrs...)
 	}
+}
+
+// beyondLoopback returns the addresses that can be reached from other machines, with
+// commas between.
+func beyondLoopback(listeners []net.Listener) string {
+	var open []string
+	for _, ln := range listeners {
+		if !isLoopback(ln) {
+			open = append(open, addressOf(ln))
+		}
+	}
+	return strings.Join(open, ",")
 }
 
 // logConfig tells what the server works with.

@@ -54,13 +54,15 @@ type Main struct {
 	logOut   *logWriter              // to Stderr
 	logger   *slog.Logger
 
-	listeners     []net.Listener // in the order of Config.Addresses
-	adminListener net.Listener   // nil if there is none
-	store         server.Store
-	load          load    // of store
-	service       service // told of to the service manager
-	server        *server.Server
-	admin         *admin.Server
+	listeners      []net.Listener // in the order of Config.Addresses, or inherited
+	inherited      bool           // listeners are the service manager's
+	adminListener  net.Listener   // nil if there is none
+	adminListeners []net.Listener // all of them, adminListener is the first
+	store          server.Store
+	load           load    // of store
+	service        service // told of to the service manager
+	server         *server.Server
+	admins         []*admin.Server // one on each of adminListeners
 
 	storeFailure sync.Once // which is told of once
 
