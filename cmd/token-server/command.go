@@ -14,6 +14,8 @@ import (
 var commands = map[string]func(m *Main, args []string) int{
 	"secret": (*Main).printSecret,
 	"check":  (*Main).printProblems,
+	"health": (*Main).printHealth,
+	"backup": (*Main).writeBackup,
 }
 
 // defaultCaller is the name of a caller whom nobody has named.
@@ -36,6 +38,20 @@ func (m *Main) printSecret(args []string) int {
 	}
 	fmt.Fprintf(m.Stdout, "%s\n%s\n", secret, line)
 	return exitOK
+}
+
+// parseCommand reads the flags of a command that asks a server with these flags, and more
+// ones of its own. It says whether that is all that was to be done.
+func (m *Main) parseCommand(args []string, more ...func(*flags.Set)) (code int, done bool) {
+	problems := m.parseFlags(args, more...)
+	switch {
+	case len(problems) == 0:
+		return exitOK, false
+	case errors.Is(problems[0], flags.ErrHelp):
+		return exitOK, true
+	}
+	fmt.Fprintln(m.Stderr, "token-server:", problems[0])
+	return exitUsage, true
 }
 
 // printProblems prints all that would keep a server with these flags from starting.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"tokenserver/access"
@@ -64,7 +65,8 @@ type Main struct {
 	server         *server.Server
 	admins         []*admin.Server // one on each of adminListeners
 
-	storeFailure sync.Once // which is told of once
+	stopping     atomic.Bool // no backup is begun any more
+	storeFailure sync.Once   // which is told of once
 
 	served      chan struct{} // closed when the server has stopped on one of the listeners
 	serveErr    error         // why, before served is closed

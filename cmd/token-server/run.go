@@ -177,6 +177,9 @@ func (m *Main) serveAdminOn(ln net.Listener, maxConnections int) {
 		Requests:       m.server.Stats,
 		Build:          currentBuild(),
 		Ready:          m.server.Ready,
+		Backup:         m.backUp,
+		BackupGuard:    m.guard,
+		BackupOpen:     isLoopback(ln),
 		NoProfiles:     m.Config.Pprof == pprofOff,
 		MaxConnections: maxConnections,
 		Logger:         m.logger,
@@ -238,6 +241,7 @@ func (m *Main) logHangups(stopped <-chan struct{}) {
 // for.
 func (m *Main) Close() error {
 	m.logOut.hurry()
+	m.stopping.Store(true)
 	m.server.Drain() // before all else: the log may block for a while
 	m.logger.Info("stopping", "drain_delay", duration.Format(m.Config.DrainDelay))
 	m.tellStopping()
