@@ -3,7 +3,7 @@
 // # Basics
 //
 // [New] makes a [Server], which answers GET /metrics in the Prometheus format, the
-// paths of net/http/pprof under /debug/pprof/, and /healthz and /readyz. It reads the
+// paths of net/http/pprof under /debug/pprof/, /healthz and /readyz, and POST /backup. It reads the
 // statistics only when it is scraped, through the functions of its [Config], so that
 // nothing is counted twice and an idle scraper costs nothing. The operator's page is that
 // of package console.
@@ -22,6 +22,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -66,6 +67,13 @@ type Config struct {
 	// Ready says why the server can't be relied on, for /readyz. nil means that it
 	// always can.
 	Ready func() error
+	// Backup writes a backup of the store, as an archive. Its error may match ErrNoBackup or
+	// ErrBackupRunning. nil means that there is none to be had.
+	Backup func(ctx context.Context, w io.Writer) error
+	// BackupGuard knows who may have a backup, an admin, and is asked on any listener; nil
+	// is as Guard. Without either, BackupOpen says that anybody may.
+	BackupGuard *access.Guard
+	BackupOpen  bool
 	// NoProfiles takes /debug/pprof/ away.
 	NoProfiles bool
 	// Guard knows who may call. nil means that everybody may. /healthz and /readyz need
@@ -160,6 +168,7 @@ func newMux(cfg Config, metrics http.Handler) *http.ServeMux {
 	if cfg.Console != nil {
 		cfg.Console.Register(mux)
 	}
+	mux.Handle("POST /backup", cfg.backup())
 	if cfg.NoProfiles {
 		return mux
 	}
@@ -227,7 +236,11 @@ func (b *buffer) Write(p []byte) (int, error) { return b.Buffer.Write(p) }
 func recovering(h http.Handler, logger *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
-			if p := recover(); p != nil && p != http.ErrAbortHandler {
+			p := recover()
+			if p == http.ErrAbortHandler {
+				panic(p) // net/http cuts the connection off
+			}
+			if p != nil {
 				logger.Error("recovered panic", "listener", "admin", "panic", fmt.Sprint(p), "stack", string(stack.Current()))
 				http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 			}

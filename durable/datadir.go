@@ -32,6 +32,7 @@ const (
 // dataDir is the data directory, where a Store lasts.
 type dataDir struct {
 	fs      vfs.FS
+	plain   vfs.FS // fs that does not wait for descriptors
 	path    string
 	retries *retries // for want of descriptors
 	disk    *openDir // nil for one that is not on disk, where files have no modes
@@ -70,7 +71,7 @@ func (d *dataDir) open(cfg *Config) (err error) {
 // openFS makes the directory, and the file system on which its files are.
 func (d *dataDir) openFS(cfg *Config) (err error) {
 	if cfg.FS != nil {
-		d.fs = markerFS{retryFS{cfg.FS, d.retries}}
+		d.plain, d.fs = cfg.FS, markerFS{retryFS{cfg.FS, d.retries}}
 		return makeDir(d.fs, d.path)
 	}
 	disk := privateFS{vfs.Default}
@@ -82,7 +83,8 @@ func (d *dataDir) openFS(cfg *Config) (err error) {
 	if err != nil {
 		return err
 	}
-	d.fs = markerFS{retryFS{d.disk.fs(disk), d.retries}}
+	d.plain = d.disk.fs(disk)
+	d.fs = markerFS{retryFS{d.plain, d.retries}}
 	return nil
 }
 

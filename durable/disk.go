@@ -49,7 +49,10 @@ func (s *Store) diskStats() *stats.Disk {
 
 // checkSpace returns an error if too little of the disk is free, or if that is not known
 // in time.
-func (s *Store) checkSpace(limit time.Duration) error {
+func (s *Store) checkSpace(limit time.Duration) error { return s.checkFree(uint64(s.minFree), limit) }
+
+// checkFree is checkSpace for so many bytes.
+func (s *Store) checkFree(needed uint64, limit time.Duration) error {
 	usage, err := s.diskUsage(limit)
 	if errors.Is(err, vfs.ErrUnsupported) {
 		return nil
@@ -57,9 +60,9 @@ func (s *Store) checkSpace(limit time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("free space of %s: %w", s.dataDir.path, err)
 	}
-	if usage.AvailBytes < uint64(s.minFree) {
+	if usage.AvailBytes < needed {
 		return fmt.Errorf("%w: %d MiB in %s, %d MiB needed",
-			ErrNoSpace, usage.AvailBytes>>20, s.dataDir.path, s.minFree>>20)
+			ErrNoSpace, usage.AvailBytes>>20, s.dataDir.path, needed>>20)
 	}
 	return nil
 }

@@ -146,6 +146,7 @@ type Store struct {
 
 	space       spaceLook // of StatsInDetail
 	askingUsage semaphore // held while the disk is asked for its free space
+	backingUp   semaphore // held while a backup is made, and from Close on
 
 	closing    chan struct{}   // of what goes on in the background
 	background sync.WaitGroup  // which begins at the end of Load
@@ -160,7 +161,7 @@ func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
 	s := &Store{
 		cfg: cfg, log: cfg.Logger, minFree: cfg.MinFree, failure: newFailure(cfg.Fatal), watchdog: newWatchdog(cfg.Logger),
-		clock: cfg.Store.Clock, closing: make(chan struct{}), askingUsage: make(semaphore, 1),
+		clock: cfg.Store.Clock, closing: make(chan struct{}), askingUsage: make(semaphore, 1), backingUp: make(semaphore, 1),
 	}
 	if s.clock == nil {
 		s.clock = clock.New(nil)
@@ -182,6 +183,9 @@ func (s *Store) open() (err error) {
 	}
 	if err := s.dataDir.checkFiles(); err != nil {
 		return err
+	}
+	if err := s.dataDir.removeCheckpoint(); err != nil {
+		s.log.Warn("what is left of a backup can't be removed", "dir", s.dataDir.file(checkpointDir), "error", err)
 	}
 	s.epochs = epochKeeper{dataDir: s.dataDir, clock: s.clock, writing: s.watchdog.write("a write of " + epochsFile)}
 	if s.id, err = openID(s.dataDir); err != nil {
@@ -317,6 +321,7 @@ func (s *Store) awaitBackground() error {
 	ended := make(chan struct{})
 	go func() {
 		s.background.Wait()
+		s.backingUp.Lock()
 		close(ended)
 	}()
 	select {

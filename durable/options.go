@@ -66,7 +66,7 @@ func fileCache(maxOpenFiles int) *pebble.FileCache {
 // overwritten again and again, none of them read before the next start.
 func (s *Store) options(cfg *Config) *pebble.Options {
 	o := &pebble.Options{
-		FS:            failStopFS{s.logFS(cfg), s.failure},
+		FS:            checkpointFS{failStopFS{s.logFS(cfg), s.failure}, s.dataDir.plain, s.dataDir.file(checkpointDir)},
 		Lock:          s.dataDir.lock,
 		Logger:        &pebbleLogger{log: s.log, failure: s.failure},
 		EventListener: s.events(),

@@ -29,6 +29,7 @@ var (
 	errDraining         = errors.New("server: draining")
 	errStopping         = errors.New("server: stopping")
 	errCrowded          = errors.New("server: too many connections")
+	errStale            = errors.New("server: request waited too long")
 	errBusy             = errors.New("server: too many large answers")
 	errInternal         = errors.New("server: internal error")
 )
@@ -62,6 +63,7 @@ var answers = []answer{
 	failure(errTimeout, 408, "RequestTimeout", "The request did not arrive in time."),
 	refusal(errDraining, "Draining", "The server is about to stop."),
 	refusal(errCrowded, codeUnavailable, "The server has too many connections. Try again."),
+	refusal(errStale, codeUnavailable, "The request has waited too long for the server to start. Try again."),
 	refusal(errBusy, codeUnavailable, "Too many large answers are under way. Try again."),
 	refusal(errStopping, codeUnavailable, "The server stops. Try again."),
 	failure(errInternal, 500, "InternalServerError", "The server has a defect; its log tells more."),

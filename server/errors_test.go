@@ -130,6 +130,7 @@ func TestAnswerTo(t *testing.T) {
 		{errDraining, 503, "Draining"},
 		{errStopping, 503, "StoreUnavailable"},
 		{errCrowded, 503, "StoreUnavailable"},
+		{errStale, 503, "StoreUnavailable"},
 		{errBusy, 503, "StoreUnavailable"},
 		{token.ErrFull, 507, "StoreFull"},
 		{errors.New("anything else"), 503, "StoreUnavailable"},

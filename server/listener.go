@@ -10,7 +10,8 @@ import (
 // listener makes conns.
 type listener struct {
 	net.Listener
-	s *Server
+	s       *Server
+	backlog *backlog // nil if no connection can have waited before the server ran
 }
 
 // Accept makes room when file descriptors or memory have run out, and waits for
@@ -19,6 +20,10 @@ func (l listener) Accept() (net.Conn, error) {
 	for delay := time.Duration(0); ; delay = min(max(2*delay, minAcceptDelay), maxAcceptDelay) {
 		c, err := l.Listener.Accept()
 		if err == nil {
+			if l.backlog != nil && l.backlog.isStale(c) {
+				l.s.refuseStale(c)
+				continue
+			}
 			if watched := l.s.admit(withHead(c)); watched != nil {
 				return watched, nil
 			}

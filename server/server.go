@@ -157,11 +157,12 @@ type Server struct {
 	stats     counters
 	unready   func() error
 	shed      atomic.Uint64 // connections closed because there were too many
+	stale     atomic.Uint64 // connections refused because their requests had waited too long
 	draining  atomic.Bool
 	listeners listeners
 	dump      dump
 
-	awayLogged, failedLogged, shedLogged, shortageLogged oncePerSecond
+	awayLogged, failedLogged, shedLogged, shortageLogged, staleLogged oncePerSecond
 }
 
 // New makes a server.
@@ -214,13 +215,21 @@ const maxConcurrency = 1 << 30
 // Shutdown returns when all is done. After Shutdown it only closes ln. It may be
 // called for several listeners. One of crypto/tls lies under all that the server knows of
 // connections.
-func (s *Server) Serve(ln net.Listener) error {
+func (s *Server) Serve(ln net.Listener) error { return s.serve(ln, nil) }
+
+// ServeInherited is Serve for a listener that was there before the process, as that of a
+// service manager. A request that waited on it is not carried out if its client has gone, or
+// it is older than five seconds: it gets a 503, and its connection is closed. On a unix
+// socket the age is not known. ln is raw, or one of crypto/tls over it.
+func (s *Server) ServeInherited(raw, ln net.Listener) error { return s.serve(ln, newBacklog(raw)) }
+
+func (s *Server) serve(ln net.Listener, b *backlog) error {
 	if !s.listeners.add(ln) {
 		ln.Close()
 		return nil
 	}
 	s.reaper.begin()
-	return s.http.Serve(listener{ln, s})
+	return s.http.Serve(listener{ln, s, b})
 }
 
 // handle answers one request.

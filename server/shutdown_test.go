@@ -233,7 +233,7 @@ func (l alwaysShort) Accept() (net.Conn, error) {
 func TestStopInAShortage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Config{Store: panicking{}, Logger: slog.New(slog.DiscardHandler)})
-		l := listener{alwaysShort{done: s.reaper.done}, s}
+		l := listener{Listener: alwaysShort{done: s.reaper.done}, s: s}
 		accepted := make(chan error, 1)
 		go func() {
 			_, err := l.Accept()

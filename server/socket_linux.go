@@ -2,7 +2,6 @@ package server
 
 import (
 	"net"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,20 +16,9 @@ func unread(nc net.Conn) int { return queued(nc, unix.SIOCINQ) }
 
 // queued asks for the length of one of a socket's queues.
 func queued(nc net.Conn, request uint) int {
-	if layered, ok := nc.(interface{ NetConn() net.Conn }); ok {
-		nc = layered.NetConn()
-	}
-	socket, ok := nc.(syscall.Conn)
-	if !ok {
-		return -1
-	}
-	raw, err := socket.SyscallConn()
-	if err != nil {
-		return -1
-	}
 	n := -1
-	raw.Control(func(fd uintptr) {
-		if length, err := unix.IoctlGetInt(int(fd), request); err == nil {
+	onSocket(nc, func(fd int) {
+		if length, err := unix.IoctlGetInt(fd, request); err == nil {
 			n = length
 		}
 	})

@@ -17,6 +17,8 @@ var commands = map[string]func(m *Main, args []string) int{
 	"secret": (*Main).printSecret,
 	"check":  (*Main).printProblems,
 	"top":    (*Main).printTop,
+	"health": (*Main).printHealth,
+	"backup": (*Main).writeBackup,
 }
 
 // defaultCaller is the name of a caller whom nobody has named.
@@ -67,6 +69,20 @@ func parseSecretArguments(args []string) (name string, err error) {
 	return "", fmt.Errorf("unexpected argument %q: secret takes a name and nothing else", args[1])
 }
 
+// parseCommand reads the flags of a command that asks a server with these flags, and more
+// ones of its own. It says whether that is all that was to be done.
+func (m *Main) parseCommand(args []string, more ...func(*flags.Set)) (code int, done bool) {
+	problems := m.parseFlags(args, more...)
+	switch {
+	case len(problems) == 0:
+		return exitOK, false
+	case errors.Is(problems[0], flags.ErrHelp):
+		return exitOK, true
+	}
+	fmt.Fprintln(m.Stderr, "token-server:", problems[0])
+	return exitUsage, true
+}
+
 // printProblems prints all that would keep a server with these flags from starting.
 func (m *Main) printProblems(args []string) int {
 	problems := m.parse(args)
@@ -74,6 +90,11 @@ func (m *Main) printProblems(args []string) int {
 		return exitOK
 	}
 	problems = append(problems, m.Config.checkSockets()...)
+	in, err := inherit()
+	if err != nil {
+		problems = append(problems, err)
+	}
+	in.close()
 	if dir := m.Config.DataDir; dir != "" {
 		problems = append(problems, problemsOf(fmt.Sprintf("--data-dir %q", dir), durable.Check(dir))...)
 	}

@@ -59,7 +59,9 @@ type Config struct {
 	TLSKey      string   // of TLSCert
 	TLSClientCA string   // empty if clients need no certificates
 	TLSAdmins   []string // names of certificates
-	Insecure    bool     // no warning of what is open
+	// CallerSecretFile has the secret of the commands that ask a server; empty for none.
+	CallerSecretFile string
+	Insecure         bool // no warning of what is open
 
 	SocketMode fs.FileMode // of unix sockets
 	AdminHosts []string    // beside localhost
@@ -139,6 +141,7 @@ func (c *Config) flagSet(variable func(string) string, version *bool) *flags.Set
 	s.Var(flags.Path(&c.TLSKey), "tls-key", "key of the certificate")
 	s.Var(flags.Path(&c.TLSClientCA), "tls-client-ca", "authorities whose certificates callers need")
 	s.Var(newNames(&c.TLSAdmins), "tls-admin", "name of a caller's certificate that makes an admin")
+	s.Var(flags.Path(&c.CallerSecretFile), "caller-secret-file", "file with the secret of an admin, for token-server backup and top")
 	s.Var(flags.Switch(&c.Insecure), "insecure", "don't warn of addresses that anybody may use")
 	s.Var(newLogLevel(&c.LogLevel), "log-level", "least level of what is logged")
 	s.Var(flags.Choice(&c.LogFormat, "text", "json"), "log-format", "format of the log")

@@ -31,9 +31,8 @@ func (c *Config) mode() string {
 // many. The others are for scrapes and pages.
 const streamsShare = 2
 
-// startConsole starts what the console shows. Nothing can be changed by whoever comes from
-// the network where nobody is asked who they are.
-func (m *Main) startConsole(local bool, maxConnections int) *console.Console {
+// startSampler starts what keeps the history that consoles show.
+func (m *Main) startSampler() {
 	m.sampler = sampler.New(sampler.Config{
 		Store:       storeDetail(m.store),
 		Requests:    m.server.Stats,
@@ -48,6 +47,11 @@ func (m *Main) startConsole(local bool, maxConnections int) *console.Console {
 		MaxMemory:   m.Config.MaxMemory,
 		Logger:      m.logger,
 	})
+}
+
+// console returns the page of an admin listener. Nothing can be changed by whoever comes
+// from the network where nobody is asked who they are.
+func (m *Main) console(local bool, maxConnections int) *console.Console {
 	cfg := console.Config{Sampler: m.sampler, MaxStreams: max(maxConnections/streamsShare, 1), Logger: m.logger}
 	if local || m.guard != nil {
 		cfg.Actions = &console.Actions{

@@ -66,5 +66,15 @@ func (m *Main) loadFailed() bool {
 	}
 }
 
+// loaded says whether the store is loaded.
+func (m *Main) loaded() bool {
+	select {
+	case <-m.load.ended:
+		return m.load.err == nil
+	default:
+		return false
+	}
+}
+
 // loadStopTimeout is how long a stop waits for a load to end.
 const loadStopTimeout = 500 * time.Millisecond

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 
 	"tokenserver/internal/duration"
@@ -43,19 +44,25 @@ func (m *Main) open() (attrs []any) {
 	if m.Config.Insecure || m.Config.hasCallers() {
 		return nil
 	}
+	if open := beyondLoopback(m.listeners); open != "" {
+		attrs = append(attrs, "address", open)
+	}
+	if open := beyondLoopback(m.adminListeners); open != "" {
+		attrs = append(attrs, "admin_address", open)
+	}
+	return attrs
+}
+
+// beyondLoopback returns the addresses that can be reached from other machines, with
+// commas between.
+func beyondLoopback(listeners []net.Listener) string {
 	var open []string
-	for _, ln := range m.listeners {
+	for _, ln := range listeners {
 		if !isLoopback(ln) {
 			open = append(open, addressOf(ln))
 		}
 	}
-	if len(open) > 0 {
-		attrs = append(attrs, "address", strings.Join(open, ","))
-	}
-	if m.adminListener != nil && !isLoopback(m.adminListener) {
-		attrs = append(attrs, "admin_address", addressOf(m.adminListener))
-	}
-	return attrs
+	return strings.Join(open, ",")
 }
 
 // logConfig tells what the server works with.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"tokenserver/access"
@@ -55,15 +56,19 @@ type Main struct {
 	logOut   *logWriter              // to Stderr
 	logger   *slog.Logger
 
-	listeners     []net.Listener // in the order of Config.Addresses
-	adminListener net.Listener   // nil if there is none
-	store         server.Store
-	load          load // of store
-	server        *server.Server
-	admin         *admin.Server
-	sampler       *sampler.Sampler // of admin
+	listeners      []net.Listener // in the order of Config.Addresses, or inherited
+	inherited      bool           // listeners are the service manager's
+	adminListener  net.Listener   // nil if there is none
+	adminListeners []net.Listener // all of them, adminListener is the first
+	store          server.Store
+	load           load    // of store
+	service        service // told of to the service manager
+	server         *server.Server
+	admins         []*admin.Server  // one on each of adminListeners
+	sampler        *sampler.Sampler // of all of them
 
-	storeFailure sync.Once // which is told of once
+	stopping     atomic.Bool // no backup is begun any more
+	storeFailure sync.Once   // which is told of once
 
 	served      chan struct{} // closed when the server has stopped on one of the listeners
 	serveErr    error         // why, before served is closed

@@ -14,6 +14,10 @@ const usage = `Usage: token-server [flags]
        token-server check [flags]    report what would keep it from starting
        token-server secret [name]    make a secret, and its line for --auth-file
        token-server top [flags]      show what the server of these flags does
+       token-server health [flags]   ask the server with these flags how it does
+                                     (--ready: whether it carries out requests)
+       token-server backup DIR [flags]
+                                     copy its data directory, while it runs, to DIR
 
 Hands out one-time access tokens for metadata over HTTP. Sessions are kept in
 memory and forgotten when the process ends, unless there is a --data-dir, or an
@@ -39,9 +43,21 @@ func (m *Main) ParseFlags(args []string) error {
 
 // parse is ParseFlags that returns all errors that there are.
 func (m *Main) parse(args []string) (problems []error) {
+	problems = m.parseFlags(args)
+	if len(problems) > 0 && errors.Is(problems[0], flags.ErrHelp) {
+		return problems
+	}
+	return append(problems, m.readFiles()...)
+}
+
+// parseFlags is parse that reads no files. There may be more flags than those of the server.
+func (m *Main) parseFlags(args []string, more ...func(*flags.Set)) (problems []error) {
 	version := false
 	m.Config = defaultConfig()
 	set := m.Config.flagSet(m.variable, &version)
+	for _, add := range more {
+		add(set)
+	}
 	problems = set.ParseAll(args)
 	switch {
 	case len(problems) > 0 && errors.Is(problems[0], flags.ErrHelp):
@@ -55,7 +71,7 @@ func (m *Main) parse(args []string) (problems []error) {
 	m.misspelt = slices.DeleteFunc(set.UnknownVariables(m.Environ), func(v flags.UnknownVariable) bool {
 		return notForFlags.MatchString(v.Name) || serviceLink.MatchString(m.getenv(v.Name))
 	})
-	return append(problems, m.readFiles()...)
+	return problems
 }
 
 // readFiles reads the files that flags name.

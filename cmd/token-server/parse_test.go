@@ -37,7 +37,7 @@ var flagNames = []string{
 	"max-meta", "max-batch", "max-batch-body", "max-tokens", "max-memory", "max-connections", "drain-delay",
 	"grace", "on-reuse", "max-lifetime", "secret-file",
 	"data-dir", "fsync", "valkey", "valkey-timeout", "valkey-wait",
-	"auth-file", "tls-cert", "tls-key", "tls-client-ca", "tls-admin", "insecure", "log-level", "log-format", "admin-address", "admin-host", "pprof",
+	"auth-file", "tls-cert", "tls-key", "tls-client-ca", "tls-admin", "caller-secret-file", "insecure", "log-level", "log-format", "admin-address", "admin-host", "pprof",
 }
 
 // flagInHelp matches the beginning of a flag's line.
@@ -116,7 +116,7 @@ var sample = []struct{ name, value string }{
 	{"max-connections", "500"}, {"drain-delay", "2.5s"}, {"grace", "5s"}, {"on-reuse", "revoke"}, {"max-lifetime", "7days"},
 	{"data-dir", "/var/lib/tokens"}, {"fsync", "everysec"}, {"valkey-timeout", "2s"}, {"valkey-wait", "true"},
 	{"log-level", "debug"}, {"log-format", "json"}, {"admin-address", "off"},
-	{"socket-mode", "0600"}, {"insecure", "true"}, {"admin-host", "admin.example"}, {"pprof", "off"},
+	{"caller-secret-file", "/run/secrets/ops"}, {"socket-mode", "0600"}, {"insecure", "true"}, {"admin-host", "admin.example"}, {"pprof", "off"},
 }
 
 var sampleConfig = Config{
@@ -125,7 +125,7 @@ var sampleConfig = Config{
 	MaxConnections: 500, DrainDelay: 2500 * time.Millisecond, Grace: 5 * time.Second, OnReuse: "revoke", MaxLifetime: 7 * 24 * time.Hour,
 	DataDir: "/var/lib/tokens", Fsync: "everysec", ValkeyTimeout: 2 * time.Second, ValkeyWait: true,
 	LogLevel: LogLevel{Level: slog.LevelDebug}, LogFormat: "json", AdminAddress: "off",
-	SocketMode: 0o600, Insecure: true, AdminHosts: []string{"admin.example"}, Pprof: "off",
+	CallerSecretFile: "/run/secrets/ops", SocketMode: 0o600, Insecure: true, AdminHosts: []string{"admin.example"}, Pprof: "off",
 }
 
 func TestEveryFlagAndVariable(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 // reload rereads the files that can change while the server runs. What is bad is refused,
 // and what was in force stays: each of the three for itself.
 func (m *Main) reload() {
+	defer m.tellReload()()
 	c := &m.Config
 	if c.AuthFile == "" && c.TLSCert == "" && c.LogLevel.File == "" {
 		m.logger.Info("SIGHUP changes nothing: there is nothing to reread")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,46 +63,71 @@ func (m *Main) Run() error {
 	m.serve()
 	m.serveAdmin(descriptors.admin)
 	m.startLoad()
+	m.startService()
 	return nil
 }
 
 // listen binds all addresses. What can be known of the store before it is loaded
 // has been checked: from now on requests are answered.
 func (m *Main) listen() error {
-	for _, address := range m.Config.listenAddresses() {
-		ln, err := m.Config.listenOn(address)
-		if err != nil {
-			m.closeListeners()
-			return fmt.Errorf("cannot listen (--address, --port): %w", err)
-		}
-		m.listeners = append(m.listeners, ln)
+	in, err := inherit()
+	if err != nil {
+		return err
 	}
-	if err := m.listenAdmin(); err != nil {
+	m.listeners, m.adminListeners = in.http, in.admin
+	if err = m.listenHTTP(); err == nil {
+		err = m.listenAdmin()
+	}
+	if err != nil {
 		m.closeListeners()
 		return err
+	}
+	if len(m.adminListeners) > 0 {
+		m.adminListener = m.adminListeners[0]
 	}
 	return nil
 }
 
 func (m *Main) closeListeners() {
-	for _, ln := range m.listeners {
+	for _, ln := range slices.Concat(m.listeners, m.adminListeners) {
 		ln.Close()
 	}
 }
 
-func (m *Main) listenAdmin() (err error) {
+func (m *Main) listenHTTP() error {
+	if m.inherited = len(m.listeners) > 0; m.inherited {
+		m.logger.Info("listening on sockets of the service manager: address, port and socket-mode are not used")
+		return nil
+	}
+	for _, address := range m.Config.listenAddresses() {
+		ln, err := m.Config.listenOn(address)
+		if err != nil {
+			return fmt.Errorf("cannot listen (--address, --port): %w", err)
+		}
+		m.listeners = append(m.listeners, ln)
+	}
+	return nil
+}
+
+func (m *Main) listenAdmin() error {
+	if len(m.adminListeners) > 0 {
+		m.logger.Info("admin listening on sockets of the service manager: admin-address is not used")
+		return nil
+	}
 	if m.Config.AdminAddress == adminOff {
 		return nil
 	}
-	if m.adminListener, err = m.Config.listenOn(m.Config.AdminAddress); err == nil {
-		return nil
-	}
-	if m.Config.AdminAddress == defaultAdminAddress {
+	ln, err := m.Config.listenOn(m.Config.AdminAddress)
+	switch {
+	case err == nil:
+		m.adminListeners = []net.Listener{ln}
+	case m.Config.AdminAddress == defaultAdminAddress:
 		// A second server on this machine, most likely, and nobody asked for its metrics.
 		m.logger.Warn("no admin listener: choose another --admin-address, or off", "error", err)
-		return nil
+	default:
+		return fmt.Errorf("cannot listen (--admin-address): %w", err)
 	}
-	return fmt.Errorf("cannot listen (--admin-address): %w", err)
+	return nil
 }
 
 // serve answers on all listeners. The first one that ends, ends the others at the
@@ -113,13 +139,20 @@ func (m *Main) serve() {
 		m.logger.Info("listening", "address", addressOf(ln))
 		m.serving.Go(func() {
 			defer m.recoverPanic()
-			err := m.server.Serve(m.overTLS(ln))
+			err := m.serveOn(ln)
 			first.Do(func() {
 				m.serveErr = err
 				close(m.served)
 			})
 		})
 	}
+}
+
+func (m *Main) serveOn(ln net.Listener) error {
+	if m.inherited {
+		return m.server.ServeInherited(ln, m.overTLS(ln))
+	}
+	return m.server.Serve(m.overTLS(ln))
 }
 
 // overTLS returns a listener that speaks TLS if the server does. All that the server
@@ -131,31 +164,42 @@ func (m *Main) overTLS(ln net.Listener) net.Listener {
 	return tls.NewListener(ln, m.tls.Config(m.Config.clientAuth()))
 }
 
+// serveAdmin answers on the admin listeners, which share the connections.
 func (m *Main) serveAdmin(maxConnections int) {
-	if m.adminListener == nil {
-		return
+	if len(m.adminListeners) > 0 {
+		m.startSampler()
 	}
+	for _, ln := range m.adminListeners {
+		m.serveAdminOn(ln, max(maxConnections/len(m.adminListeners), minAdmin))
+	}
+}
+
+func (m *Main) serveAdminOn(ln net.Listener, maxConnections int) {
 	cfg := admin.Config{
 		Store:          storeStats(m.store),
 		Requests:       m.server.Stats,
 		Build:          currentBuild(),
 		Ready:          m.server.Ready,
+		Backup:         m.backUp,
+		BackupGuard:    m.guard,
+		BackupOpen:     isLoopback(ln),
 		NoProfiles:     m.Config.Pprof == pprofOff,
 		MaxConnections: maxConnections,
 		Logger:         m.logger,
 	}
-	cfg.Guard, cfg.Local = m.guard, isLoopback(m.adminListener)
+	cfg.Guard, cfg.Local = m.guard, isLoopback(ln)
 	if cfg.Local {
-		cfg.CheckHost, cfg.Hosts = m.adminListener.Addr().Network() == "tcp", m.Config.AdminHosts
+		cfg.CheckHost, cfg.Hosts = ln.Addr().Network() == "tcp", m.Config.AdminHosts
 	} else if m.tls != nil {
 		cfg.TLS = m.tls.Config(tls.VerifyClientCertIfGiven)
 	}
-	cfg.Console = m.startConsole(cfg.Local, maxConnections)
-	m.admin = admin.New(cfg)
-	m.logger.Info("admin listening", "address", addressOf(m.adminListener))
+	cfg.Console = m.console(cfg.Local, maxConnections)
+	served := admin.New(cfg)
+	m.admins = append(m.admins, served)
+	m.logger.Info("admin listening", "address", addressOf(ln))
 	m.adminServed.Go(func() {
 		defer m.recoverPanic()
-		m.admin.Serve(m.adminListener) // logs its own error
+		served.Serve(ln) // logs its own error
 	})
 }
 
@@ -172,6 +216,7 @@ func (m *Main) Wait(ctx context.Context) error {
 				return m.load.err
 			}
 			loading = nil
+			m.tellReady()
 		case <-m.served:
 			return cmp.Or(m.serveErr, errStopped)
 		case <-m.hangups:
@@ -198,8 +243,11 @@ func (m *Main) logHangups(stopped <-chan struct{}) {
 // for.
 func (m *Main) Close() error {
 	m.logOut.hurry()
+	m.stopping.Store(true)
 	m.server.Drain() // before all else: the log may block for a while
 	m.logger.Info("stopping", "drain_delay", duration.Format(m.Config.DrainDelay))
+	m.tellStopping()
+	defer m.endService()
 	stopped := make(chan struct{})
 	defer close(stopped)
 	go m.logHangups(stopped)
@@ -237,14 +285,14 @@ func (m *Main) cutOff() {
 		m.server.ShutdownNow(ctx) // what it says of ctx is no failure
 		m.serving.Wait()
 	})
-	if m.admin != nil {
+	for _, served := range m.admins {
 		ended.Go(func() {
-			m.admin.Shutdown(ctx)
+			served.Shutdown(ctx)
 			m.adminServed.Wait()
-			m.sampler.Close()
 		})
 	}
 	ended.Wait()
+	m.closeSampler()
 }
 
 // shutdown waits for requests in flight. Serve returns long before they are answered.
@@ -260,14 +308,19 @@ func (m *Main) shutdown() error {
 }
 
 func (m *Main) shutdownAdmin() {
-	if m.admin == nil {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), adminShutdownTimeout)
 	defer cancel()
-	if err := m.admin.Shutdown(ctx); err != nil {
-		m.logger.Warn("admin requests were cut off at the stop", "error", err)
+	for _, served := range m.admins {
+		if err := served.Shutdown(ctx); err != nil {
+			m.logger.Warn("admin requests were cut off at the stop", "error", err)
+		}
 	}
 	m.adminServed.Wait()
-	m.sampler.Close() // before the store
+	m.closeSampler() // before the store
+}
+
+func (m *Main) closeSampler() {
+	if m.sampler != nil {
+		m.sampler.Close()
+	}
 }

@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -17,7 +15,6 @@ import (
 
 	"tokenserver/admin/console"
 	"tokenserver/admin/sampler"
-	"tokenserver/internal/flags"
 )
 
 const (
@@ -29,26 +26,20 @@ const (
 	clearScreen = "\x1b[H\x1b[J"
 )
 
-// errAdminOff says that there is nobody to ask.
-var errAdminOff = errors.New("there is no admin listener: --admin-address is off")
-
 // printTop prints what the console shows: again and again on a terminal, and once anywhere
-// else. It takes the flags of the server, of which --admin-address says whom to ask.
+// else. It takes the flags of the server, which say whom to ask.
 func (m *Main) printTop(args []string) int {
-	err := m.ParseFlags(args)
-	if errors.Is(err, flags.ErrHelp) {
-		return exitOK
+	if code, done := m.parseCommand(args); done {
+		return code
 	}
-	if err == nil && m.Config.AdminAddress == adminOff {
-		err = errAdminOff
-	}
+	to, err := m.Config.adminTarget()
 	if err != nil {
-		fmt.Fprintln(m.Stderr, "token-server:", err)
+		fmt.Fprintln(m.Stderr, "token-server: top:", err)
 		return exitUsage
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := m.top(ctx, isTerminal(m.Stdout)); err != nil {
+	if err := m.top(ctx, to, isTerminal(m.Stdout)); err != nil {
 		fmt.Fprintln(m.Stderr, "token-server: top:", err)
 		return exitFailed
 	}
@@ -62,11 +53,11 @@ func isTerminal(w io.Writer) bool {
 
 // top prints one sample, or one each second until ctx ends. Then a server that does not
 // answer is waited for.
-func (m *Main) top(ctx context.Context, again bool) error {
+func (m *Main) top(ctx context.Context, to target, again bool) error {
 	ticker := time.NewTicker(topInterval)
 	defer ticker.Stop()
 	for {
-		sample, err := m.fetchStats(ctx)
+		sample, err := m.fetchStats(ctx, to)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -91,38 +82,20 @@ func (m *Main) top(ctx context.Context, again bool) error {
 }
 
 // fetchStats asks the admin listener for its last sample.
-func (m *Main) fetchStats(ctx context.Context) (*sampler.Sample, error) {
+func (m *Main) fetchStats(ctx context.Context, to target) (*sampler.Sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, topTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/stats", nil)
-	if err != nil {
-		return nil, err
-	}
-	res, err := m.adminClient().Do(req)
+	res, err := to.request(ctx, http.MethodGet, "/stats", m.Config.CallerSecretFile)
 	if err != nil {
 		return nil, err
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", m.Config.AdminAddress, res.Status)
+	if err := refusal(res); err != nil {
+		return nil, fmt.Errorf("%s answers %w", to.name, err)
 	}
 	sample := new(sampler.Sample)
 	if err := json.NewDecoder(res.Body).Decode(sample); err != nil {
-		return nil, fmt.Errorf("%s answers no statistics: %w", m.Config.AdminAddress, err)
+		return nil, fmt.Errorf("%s answers no statistics: %w", to.name, err)
 	}
 	return sample, nil
-}
-
-// adminClient returns a client whose requests all go to the admin listener.
-func (m *Main) adminClient() *http.Client {
-	network, address := "tcp", m.Config.AdminAddress
-	if path, ok := socketPath(address); ok {
-		network, address = "unix", path
-	}
-	return &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, address)
-		},
-	}}
 }

@@ -59,14 +59,18 @@ func TestTopOnATerminal(t *testing.T) {
 	m.Config.AdminAddress = addressOf(s.adminListener)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- m.top(ctx, true) }()
+	to, err := m.Config.adminTarget()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { ended <- m.top(ctx, to, true) }()
 	for giveUp := time.Now().Add(time.Minute); strings.Count(out.String(), clearScreen+"token-server  ") < 2; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(giveUp) {
 			t.Fatalf("no second sample: %q", out.String())
 		}
 	}
 	cancel()
-	if err := <-ended; err != nil {
+	if err = <-ended; err != nil {
 		t.Errorf("top = %v, want nil at its end", err)
 	}
 }
