@@ -32,6 +32,7 @@ func TestWayBack(t *testing.T) {
 		{"\t//evil.example", "/"},
 		{" //evil.example", "/"},
 		{"/\n/evil.example", "/"},
+		{"/a b", "/"},
 		{"/a\r\nSet-Cookie: b=c", "/"},
 		{"/\x00/evil.example", "/"},
 		{"/\x7f", "/"},

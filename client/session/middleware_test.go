@@ -384,11 +384,13 @@ func TestUnavailable(t *testing.T) {
 // failing fails exchanges that change something.
 type failing struct {
 	session.Client
-	err error
+	err   error
+	calls int
 }
 
 func (f *failing) Exchange(ctx context.Context, token string, p client.Patch) (client.Exchanged, error) {
 	if p.Meta != nil && f.err != nil {
+		f.calls++
 		return client.Exchanged{}, f.err
 	}
 	return f.Client.Exchange(ctx, token, p)
@@ -408,10 +410,14 @@ func TestNotKept(t *testing.T) {
 		{client.ErrInvalidToken, 303, false},
 	} {
 		store := sessiontest.New(sessiontest.Config{})
-		m := session.Manager{Client: &failing{store, c.err}, Logger: slog.New(slog.DiscardHandler)}
+		tokens := &failing{Client: store, err: c.err}
+		m := session.Manager{Client: tokens, Logger: slog.New(slog.DiscardHandler)}
 		var wrote []error
 		h := m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			set(r)
+			if _, err := session.Header(r.Context()); !errors.Is(err, c.err) {
+				t.Errorf("Header = %v, want %v", err, c.err)
+			}
 			w.Header().Set("Content-Length", "4")
 			w.Header().Set("Location", "/thanks")
 			w.WriteHeader(303)
@@ -431,6 +437,9 @@ func TestNotKept(t *testing.T) {
 		}
 		if got := res.Header["Set-Cookie"] != nil; got != c.cookie {
 			t.Errorf("%v: a cookie is set: %v, want %v", c.err, got, c.cookie)
+		}
+		if tokens.calls != 1 {
+			t.Errorf("%v: the exchange was made %d times, want once", c.err, tokens.calls)
 		}
 		if res.Header.Get("Content-Security-Policy") != "x" {
 			t.Errorf("%v: the header of a handler further out is gone", c.err)
@@ -457,5 +466,40 @@ func TestClientGone(t *testing.T) {
 	v, err := store.Validate(t.Context(), must(r.Cookie("__Host-token")).Value)
 	if got, want := string(v.Meta), `{"year":2027}`; err != nil || got != want {
 		t.Errorf("metadata = %s, %v, want %s", got, err, want)
+	}
+}
+
+// TestHTTP2: the same holds for HTTP/2, where a browser has the cookie that is Secure.
+func TestHTTP2(t *testing.T) {
+	m := session.Manager{Client: sessiontest.New(sessiontest.Config{})}
+	server := httptest.NewUnstartedServer(m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/panic" {
+			panic("x")
+		}
+		if _, _, err := w.(http.Hijacker).Hijack(); !errors.Is(err, http.ErrNotSupported) {
+			t.Errorf("Hijack = %v, want ErrNotSupported", err)
+		}
+		io.WriteString(w, "page")
+	})))
+	server.EnableHTTP2 = true
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	server.StartTLS()
+	defer server.Close()
+	browser := server.Client()
+	browser.Jar = must(cookiejar.New(nil))
+	first := must(http.NewRequest("GET", server.URL, nil))
+	sessiontest.LogIn(t, &m, first, client.NewSession{})
+	browser.Jar.SetCookies(first.URL, []*http.Cookie{{Name: "__Host-token", Value: first.Cookies()[0].Value, Path: "/", Secure: true}})
+	for _, path := range []string{"/", "/panic", "/"} {
+		res, err := browser.Get(server.URL + path)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		io.Copy(io.Discard, res.Body) // a panic resets the stream
+		res.Body.Close()
+		want := map[string]int{"/": 200, "/panic": 500}[path]
+		if res.StatusCode != want || res.ProtoMajor != 2 || len(res.Cookies()) != 1 {
+			t.Errorf("%s: %s %s, %v, want %d with a cookie", path, res.Proto, res.Status, res.Header, want)
+		}
 	}
 }
