@@ -98,6 +98,10 @@ type guardedCaller struct {
 var programDir string
 
 func TestMain(m *testing.M) {
+	if by := os.Getenv(webAppVariable); by != "" {
+		runWebApp(by)
+		return
+	}
 	code := m.Run()
 	if programDir != "" {
 		os.RemoveAll(programDir)
