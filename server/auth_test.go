@@ -220,7 +220,7 @@ func TestAuthRefused(t *testing.T) {
 	}
 	for _, query := range append(queries, many) {
 		c.auth("?"+query, cookie).wantError(t, 422, "InvalidRequest")
-		c.auth("?" + query).wantError(t, 422, "InvalidRequest") // before the token is looked at
+		c.auth("?"+query).wantError(t, 422, "InvalidRequest") // before the token is looked at
 	}
 	if r := c.auth("?"+strings.Replace(many, "&header=a:X-0", "", 1), cookie); r.status != 204 || len(r.header) != maxAuthHeaders+2 {
 		t.Errorf("%d headers: %v, want 204", maxAuthHeaders, r)
