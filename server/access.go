@@ -17,16 +17,21 @@ type caller struct {
 	authorities *access.Authorities
 }
 
-// guarded is a handler for callers of a role. It is h itself where everybody may call.
-func (s *Server) guarded(needs access.Role, h handler) handler {
-	if s.guard == nil || needs == 0 {
-		return h
+// guarded is the handler of a route for callers of its role. It is the handler itself
+// where everybody may call.
+func (s *Server) guarded(r route) handler {
+	if s.guard == nil || r.needs == 0 {
+		return r.handle
 	}
 	return func(ctx *fasthttp.RequestCtx) error {
-		if err := s.authorize(ctx, needs); err != nil {
-			return err
+		err := s.authorize(ctx, r.needs)
+		switch {
+		case err == nil:
+			return r.handle(ctx)
+		case r.path == authPath:
+			return errForbidden // 401 is about the browser's token
 		}
-		return h(ctx)
+		return err
 	}
 }
 

@@ -43,13 +43,15 @@ type answer struct {
 }
 
 // answers has the answer to each error. An invalid token is not a failure of
-// the request, so its status is 200.
+// the request, so its status is 200; but of /auth, the request is one to find that out.
 var answers = []answer{
 	{token.ErrInvalid, 200, "InvalidToken", `{"Err":"InvalidToken"}`},
+	{errNoSession, 401, "InvalidToken", `{"Err":"InvalidToken"}`}, // to a proxy that knows nothing but statuses
 	failure(metadata.ErrMalformed, 400, "MalformedJSON", "The body is not a JSON text that this server accepts."),
 	failure(errInvalidRequest, 422, codeInvalidRequest, "The JSON does not have the fields that this request needs."),
 	failure(token.ErrBatchTooLarge, 413, "BatchTooLarge", "The answer to the items before is as large as it may be. Nothing was done: send it again."),
 	failure(token.ErrMetaTooLarge, 413, "MetaTooLarge", "The metadata would be larger than this server keeps."),
+	failure(errAuthTooLarge, 413, "MetaTooLarge", "The metadata is larger than headers may be."),
 	failure(token.ErrFull, 507, "StoreFull", "There is no room for more sessions."),
 	failure(errMediaType, 415, "UnsupportedMediaType", "The body must be application/json or application/*+json, without a content encoding."),
 	failure(errNotFound, 404, "NotFound", "There is nothing at this path."),

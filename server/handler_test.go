@@ -56,8 +56,12 @@ func (d *direct) do(t testing.TB, method, path, body string) reply {
 	if err := d.handle([]byte(text)); err != nil {
 		t.Fatalf("reading %q: %v", text, err)
 	}
-	r := reply{status: d.ctx.Response.StatusCode(), header: make(map[string][]string), body: string(d.ctx.Response.Body())}
-	for name, value := range d.ctx.Response.Header.All() {
+	return replyOf(&d.ctx)
+}
+
+func replyOf(ctx *fasthttp.RequestCtx) reply {
+	r := reply{status: ctx.Response.StatusCode(), header: make(map[string][]string), body: string(ctx.Response.Body())}
+	for name, value := range ctx.Response.Header.All() {
 		r.header[string(name)] = append(r.header[string(name)], string(value))
 	}
 	return r
@@ -76,12 +80,16 @@ func TestAllocations(t *testing.T) {
 		{"exchange with patch", "PUT", "/token", `{"token":"`, `","meta":{"n": 12345678, "page":"/other"}}`},
 		{"validate", "POST", "/token/validate", `{"token":"`, `"}`},
 		{"invalid token", "PUT", "/token", `{"ignored":"`, `","token":"` + somewhere + `"}`},
+		{"auth", "GET", "/auth?header=user:X-User&header=n:X-N", "", ""},
 		{"malformed JSON", "PUT", "/token", `{"token":"`, `"`},
 	}
 	for _, test := range tests {
 		d := newDirect(Config{Store: store})
 		tok := d.do(t, "POST", "/token", `{"meta":{"user":"ann","n":1,"page":"/index"}}`).body
 		text := []byte(requestText(test.method, test.path, test.before+tok+test.after))
+		if test.name == "auth" {
+			text = []byte(requestText(test.method, test.path, "", "Cookie: a=b; __Host-token="+tok))
+		}
 		at := bytes.Index(text, []byte(tok))
 		got := testing.AllocsPerRun(500, func() {
 			if err := d.handle(text); err != nil {
@@ -91,6 +99,9 @@ func TestAllocations(t *testing.T) {
 				copy(text[at:], body[tokenStart:tokenEnd])
 			}
 		})
+		if test.name == "auth" && d.ctx.Response.StatusCode() != 204 {
+			t.Errorf("auth: %v, want 204", &d.ctx.Response)
+		}
 		if got > 2 {
 			t.Errorf("%s allocates %v times, want 2 at most", test.name, got)
 		}

@@ -97,6 +97,8 @@ func TestAccessLog(t *testing.T) {
 		{requestText("OPTIONS", "*", ""), "OPTIONS unknown 404"},
 		{requestText("GET", "/healthz", "", "X-Token: "+tok), "GET /healthz 200"},
 		{requestText("GET", "/readyz", ""), "GET /readyz 200"},
+		{requestText("GET", "/auth?header="+marker+":X-A&cookie="+tok, "", "X-Token: "+tok), "GET /auth 401"},
+		{requestText("GET", "/auth?x="+tok+"%", "", "Cookie: token="+tok), "GET /auth 422"},
 		{head + "Transfer-Encoding: identity\r\n\r\n" + tok, "PUT /token 400"},
 		{requestText("PUT", "/token", tokenBody(tok)+large(1)), "other /token 413"},
 		{requestText("PUT", "/token", large(1), "Expect: 100-continue"), "PUT /token 413"},

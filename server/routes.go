@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -33,6 +34,8 @@ func (s *Server) routes(dump bool) []route {
 		{"POST", batchPath, access.Tokens, s.handleBatch},
 		{"DELETE", "/subject", access.Tokens, s.handleEndSubject},
 		{"POST", "/subject/sessions", access.Tokens, s.handleListSubject},
+		{"GET", authPath, access.Tokens, s.handleAuth},
+		{"HEAD", authPath, access.Tokens, s.handleAuth},
 		{"GET", "/healthz", 0, s.handleHealth},
 		{"HEAD", "/healthz", 0, s.handleHealth},
 		{"GET", "/readyz", 0, s.handleReady},
@@ -55,7 +58,7 @@ func (s *Server) addRoutes(dump bool) {
 	r.MethodNotAllowed = s.answering(s.handleMethodNotAllowed)
 	s.paths = make(map[string]*path)
 	for _, route := range s.routes(dump) {
-		h := s.answering(s.guarded(route.needs, route.handle))
+		h := s.answering(s.guarded(route))
 		r.Handle(route.method, route.path, h)
 		s.pathOf(route.path).add(route.method, h)
 	}
@@ -81,15 +84,21 @@ func (p *path) add(method string, h fasthttp.RequestHandler) {
 }
 
 // route hands a request to its handler. A target that is one of our paths to the
-// letter, as almost all are, needs neither to be parsed nor to be looked for by the
-// router.
+// letter, with a query or without, as almost all are, needs neither to be parsed nor to
+// be looked for by the router.
 func (s *Server) route(ctx *fasthttp.RequestCtx, method int) {
-	if p := s.paths[string(ctx.Request.Header.RequestURI())]; p != nil && p.handlers[method] != nil {
+	target := ctx.Request.Header.RequestURI()
+	if p := s.paths[string(target)]; p != nil && p.handlers[method] != nil {
 		p.handlers[method](ctx)
 		return
 	}
 	if err := checkTarget(ctx); err != nil {
 		s.fail(ctx, err)
+		return
+	}
+	name, _, _ := bytes.Cut(target, []byte{'?'})
+	if p := s.paths[string(name)]; p != nil && p.handlers[method] != nil {
+		p.handlers[method](ctx)
 		return
 	}
 	s.router(ctx)

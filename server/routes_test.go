@@ -22,6 +22,7 @@ func TestUnknownPaths(t *testing.T) {
 		"/healthz/", "/Healthz", "/readyz/", "/health", "/{path:*}", "/token#" + marker, "/token/validate#",
 		"/subject/", "/subjects", "/Subject", "/%73ubject", "/subject//sessions", "/subject/sessions/", "/subject/session",
 		"/subject/" + marker, "/subject/sessions/" + marker, "/sessions", "/token/sessions", "/subject/validate",
+		"/auth/", "/Auth", "/%61uth", "/auth//", "/auth/" + marker, "/auth%3Fcookie=token", "/auth#", "/auth?#" + marker,
 		"//" + marker + "/token", "//" + marker + "/token?://", "///token", "http://" + marker, "http://" + marker + "//token",
 	}
 	for _, path := range paths {
@@ -69,6 +70,7 @@ func TestMethodNotAllowed(t *testing.T) {
 		"/subject":          "DELETE",
 		"/subject/sessions": "POST",
 
+		"/auth":    "GET, HEAD",
 		"/healthz": "GET, HEAD",
 		"/readyz":  "GET, HEAD",
 		"/dump":    "HEAD",

@@ -149,6 +149,7 @@ type Server struct {
 
 	requests    sync.Pool // of *request
 	batches     sync.Pool // of *batch
+	auths       sync.Pool // of *authRequest
 	errNoBatch  *requestError
 	answers     answerBudget
 	largestList int64 // bytes
@@ -179,6 +180,7 @@ func New(cfg Config) *Server {
 		log:          cfg.Logger,
 		unready:      cfg.Ready,
 		requests:     sync.Pool{New: func() any { return new(request) }},
+		auths:        sync.Pool{New: newAuthRequest},
 		answers:      newAnswerBudget(),
 	}
 	s.largestList = largestList(cfg.MaxMeta)

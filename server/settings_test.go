@@ -53,6 +53,8 @@ func TestContractInSettings(t *testing.T) {
 
 // contractTests are tests of whole requests, whoever sends them in whatever way.
 var contractTests = map[string]func(*testing.T){
+	"Auth": TestAuth, "AuthCredential": TestAuthCredential, "AuthHeaders": TestAuthHeaders, "AuthMembers": TestAuthMembers,
+	"AuthRefused": TestAuthRefused, "AuthTooLarge": TestAuthTooLarge,
 	"Batches": TestContractInBatches, "Create": TestCreate, "Exchange": TestExchange, "Unset": TestUnset,
 	"ExchangeHeaders": TestExchangeHeaders, "Delete": TestDelete, "Validate": TestValidate,
 	"Batch": TestBatch, "BatchItemErrors": TestBatchItemErrors, "BatchRefused": TestBatchRefused, "BatchWithoutStore": TestBatchWithoutStore,

@@ -13,7 +13,7 @@ import (
 
 var (
 	methods = [...]string{"PUT", "POST", "DELETE", "GET", "HEAD", "OPTIONS", "other"}
-	codes   = [...]int{200, 202, 400, 401, 403, 404, 405, 408, 413, 415, 417, 422, 431, 500, 503, 507, 0}
+	codes   = [...]int{200, 202, 204, 400, 401, 403, 404, 405, 408, 413, 415, 417, 422, 431, 500, 503, 507, 0}
 	bounds  = [...]time.Duration{
 		// Where memory mode lives.
 		time.Microsecond, 2500 * time.Nanosecond, 5 * time.Microsecond, 10 * time.Microsecond, 25 * time.Microsecond,

@@ -96,7 +96,7 @@ func sum(counts []uint64) (n uint64) {
 
 // What is not counted would be counted as other.
 func TestEveryStatusIsCounted(t *testing.T) {
-	statuses := []int{200, 202, unavailable.status}
+	statuses := []int{200, 202, 204, unavailable.status}
 	for _, a := range answers {
 		statuses = append(statuses, a.status)
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,7 +109,8 @@ func (n *canaries) send(method, path, body, authorization string) (int, string) 
 	return n.call(method, n.base+path, body, authorization)
 }
 
-func (n *canaries) call(method, url, body, authorization string) (int, string) {
+// call sends a request, with headers as pairs of name and value.
+func (n *canaries) call(method, url, body, authorization string, headers ...string) (int, string) {
 	n.t.Helper()
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
@@ -116,6 +118,9 @@ func (n *canaries) call(method, url, body, authorization string) (int, string) {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", authorization)
+	for pair := range slices.Chunk(headers, 2) {
+		req.Header.Set(pair[0], pair[1])
+	}
 	res, err := n.transport.RoundTrip(req)
 	if err != nil {
 		return 0, err.Error() // such as a body that was refused while it was sent
@@ -157,7 +162,23 @@ func (n *canaries) sendAll() {
 			}
 		}
 	}
+	_, tok = n.send("POST", "/token", `{"meta":`+meta+`}`, web)
+	n.tokens = append(n.tokens, tok)
+	n.sendAuth(tok, web)
 	n.sendBroken(tok)
+}
+
+// sendAuth asks /auth, with what has a session and what has not.
+func (n *canaries) sendAuth(tok, web string) {
+	const header = "?header=" + canaryMember + ":X-Canary"
+	for _, query := range []string{"", header, header + "&x=" + canaryValue + "%", "?cookie=" + canaryPath, "?header=" + canaryMember + ":Connection"} {
+		for _, cookie := range []string{"token=" + tok, "__Host-token=" + tok + canaryValue} {
+			for _, authorization := range []string{web, "Bearer " + n.secrets["ops"], "Bearer " + n.secrets["prometheus"]} {
+				_, answer := n.call("GET", n.base+"/auth"+query, "", authorization, "Cookie", cookie)
+				n.find("answer to /auth", answer, canaryMember, canaryValue, canaryPath)
+			}
+		}
+	}
 }
 
 // sendBroken sends what is no HTTP, over TLS and not.

@@ -55,23 +55,37 @@ http {
 // startNginx starts nginx in front of servers, and returns where it listens.
 func startNginx(t *testing.T, ports []int) (address string) {
 	t.Helper()
+	var servers strings.Builder
+	for _, port := range ports {
+		fmt.Fprintf(&servers, "server 127.0.0.1:%d max_fails=1 fail_timeout=1s;\n", port)
+	}
+	port := enginetest.FreePort(t)
+	address = fmt.Sprintf("127.0.0.1:%d", port)
+	runNginx(t, fmt.Sprintf(nginxConfig, &servers, port), address)
+	return address
+}
+
+// runNginx runs nginx with a configuration until the test ends. It listens at address.
+func runNginx(t *testing.T, config, address string) {
+	t.Helper()
 	path, err := exec.LookPath("nginx")
 	if err != nil {
 		path = "/usr/sbin/nginx"
 	}
 	_, err = os.Stat(path)
 	testneeds.That(t, err == nil, "nginx is not installed")
-	var servers strings.Builder
-	for _, port := range ports {
-		fmt.Fprintf(&servers, "server 127.0.0.1:%d max_fails=1 fail_timeout=1s;\n", port)
-	}
-	dir, port := t.TempDir(), enginetest.FreePort(t)
-	config := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, nginxConfig, &servers, port), 0o600); err != nil {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	runProxy(t, exec.Command(path, "-p", dir, "-c", file, "-e", "stderr"), address)
+}
+
+// runProxy runs a proxy until the test ends, and returns when it listens.
+func runProxy(t *testing.T, cmd *exec.Cmd, address string) {
+	t.Helper()
 	var log buffer
-	cmd := exec.Command(path, "-p", dir, "-c", config, "-e", "stderr")
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -79,16 +93,17 @@ func startNginx(t *testing.T, ports []int) (address string) {
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s: %s", cmd, log.String())
+		}
 	})
-	address = fmt.Sprintf("127.0.0.1:%d", port)
-	enginetest.Until(t, time.Minute, "nginx", func() bool {
+	enginetest.Until(t, time.Minute, filepath.Base(cmd.Path), func() bool {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()
 		}
 		return err == nil
 	})
-	return address
 }
 
 // fleet is workers, with a ledger, before token servers on one engine.

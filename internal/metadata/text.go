@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"bytes"
+	"iter"
 
 	"github.com/goccy/go-json"
 )
@@ -17,6 +18,20 @@ func IsStrings(text []byte) bool {
 		_, rest = cutString(rest)
 	}
 	return rest[0] == ']'
+}
+
+// Members returns the members of an object, as they are written: their names in quotes.
+// It is a compact object as [Scanner] leaves it.
+func Members(object []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		for rest := object[1:]; rest[0] != '}'; {
+			m := cutMember(rest)
+			if !yield(m.name, m.value) {
+				return
+			}
+			rest = m.rest
+		}
+	}
 }
 
 // cut is a member that was cut off.
