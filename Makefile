@@ -68,6 +68,10 @@ engines: ## run the tests of shared mode in full, on engines of PATH or ENGINES 
 	  PATH="$$PATH" $(GO) test -race -count=1 -timeout 30m ./valkey -valkey.engines; \
 	done
 
+.PHONY: examples
+examples: ## test the examples in all languages: needs Python, Node, PHP, Java with Maven, and Rust
+	$(GO) test -count=1 -timeout 30m ./examples -examples.all
+
 .PHONY: torture
 torture: ## kill the server ROUNDS times and check all that it has told
 	$(GO) test -count=1 -timeout 1h -v -run '^TestKill$$' ./cmd/token-server -torture.rounds=$(ROUNDS)

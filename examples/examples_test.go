@@ -1,8 +1,10 @@
 // Package examples_test runs the tests of the examples in other languages, each by the
-// language's own tool, with the real server.
+// language's own tool, with the real server. Those that take minutes run with
+// -examples.all, as make examples does.
 package examples_test
 
 import (
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +12,8 @@ import (
 
 	"tokenserver/internal/testneeds"
 )
+
+var all = flag.Bool("examples.all", false, "test the examples in Java and Rust too")
 
 // buildServer returns the path of the server's program.
 func buildServer(t *testing.T) string {
@@ -68,4 +72,22 @@ func TestNode(t *testing.T) {
 func TestPHP(t *testing.T) {
 	t.Parallel()
 	runIn(t, "php", testneeds.Program(t, "php"), "test.php")
+}
+
+func TestJava(t *testing.T) {
+	onlyWithAll(t)
+	runIn(t, copyOf(t, "java"), testneeds.Program(t, "mvn"), "-q", "-B", "test")
+}
+
+func TestRust(t *testing.T) {
+	onlyWithAll(t)
+	runIn(t, copyOf(t, "rust"), testneeds.Program(t, "cargo"), "test", "--quiet")
+}
+
+func onlyWithAll(t *testing.T) {
+	t.Helper()
+	if !*all {
+		t.Skip("takes minutes: make examples")
+	}
+	t.Parallel()
 }
