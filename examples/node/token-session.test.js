@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import express from 'express';
-import { Client, sessions, unavailable, wayBack } from './token-session.js';
+import { Client, Unavailable, sessions, unavailable, wayBack } from './token-session.js';
 
 // A token server of our own on a free port, and again on that one after a stop.
 class TokenServer {
@@ -158,6 +159,25 @@ test('sessions', async (t) => {
     assert.equal(browser.cookie, undefined);
     assert.equal((await copied.get('/')).status, 303);
   });
+});
+
+// A connection that breaks behind a request must not make it two.
+test('nothing is sent twice', async (t) => {
+  let received = 0;
+  const stub = createServer((conn) => {
+    conn.on('data', (data) => {
+      if (!data.includes(' HTTP/1.1\r\n')) return;
+      if (++received > 1) conn.destroy();
+      else conn.write('HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n');
+    });
+    conn.on('error', () => {});
+  }).listen(0, '127.0.0.1');
+  await once(stub, 'listening');
+  t.after(() => stub.close());
+  const client = new Client({ url: `http://127.0.0.1:${stub.address().port}` });
+  await client.delete('x'); // leaves a connection behind
+  await assert.rejects(client.exchange('x'), Unavailable);
+  assert.equal(received, 2);
 });
 
 test('the way back is a page of ours', () => {

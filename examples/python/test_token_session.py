@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -286,6 +287,34 @@ class TestSessions(unittest.TestCase):
         got = asyncio.run(exchanges())
         self.assertEqual([meta for _, meta in got], [{"n": n, "seen": True} for n in range(50)])
         self.assertEqual(sent, [50])
+
+    def test_nothing_is_sent_twice(self):
+        """A connection that breaks behind a request must not make it two."""
+        received = []
+
+        def answer_once():
+            while True:
+                try:
+                    conn, _ = listener.accept()
+                except OSError:
+                    return
+                with conn, conn.makefile("rb") as lines:
+                    for line in lines:
+                        if not line.endswith(b" HTTP/1.1\r\n"):
+                            continue
+                        received.append(line)
+                        if len(received) > 1:
+                            break
+                        conn.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            threading.Thread(target=answer_once, daemon=True).start()
+            client = Client(port=listener.getsockname()[1])
+            client.delete("x")  # leaves a connection behind
+            with self.assertRaises(Unavailable):
+                client.exchange("x")
+            listener.shutdown(socket.SHUT_RDWR)
+        self.assertEqual(len(received), 2)
 
     def test_way_back(self):
         for path, want in (("/a?b", "/a?b"), ("//evil", "/"), ("/\\evil", "/"), ("https:evil", "/"), ("", "/"), ("/\nx", "/")):
