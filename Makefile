@@ -32,6 +32,13 @@ build: ## build the programs into bin/
 run: build ## build and start the server (ARGS="--port 8080" for flags)
 	$(BIN)/token-server $(ARGS)
 
+.PHONY: demo
+demo: build ## start a token server and the web application of examples/webapp, and print its address
+	@$(BUILD) -o $(BIN)/webapp ./examples/webapp
+	@dir=$$(mktemp -d); trap 'kill $$server; wait; rm -rf $$dir' EXIT; \
+	$(BIN)/token-server --address unix:$$dir/token.sock --admin-address off --log-level warn --grace 5s --on-reuse revoke & server=$$!; \
+	$(BIN)/webapp --token-server unix:$$dir/token.sock --grace 5s
+
 .PHONY: test
 test: ## run all tests, with the race detector
 	@# The race detector allocates, and slows down what is large.
