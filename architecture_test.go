@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"internal/stack":    {},
 	"internal/stats":    {},
 	"client":            {},
+	"client/session":    {"client", "client/session", "client/session/internal/object"},
 	"shard":             {"token", "internal/clock", "internal/metadata", "internal/sleep", "internal/stack", "internal/stats"},
 	"access":            {},
 	"server":            {"access", "token", "internal/metadata", "internal/duration", "internal/stack", "internal/stats"},
@@ -45,6 +46,7 @@ var outside = map[string][]string{
 	"internal/stats":    {},
 	"shard":             {},
 	"client":            {}, // a module of its own: whoever imports it takes in nothing else
+	"client/session":    {},
 	"valkey":            {"github.com/redis/rueidis"},
 }
 

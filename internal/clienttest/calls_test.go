@@ -22,7 +22,7 @@ func TestCalls(t *testing.T) {
 		for g := range goroutines {
 			wg.Go(func() {
 				for i := range 2 {
-					session(t, c, fmt.Sprintf("of %d-%d-%d", goroutines, g, i))
+					liveThrough(t, c, fmt.Sprintf("of %d-%d-%d", goroutines, g, i))
 				}
 			})
 		}
@@ -30,8 +30,8 @@ func TestCalls(t *testing.T) {
 	}
 }
 
-// session goes through the life of one.
-func session(t *testing.T, c *client.Client, subject string) {
+// liveThrough goes through the life of one.
+func liveThrough(t *testing.T, c *client.Client, subject string) {
 	ctx := t.Context()
 	first, err := c.Create(ctx, client.NewSession{Meta: json.RawMessage(`{"a":1.0,"b":"\u00e9"}`), Subject: subject, Lifetime: time.Hour})
 	check(t, "Create", err, nil)
