@@ -30,7 +30,9 @@ var mayImport = map[string][]string{
 	"shard":             {"token", "internal/clock", "internal/metadata", "internal/sleep", "internal/stack", "internal/stats"},
 	"access":            {},
 	"server":            {"access", "token", "internal/metadata", "internal/duration", "internal/stack", "internal/stats"},
-	"admin":             {"access", "internal/stack", "internal/stats"},
+	"admin":             {"access", "admin/console", "internal/stack", "internal/stats"},
+	"admin/console":     {"admin/sampler", "internal/stats"},
+	"admin/sampler":     {"internal/stack", "internal/stats"},
 	"durable":           {"token", "internal/clock", "internal/metadata", "internal/stack", "internal/stats", "shard"},
 	"valkey":            {"token", "internal/metadata", "internal/stats"},
 }

@@ -8,16 +8,19 @@ import (
 	"strings"
 
 	"tokenserver/access"
+	"tokenserver/admin/console"
 )
 
-// guarded asks who calls, but for the probes of health.
-func guarded(h http.Handler, guard *access.Guard, delayed *access.Delayed) http.Handler {
+// guarded asks who calls, but for the probes of health. Whoever is on this machine may look.
+func guarded(h http.Handler, guard *access.Guard, delayed *access.Delayed, local bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		needs := access.Admin
-		switch r.URL.Path {
-		case "/healthz", "/readyz":
+		switch path := r.URL.Path; {
+		case path == "/healthz", path == "/readyz":
 			needs = 0
-		case "/metrics":
+		case local && !strings.HasPrefix(path, console.ActionPath):
+			needs = 0
+		case path == "/metrics":
 			needs = access.Metrics
 		}
 		if needs == 0 || authorize(w, r, guard, delayed, needs) {
@@ -37,6 +40,7 @@ func authorize(w http.ResponseWriter, r *http.Request, guard *access.Guard, dela
 	} {
 		caller := who()
 		if caller.May(needs) {
+			*r = *r.WithContext(console.WithCaller(r.Context(), caller.Name))
 			return true
 		}
 		known = known || caller.Known()

@@ -1,11 +1,12 @@
-// Package admin is the listener for operators: metrics and profiles.
+// Package admin is the listener for operators: metrics, profiles and the console.
 //
 // # Basics
 //
 // [New] makes a [Server], which answers GET /metrics in the Prometheus format, the
 // paths of net/http/pprof under /debug/pprof/, and /healthz and /readyz. It reads the
 // statistics only when it is scraped, through the functions of its [Config], so that
-// nothing is counted twice and an idle scraper costs nothing.
+// nothing is counted twice and an idle scraper costs nothing. The operator's page is that
+// of package console.
 //
 // # Caveats
 //
@@ -34,6 +35,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"tokenserver/access"
+	"tokenserver/admin/console"
 	"tokenserver/internal/stack"
 	"tokenserver/internal/stats"
 )
@@ -50,7 +52,7 @@ const maxScrapes = 4
 
 // MaxConnections is how many connections are open at a time where [Config] does not
 // say. Others wait until one of them is closed.
-const MaxConnections = 16
+const MaxConnections = 64
 
 // Config describes a Server.
 type Config struct {
@@ -68,6 +70,11 @@ type Config struct {
 	// Guard knows who may call. nil means that everybody may. /healthz and /readyz need
 	// no caller, /metrics a role for metrics, and all else an admin.
 	Guard *access.Guard
+	// Local says that the listener is reached from this machine alone: then with a Guard
+	// only actions of the console need an admin, and without one they are there too.
+	Local bool
+	// Console is the operator's page. nil means that there is none.
+	Console *console.Console
 	// CheckHost refuses requests whose Host is no IP address, not localhost and none of
 	// Hosts.
 	CheckHost bool
@@ -101,7 +108,7 @@ func New(cfg Config) *Server {
 		ErrorLog:            errorLog,
 		MaxRequestsInFlight: maxScrapes,
 	})
-	return &Server{
+	s := &Server{
 		tls:            cfg.TLS,
 		maxConnections: cfg.MaxConnections,
 		logger:         cfg.Logger,
@@ -114,6 +121,10 @@ func New(cfg Config) *Server {
 			ErrorLog:          errorLog,
 		},
 	}
+	if cfg.Console != nil {
+		s.http.RegisterOnShutdown(cfg.Console.EndStreams)
+	}
+	return s
 }
 
 func newRegistry(cfg Config) *prometheus.Registry {
@@ -130,7 +141,7 @@ func newRegistry(cfg Config) *prometheus.Registry {
 func (cfg *Config) protect(h http.Handler) http.Handler {
 	h = sameOrigin(h)
 	if cfg.Guard != nil {
-		h = guarded(h, cfg.Guard, access.NewDelayed(cfg.MaxConnections))
+		h = guarded(h, cfg.Guard, access.NewDelayed(cfg.MaxConnections), cfg.Local)
 	}
 	if cfg.CheckHost {
 		h = local(h, cfg.Hosts)
@@ -145,6 +156,9 @@ func newMux(cfg Config, metrics http.Handler) *http.ServeMux {
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", handleHealth)
 	mux.HandleFunc("GET /readyz", cfg.handleReady)
+	if cfg.Console != nil {
+		cfg.Console.Register(mux)
+	}
 	if cfg.NoProfiles {
 		return mux
 	}

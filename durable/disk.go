@@ -35,7 +35,10 @@ func (s *Store) freeSpace() int64 {
 // diskStats leaves out of Bytes what is set aside in the data directory for logs.
 func (s *Store) diskStats() *stats.Disk {
 	metrics := s.db.Metrics()
-	st := &stats.Disk{Bytes: int64(metrics.DiskSpaceUsage()), Free: s.freeSpace()}
+	st := &stats.Disk{
+		Bytes: int64(metrics.DiskSpaceUsage()), Free: s.freeSpace(),
+		Groups: s.journal.counters.groups.Load(), Changes: s.journal.counters.changes.Load(),
+	}
 	var m dto.Metric
 	if err := metrics.LogWriter.FsyncLatency.Write(&m); err == nil {
 		h := m.GetHistogram() // of nanoseconds

@@ -144,6 +144,7 @@ type Store struct {
 	// visible to the other methods.
 	sessions atomic.Pointer[shard.Store]
 
+	space       spaceLook // of StatsInDetail
 	askingUsage semaphore // held while the disk is asked for its free space
 
 	closing    chan struct{}   // of what goes on in the background

@@ -51,6 +51,8 @@ type journal struct {
 	// synced is a sequence number of Pebble's before which all writes are on disk.
 	synced atomic.Uint64
 
+	counters journalCounters
+
 	expired struct {
 		sync.Mutex
 		ids []token.ID
@@ -85,6 +87,18 @@ func newJournal(db *pebble.DB, epoch uint32, cfg *Config, f *failure, w *watchdo
 	j.loops.Go(j.writeLoop)
 	j.loops.Go(j.tickLoop)
 	return j
+}
+
+// journalCounters count since the start.
+type journalCounters struct {
+	groups, changes atomic.Uint64
+	syncs           atomic.Uint64
+	syncTime        atomic.Int64 // nanoseconds
+}
+
+func (c *journalCounters) syncedSince(start time.Time) {
+	c.syncs.Add(1)
+	c.syncTime.Add(int64(time.Since(start)))
 }
 
 // semaphore is a lock that may be held for long, with room for one. A fake clock goes
@@ -288,6 +302,8 @@ func (j *journal) flush() {
 	if g := j.take(); g != nil {
 		j.writes.begin()
 		defer j.writes.end()
+		j.counters.groups.Add(1)
+		j.counters.changes.Add(uint64(g.batch.Count()))
 		j.write(g.batch, j.fsync == Always)
 		g.batch = nil // Pebble may have it back, and a shard keeps the group for a while
 		close(g.written)
@@ -323,6 +339,7 @@ func (j *journal) apply(b *pebble.Batch, sync bool) error {
 	if !sync {
 		return j.db.Apply(b, pebble.NoSync)
 	}
+	defer j.counters.syncedSince(time.Now())
 	// Apply would end the process, or never return, if the sync fails.
 	if err := j.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
 		return err

@@ -31,7 +31,7 @@ type counters [16]stripe
 
 type stripe struct {
 	requests  [len(methods)][len(codes)]atomic.Uint64
-	durations [len(bounds) + 1]atomic.Uint64
+	durations [len(bounds)*parts + 1]atomic.Uint64
 	sum       atomic.Int64 // nanoseconds
 	batches   batchCounters
 	_         [64]byte
@@ -52,7 +52,7 @@ func (st *counters) count(ctx *fasthttp.RequestCtx, method int) {
 // time counts how long a request took that could be read.
 func (st *counters) time(ctx *fasthttp.RequestCtx, d time.Duration) {
 	s := st.stripe(ctx)
-	s.durations[boundIndex(bounds[:], d)].Add(1)
+	s.durations[partIndex(d)].Add(1)
 	s.sum.Add(int64(d))
 }
 
@@ -106,8 +106,8 @@ func (s *Server) Stats() stats.Server {
 		}
 	}
 	for i := range s.stats {
-		for b := range sum.Durations.Counts {
-			sum.Durations.Counts[b] += s.stats[i].durations[b].Load()
+		for part := range s.stats[i].durations {
+			sum.Durations.Counts[part/parts] += s.stats[i].durations[part].Load()
 		}
 		sum.Durations.Sum += time.Duration(s.stats[i].sum.Load())
 	}

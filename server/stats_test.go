@@ -210,3 +210,26 @@ func TestBoundsOfDurations(t *testing.T) {
 		}
 	}
 }
+
+// Quantiles of what was counted are right to 5 %, wherever it lies.
+func TestDurationsAreFine(t *testing.T) {
+	for d := 400 * time.Nanosecond; d < 10*time.Second; d += 1 + d/97 {
+		part := partIndex(d)
+		least, most := time.Duration(0), partBounds[part]
+		if part > 0 {
+			least = partBounds[part-1]
+		}
+		if d < least || d > most+1 {
+			t.Fatalf("%v is counted from %v to %v", d, least, most)
+		}
+		if middle := (least + most) / 2; (middle - d).Abs() > d/20 {
+			t.Fatalf("%v is counted as %v, over 5 %% off", d, middle)
+		}
+		if coarse := boundIndex(bounds[:], d); part/parts != coarse {
+			t.Fatalf("%v is in bucket %d for Durations, and %d for Stats", d, part/parts, coarse)
+		}
+	}
+	if got, want := partIndex(time.Minute), len(partBounds); got != want {
+		t.Errorf("place of a minute = %d, want the last, %d", got, want)
+	}
+}

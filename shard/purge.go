@@ -9,6 +9,7 @@ import (
 
 	"tokenserver/internal/sleep"
 	"tokenserver/internal/stack"
+	"tokenserver/internal/stats"
 )
 
 // purgeBatch is how many sessions are purged under one hold of a lock.
@@ -24,6 +25,9 @@ type purgeState struct {
 	longest  atomic.Int64 // nanoseconds that a batch held a lock
 	// unsqueezed says that a shard may have freed something since it was squeezed.
 	unsqueezed atomic.Bool
+	// recent has the last purges by the clock, the newest first. It is replaced, never
+	// changed.
+	recent atomic.Pointer[[]stats.Purge]
 }
 
 // expect says that a session expires at d.
@@ -61,7 +65,22 @@ func (s *Store) purgeOrLog() {
 			s.log.Error("recovered panic", "panic", fmt.Sprint(p), "stack", string(stack.Current()))
 		}
 	}()
-	s.Purge()
+	start := time.Now()
+	n := s.Purge()
+	s.purge.remember(stats.Purge{Ended: time.Now(), Took: time.Since(start), Sessions: n})
+}
+
+// maxRecent is how many purges are remembered.
+const maxRecent = 5
+
+// remember is for the one goroutine that purges by the clock.
+func (p *purgeState) remember(last stats.Purge) {
+	list := append(make([]stats.Purge, 0, maxRecent+1), last)
+	if old := p.recent.Load(); old != nil {
+		list = append(list, *old...)
+	}
+	list = list[:min(len(list), maxRecent)]
+	p.recent.Store(&list)
 }
 
 // Purge takes back the memory of expired sessions and returns how many there

@@ -2,6 +2,7 @@ package valkey
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/redis/rueidis"
 )
@@ -23,7 +24,37 @@ func (s *Store) inspect(again bool, look int) {
 	}
 	if look%inspectEvery == 0 {
 		s.sample(ctx, nodes[look/inspectEvery%len(nodes)])
+		s.readUsage(ctx, nodes)
 	}
+}
+
+// engineUsage is the memory of all primaries together.
+type engineUsage struct {
+	memory, limit int64  // bytes; the limit is 0 if one of them has none
+	eviction      string // the policy of the first one
+}
+
+// readUsage notes how full the primaries are.
+func (s *Store) readUsage(ctx context.Context, nodes []primary) {
+	var sum engineUsage
+	limited := true
+	for i, node := range nodes {
+		info, err := send(ctx, node, node.B().Info().Section("memory").Build()).ToString()
+		if err != nil {
+			return
+		}
+		used, _ := strconv.ParseInt(field(info, "used_memory"), 10, 64)
+		limit, _ := strconv.ParseInt(field(info, "maxmemory"), 10, 64)
+		limited = limited && limit > 0
+		sum.memory, sum.limit = sum.memory+used, sum.limit+limit
+		if i == 0 {
+			sum.eviction = field(info, "maxmemory_policy")
+		}
+	}
+	if !limited {
+		sum.limit = 0
+	}
+	s.usage.Store(&sum)
 }
 
 // readVersion notes which version a node has.

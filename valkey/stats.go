@@ -68,6 +68,9 @@ func (s *Store) engineStats() *stats.Engine {
 		Retries: uint64(s.counters.retries.Load()), Late: uint64(s.counters.late.Load()), MetaBytes: s.metaSize.bytes.Load(),
 	}
 	e.Role, e.Connections, e.SessionBytes = s.role(), int(s.connections.Load()), s.memory.bytes.Load()
+	if usage := s.usage.Load(); usage != nil {
+		e.Memory, e.MaxMemory, e.Eviction = usage.memory, usage.limit, usage.eviction
+	}
 	if c := s.client(); c != nil {
 		e.Mode = string(c.Mode())
 	}

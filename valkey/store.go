@@ -100,6 +100,7 @@ type Store struct {
 	durations durations
 	metaSize  meanSize
 	memory    meanSize // what sessions take in the engine
+	usage     atomic.Pointer[engineUsage]
 	// connections is how many there are to the engine.
 	connections atomic.Int64
 	members     sync.Pool // of *metadata.Object

@@ -14,6 +14,7 @@ import (
 var commands = map[string]func(m *Main, args []string) int{
 	"secret": (*Main).printSecret,
 	"check":  (*Main).printProblems,
+	"top":    (*Main).printTop,
 }
 
 // defaultCaller is the name of a caller whom nobody has named.

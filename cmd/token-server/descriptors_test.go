@@ -21,9 +21,9 @@ func TestDivideDescriptors(t *testing.T) {
 		{64, true, descriptors{connections: 22, admin: 4, store: 16}},
 		{28, false, descriptors{connections: 4, admin: 2}},
 		{44, true, descriptors{connections: 4, admin: 2, store: 16}},
-		{1024, false, descriptors{connections: 926, admin: 16}},
-		{1024, true, descriptors{connections: 670, admin: 16, store: 256}},
-		{1 << 20, true, descriptors{connections: 1<<20 - 16 - 16 - 1000 - 66, admin: 16, store: 1000}},
+		{1024, false, descriptors{connections: 878, admin: 64}},
+		{1024, true, descriptors{connections: 622, admin: 64, store: 256}},
+		{1 << 20, true, descriptors{connections: 1<<20 - 16 - 64 - 1000 - 66, admin: 64, store: 1000}},
 	}
 	for _, test := range tests {
 		if got, err := divideDescriptors(test.limit, test.durable); got != test.want || err != nil {

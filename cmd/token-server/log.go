@@ -33,29 +33,29 @@ func (m *Main) warn() {
 	for _, text := range m.Config.unused() {
 		m.logger.Warn(text)
 	}
-	if !m.Config.Insecure && !m.Config.hasCallers() {
-		m.warnOfOpen()
+	if attrs := m.open(); len(attrs) > 0 {
+		m.logger.Warn("anybody who reaches these addresses may use the server: --auth-file or --tls-client-ca say who may call, and --insecure that this is meant", attrs...)
 	}
 }
 
-// warnOfOpen tells where the server is open to anybody.
-func (m *Main) warnOfOpen() {
+// open says where the server is open to anybody, unless that is meant.
+func (m *Main) open() (attrs []any) {
+	if m.Config.Insecure || m.Config.hasCallers() {
+		return nil
+	}
 	var open []string
 	for _, ln := range m.listeners {
 		if !isLoopback(ln) {
 			open = append(open, addressOf(ln))
 		}
 	}
-	var attrs []any
 	if len(open) > 0 {
 		attrs = append(attrs, "address", strings.Join(open, ","))
 	}
 	if m.adminListener != nil && !isLoopback(m.adminListener) {
 		attrs = append(attrs, "admin_address", addressOf(m.adminListener))
 	}
-	if len(attrs) > 0 {
-		m.logger.Warn("anybody who reaches these addresses may use the server: --auth-file or --tls-client-ca say who may call, and --insecure that this is meant", attrs...)
-	}
+	return attrs
 }
 
 // logConfig tells what the server works with.
@@ -82,10 +82,10 @@ func (m *Main) logConfig() {
 		"callers", c.callersText(),
 		"tls", c.TLSCert != "",
 	)
-	switch {
-	case c.Valkey != "":
+	switch c.mode() {
+	case modeShared:
 		m.logger.Info("shared mode: an engine keeps the sessions", "timeout", duration.Format(c.ValkeyTimeout), "wait", c.ValkeyWait)
-	case c.DataDir == "":
+	case modeMemory:
 		m.logger.Info("memory mode: all sessions are forgotten when this process ends")
 	default:
 		m.logger.Info("durable mode: sessions outlive this process", "data_dir", c.DataDir, "fsync", c.Fsync)

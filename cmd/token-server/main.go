@@ -15,6 +15,7 @@ import (
 
 	"tokenserver/access"
 	"tokenserver/admin"
+	"tokenserver/admin/sampler"
 	"tokenserver/internal/flags"
 	"tokenserver/server"
 	"tokenserver/token"
@@ -60,6 +61,7 @@ type Main struct {
 	load          load // of store
 	server        *server.Server
 	admin         *admin.Server
+	sampler       *sampler.Sampler // of admin
 
 	storeFailure sync.Once // which is told of once
 

@@ -13,6 +13,7 @@ import (
 const usage = `Usage: token-server [flags]
        token-server check [flags]    report what would keep it from starting
        token-server secret [name]    make a secret, and its line for --auth-file
+       token-server top [flags]      show what the server of these flags does
 
 Hands out one-time access tokens for metadata over HTTP. Sessions are kept in
 memory and forgotten when the process ends, unless there is a --data-dir, or an

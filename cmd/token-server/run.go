@@ -144,14 +144,13 @@ func (m *Main) serveAdmin(maxConnections int) {
 		MaxConnections: maxConnections,
 		Logger:         m.logger,
 	}
-	if isLoopback(m.adminListener) {
+	cfg.Guard, cfg.Local = m.guard, isLoopback(m.adminListener)
+	if cfg.Local {
 		cfg.CheckHost, cfg.Hosts = m.adminListener.Addr().Network() == "tcp", m.Config.AdminHosts
-	} else {
-		cfg.Guard = m.guard
-		if m.tls != nil {
-			cfg.TLS = m.tls.Config(tls.VerifyClientCertIfGiven)
-		}
+	} else if m.tls != nil {
+		cfg.TLS = m.tls.Config(tls.VerifyClientCertIfGiven)
 	}
+	cfg.Console = m.startConsole(cfg.Local, maxConnections)
 	m.admin = admin.New(cfg)
 	m.logger.Info("admin listening", "address", addressOf(m.adminListener))
 	m.adminServed.Go(func() {
@@ -242,6 +241,7 @@ func (m *Main) cutOff() {
 		ended.Go(func() {
 			m.admin.Shutdown(ctx)
 			m.adminServed.Wait()
+			m.sampler.Close()
 		})
 	}
 	ended.Wait()
@@ -269,4 +269,5 @@ func (m *Main) shutdownAdmin() {
 		m.logger.Warn("admin requests were cut off at the stop", "error", err)
 	}
 	m.adminServed.Wait()
+	m.sampler.Close() // before the store
 }

@@ -16,6 +16,10 @@ import (
 type (
 	// statsKeeper has statistics for the admin listener.
 	statsKeeper interface{ Stats() stats.Store }
+	// detailKeeper has more of them for the console.
+	detailKeeper interface {
+		StatsInDetail(*stats.Detail) stats.Store
+	}
 	// readyChecker says why the store can't be relied on.
 	readyChecker interface{ Ready() error }
 	// identified has an identity that outlives the process.
@@ -25,8 +29,10 @@ type (
 // What our stores can do: a method whose signature changed would be missed silently.
 var (
 	_ statsKeeper  = (*shard.Store)(nil)
+	_ detailKeeper = (*shard.Store)(nil)
 	_ io.Closer    = (*shard.Store)(nil)
 	_ statsKeeper  = (*durable.Store)(nil)
+	_ detailKeeper = (*durable.Store)(nil)
 	_ readyChecker = (*durable.Store)(nil)
 	_ identified   = (*durable.Store)(nil)
 	_ loader       = (*durable.Store)(nil)
@@ -44,6 +50,18 @@ func storeStats(s server.Store) func() stats.Store {
 		return keeper.Stats
 	}
 	return func() stats.Store { return stats.Store{} }
+}
+
+// storeDetail is storeStats for the console.
+func storeDetail(s server.Store) func(*stats.Detail) stats.Store {
+	if keeper, ok := s.(detailKeeper); ok {
+		return keeper.StatsInDetail
+	}
+	read := storeStats(s)
+	return func(d *stats.Detail) stats.Store {
+		d.Reset()
+		return read()
+	}
 }
 
 // readiness returns what tells why a store can't be relied on, or nil for one that

@@ -72,6 +72,8 @@ type Disk struct {
 	Free     int64         // bytes, or -1 if that is unknown
 	Syncs    uint64        // of the store's log
 	SyncTime time.Duration // that those took
+	Groups   uint64        // of changes that were written together
+	Changes  uint64        // in those
 }
 
 // Engine is the state of the process, or the processes, that keep the sessions of a store.
@@ -88,6 +90,9 @@ type Engine struct {
 	Late         uint64      // calls that came too late to be carried out
 	MetaBytes    int64       // usual size of a session's metadata
 	SessionBytes int64       // memory that a session takes, sampled; 0 if that is not known
+	Memory       int64       // bytes that the primaries use; 0 if that is not known
+	MaxMemory    int64       // bytes that they may use; 0 if there is no limit, or it is not known
+	Eviction     string      // their maxmemory-policy, or "" if that is not known
 }
 
 // KindCount is how many errors there were of a kind.
@@ -136,6 +141,42 @@ type Histogram struct {
 	Bounds []time.Duration // upper ones, rising
 	Counts []uint64        // between the bounds, not cumulative; the last is over all bounds
 	Sum    time.Duration
+}
+
+// Detail is what a store of shards tells beyond its sums.
+type Detail struct {
+	Shards   []Shard
+	Expiring Expiring
+	Purges   []Purge // by the clock, the last ones, the newest first
+}
+
+// Reset empties d, and keeps its memory.
+func (d *Detail) Reset() { *d = Detail{Shards: d.Shards[:0]} }
+
+// Shard is the state of a shard.
+type Shard struct {
+	Sessions  int64
+	LockWait  time.Duration // spent waiting for its lock
+	Contended uint64        // times that its lock had to be waited for
+}
+
+// ExpiryStep is the time that one number of [Expiring] stands for.
+const ExpiryStep = 5 * time.Minute
+
+// Expiring tells when sessions expire. It is estimated from some of the sessions, unless
+// there are few of them.
+type Expiring struct {
+	Steps   [24]float64 // sessions that expire in each ExpiryStep from now on, the expired ones in the first
+	Later   float64     // sessions that expire after all steps
+	Sampled int         // sessions that were looked at
+	Exact   bool        // all of them were
+}
+
+// Purge is one that has ended.
+type Purge struct {
+	Ended    time.Time
+	Took     time.Duration
+	Sessions int // whose memory was taken back
 }
 
 // Build tells which program runs.

@@ -1,0 +1,110 @@
+package console
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+)
+
+// count writes a number of things, with commas.
+func count(n int64) string {
+	if n < 0 {
+		return "-" + count(-n)
+	}
+	digits := strconv.FormatInt(n, 10)
+	var text []byte
+	for i, d := range []byte(digits) {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			text = append(text, ',')
+		}
+		text = append(text, d)
+	}
+	return string(text)
+}
+
+// rate writes how many things there are a second.
+func rate(v float64) string {
+	switch {
+	case v == 0:
+		return "0/s"
+	case v < 0.1:
+		return "under 0.1/s"
+	case v < 10:
+		return strconv.FormatFloat(v, 'f', 1, 64) + "/s"
+	}
+	return count(int64(math.Round(v))) + "/s"
+}
+
+// size writes a number of bytes.
+func size(n int64) string {
+	v := float64(n)
+	for _, unit := range []string{"B", "KiB", "MiB", "GiB"} {
+		if math.Abs(v) < 1000 {
+			return digits(v) + " " + unit
+		}
+		v /= 1024
+	}
+	return digits(v) + " TiB"
+}
+
+// latency writes a short time, given in seconds.
+func latency(seconds float64) string {
+	switch {
+	case seconds <= 0:
+		return "–"
+	case seconds < 1e-3:
+		return digits(seconds*1e6) + " µs"
+	case seconds < 1:
+		return digits(seconds*1e3) + " ms"
+	}
+	return digits(seconds) + " s"
+}
+
+// digits writes a number with three digits.
+func digits(v float64) string {
+	switch a := math.Abs(v); {
+	case a == math.Trunc(a), a >= 99.95:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case a >= 9.995:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 2, 64)
+}
+
+// span writes a time of a second or more, in its two greatest units.
+func span(seconds float64) string {
+	s := int64(max(seconds, 0))
+	for _, u := range []struct {
+		length   int64
+		name     string
+		part     int64
+		partName string
+	}{{86400, "d", 3600, "h"}, {3600, "h", 60, "min"}, {60, "min", 1, "s"}} {
+		if s < u.length {
+			continue
+		}
+		if rest := s % u.length / u.part; rest > 0 {
+			return fmt.Sprintf("%d %s %d %s", s/u.length, u.name, rest, u.partName)
+		}
+		return fmt.Sprintf("%d %s", s/u.length, u.name)
+	}
+	return fmt.Sprintf("%d s", s)
+}
+
+// clockTime writes a time of day, in UTC.
+func clockTime(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
+
+// percent writes a part of a whole.
+func percent(part float64) string {
+	switch p := 100 * part; {
+	case p == 0:
+		return "0 %"
+	case p < 0.01:
+		return "under 0.01 %"
+	case p < 9.95:
+		return strconv.FormatFloat(p, 'g', 2, 64) + " %"
+	default:
+		return strconv.FormatFloat(p, 'f', 0, 64) + " %"
+	}
+}
