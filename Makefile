@@ -48,6 +48,12 @@ build: ## build the programs into bin/
 run: build ## build and start the server (ARGS="--port 8080" for flags)
 	$(BIN)/token-server $(ARGS)
 
+.PHONY: demo
+demo: build ## start a token server and the web application of examples/webapp, and print its address
+	@$(BUILD) -o $(BIN)/webapp ./examples/webapp
+	@dir=$$(mktemp -d); trap 'kill $$server; wait; rm -rf $$dir' EXIT; \
+	$(BIN)/token-server --address unix:$$dir/token.sock --admin-address off --log-level warn --grace 5s --on-reuse revoke & server=$$!; \
+	$(BIN)/webapp --token-server unix:$$dir/token.sock --grace 5s
 .PHONY: install
 install: build ## install the server and its service below PREFIX (/usr/local), and DESTDIR for a package
 	$(MAKE) --no-print-directory install-files PROGRAM=$(BIN)/token-server
@@ -135,6 +141,10 @@ engines: ## run the tests of shared mode in full, on engines of PATH or ENGINES 
 	  PATH="$${dir:+$$dir:}$$PATH"; echo "engine $$(redis-server --version)"; \
 	  PATH="$$PATH" $(GO) test -race -count=1 -timeout 30m ./valkey -valkey.engines; \
 	done
+
+.PHONY: examples
+examples: ## test the examples in all languages: needs Python, Node, PHP, Java with Maven, and Rust
+	$(GO) test -count=1 -timeout 30m ./examples -examples.all
 
 .PHONY: torture
 torture: ## kill the server ROUNDS times and check all that it has told

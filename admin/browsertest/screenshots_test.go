@@ -47,3 +47,29 @@ func TestScreenshots(t *testing.T) {
 		}
 	}
 }
+
+// TestWebappScreenshots makes those of the web application.
+func TestWebappScreenshots(t *testing.T) {
+	if *screenshots == "" {
+		t.Skip("-screenshots is not set")
+	}
+	url := startWebapp(t, start(t))
+	for _, tt := range []struct {
+		name, path    string
+		width, height int64
+		dark          bool
+	}{
+		{"webapp-light-1280", "/report", 1280, 560, false},
+		{"webapp-dark-1280", "/devices", 1280, 560, true},
+		{"webapp-light-390", "/choose", 390, 844, false},
+		{"webapp-dark-390", "/report", 390, 844, true},
+	} {
+		b := newTab(t, tt.width, tt.height, tt.dark)
+		b.enter(url+tt.path, "Ada")
+		var picture []byte
+		b.do(chromedp.FullScreenshot(&picture, 100))
+		if err := os.WriteFile(filepath.Join(*screenshots, tt.name+".png"), picture, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,180 @@
+// Sessions of Token Server for Express, and all else that takes (req, res, next).
+// No package is needed:
+//
+//   app.use(sessions({ client: new Client(), public: ['/login'] }));
+//
+// Each request exchanges the token of its cookie once: the old token is spent, the new
+// one goes into the answer's cookie. req.session.meta is the metadata. A change of it is
+// one more exchange, at once, so it has to come before the answer begins:
+//
+//   await req.session.update({ year: 2026 });
+//
+// What must not be, and is not: a PUT that is sent again (its token may be spent
+// already), a redirect that is followed, an answer that is cached, an error of the token
+// server that looks like a log-out. A page that sends several requests at once needs a
+// token server with --grace, since each of them presents the same token.
+
+/** The token is spent, expired or unknown: the user has to log in. */
+export class InvalidToken extends Error {}
+
+/** No answer, or none that says anything of the token: answer 503, and keep the cookie. */
+export class Unavailable extends Error {
+  status = 503; // for Express
+}
+
+/** Calls one token server. Exchanges made while others are under way travel together. */
+export class Client {
+  #waiting = [];
+  #sending = false;
+
+  constructor({ url = 'http://127.0.0.1:3666', timeout = 2000, maxBatch = 256, secret } = {}) {
+    Object.assign(this, { url, timeout, maxBatch });
+    this.headers = { 'Content-Type': 'application/json' };
+    if (secret) this.headers.Authorization = `Bearer ${secret}`;
+  }
+
+  async create(meta, subject) {
+    return (await this.#call('POST', '/token', { meta, subject })).text();
+  }
+
+  /** Spends the token, and returns the next one and the metadata, patched. */
+  exchange(token, meta, unset) {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ item: { exchange: { token, meta, unset } }, resolve, reject });
+      // What else this turn of the event loop asks for goes along.
+      if (!this.#sending) {
+        this.#sending = true;
+        setImmediate(() => this.#send());
+      }
+    });
+  }
+
+  async delete(token) {
+    await this.#call('DELETE', '/token', { token });
+  }
+
+  async endSubject(subject) {
+    await this.#call('DELETE', '/subject', { subject });
+  }
+
+  async #send() {
+    while (this.#waiting.length > 0) {
+      const calls = this.#waiting.splice(0, this.maxBatch);
+      try {
+        const answer = await this.#call('POST', '/token/batch', { batch: calls.map((c) => c.item) });
+        const { Ok } = await answer.json();
+        calls.forEach((call, i) => settle(call, Ok[i]));
+      } catch (err) {
+        const cause = err instanceof Unavailable ? err : new Unavailable('token server', { cause: err });
+        calls.forEach((call) => call.reject(cause));
+      }
+    }
+    this.#sending = false;
+  }
+
+  // fetch sends a request once.
+  async #call(method, path, body) {
+    let answer;
+    try {
+      answer = await fetch(this.url + path, {
+        method,
+        headers: this.headers,
+        body: JSON.stringify(body),
+        redirect: 'error',
+        cache: 'no-store',
+        signal: AbortSignal.timeout(this.timeout),
+      });
+    } catch (err) {
+      throw new Unavailable('token server', { cause: err });
+    }
+    if (answer.ok) return answer;
+    await answer.body?.cancel();
+    throw new Unavailable(`token server: status ${answer.status}`);
+  }
+}
+
+function settle({ resolve, reject }, answer) {
+  if (answer.Ok) resolve(answer.Ok);
+  else if (answer.Err === 'InvalidToken') reject(new InvalidToken());
+  else reject(new Unavailable(answer.Err));
+}
+
+/** The session of one request. meta is undefined where there is none. */
+class Session {
+  constructor(client, token, onToken) {
+    Object.assign(this, { client, token, onToken });
+  }
+
+  async update(meta, unset) {
+    this.#set(await this.client.exchange(this.token, meta, unset));
+  }
+
+  /** Begins a new session, whatever token the browser had. */
+  async login(meta, subject) {
+    await this.logout();
+    this.#set({ token: await this.client.create(meta, subject), meta });
+  }
+
+  async logout() {
+    if (this.token) await this.client.delete(this.token);
+    this.#set({});
+  }
+
+  forget() {
+    this.#set({});
+  }
+
+  #set({ token, meta }) {
+    Object.assign(this, { token, meta });
+    this.onToken(token);
+  }
+}
+
+/** The middleware. Requests to public paths need no session; others go to the login page. */
+export function sessions({ client, login = '/login', public: open = [], cookie = '__Host-token' }) {
+  const isPublic = new Set([login, ...open]);
+  // A cookie without Secure is for plain HTTP on loopback.
+  const attributes = `; Path=/; HttpOnly; SameSite=Lax${cookie.startsWith('__Host-') ? '; Secure' : ''}`;
+  const setCookie = (res, token) =>
+    res.setHeader('Set-Cookie', [
+      ...[res.getHeader('Set-Cookie') ?? []].flat().filter((c) => !c.startsWith(`${cookie}=`)),
+      `${cookie}=${token ?? ''}${attributes}${token ? '' : '; Max-Age=0'}`,
+    ]);
+
+  return async (req, res, next) => {
+    res.setHeader('Cache-Control', 'no-store');
+    res.appendHeader('Vary', 'Cookie');
+    req.session = new Session(client, cookieOf(req, cookie), (token) => setCookie(res, token));
+    try {
+      if (req.session.token) await req.session.update();
+    } catch (err) {
+      if (!(err instanceof InvalidToken)) return next(err);
+      req.session.forget();
+    }
+    const path = req.url.split('?')[0];
+    if (req.session.meta || isPublic.has(path)) return next();
+    if (req.headers.accept?.includes('application/json')) {
+      return res.writeHead(401, { 'Content-Type': 'application/json' }).end('{"Err":"InvalidToken"}');
+    }
+    res.writeHead(303, { Location: `${login}?next=${encodeURIComponent(req.url)}` }).end();
+  };
+}
+
+/** Answers 503 where the token server has not answered: app.use it behind the routes. */
+export function unavailable(err, req, res, next) {
+  if (!(err instanceof Unavailable) || res.headersSent) return next(err);
+  res.writeHead(503, { 'Retry-After': '1', 'Content-Type': 'text/plain' }).end('Please try again in a moment.\n');
+}
+
+/** Where to go after the login: a page of ours, whatever the query said. */
+export function wayBack(path) {
+  return typeof path === 'string' && /^\/(?![/\\])[\x21-\x7e]*$/.test(path) ? path : '/';
+}
+
+function cookieOf(req, name) {
+  for (const pair of (req.headers.cookie ?? '').split(';')) {
+    const at = pair.indexOf('=');
+    if (pair.slice(0, at).trim() === name) return pair.slice(at + 1).trim();
+  }
+  return undefined;
+}
