@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http/httptest"
 	"strings"
@@ -76,7 +77,7 @@ func TestWhoMayAct(t *testing.T) {
 				if got.Code != tt.act || (level.Level() == slog.LevelDebug) != (tt.act == 200) {
 					t.Errorf("acting = %d, the level %v, want %d", got.Code, level.Level(), tt.act)
 				}
-				if got.Code == 401 && !strings.Contains(strings.Join(got.Result().Header["Www-Authenticate"], ""), "Basic") && !strings.Contains(strings.Join(got.Result().Header["WWW-Authenticate"], ""), "Basic") {
+				if got.Code == 401 && !strings.Contains(fmt.Sprint(got.Result().Header), "Basic") {
 					t.Errorf("the login is not asked for: %v", got.Result().Header)
 				}
 				evil := httptest.NewRequest("POST", "http://host/actions/log-level", strings.NewReader("level=error&confirmed=yes"))

@@ -318,6 +318,9 @@ func (g gapFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, er
 	return &gapFile{File: file}, nil
 }
 
+// gap is the length of the gap in bytes.
+const gap = 64 << 10
+
 type gapFile struct {
 	vfs.File
 	all []byte
@@ -332,7 +335,7 @@ func (f *gapFile) Write(p []byte) (int, error) {
 func (f *gapFile) Close() error {
 	first := bytes.Index(f.all, []byte(syncPointMagic)) - chunkHeaderLen - batchHeaderLen - entryHeaderLen
 	if first >= 0 {
-		f.File.Write(slices.Concat(make([]byte, 64<<10), f.all[first:first+chunkHeaderLen+batchHeaderLen+entryHeaderLen+syncPointLen]))
+		f.File.Write(slices.Concat(make([]byte, gap), f.all[first:first+chunkHeaderLen+batchHeaderLen+entryHeaderLen+syncPointLen]))
 		f.all = nil
 	}
 	return f.File.Close()
@@ -350,6 +353,13 @@ func TestBackupOfALogThatIsWrittenTo(t *testing.T) {
 	mustClose(t, s)
 	dir := filepath.Join(t.TempDir(), "backup")
 	must(t, WriteBackup(dir, bytes.NewReader(archive)))
+	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil || len(logs) == 0 {
+		t.Fatalf("logs = %v, %v, want some", logs, err)
+	}
+	if info, err := os.Stat(logs[len(logs)-1]); err != nil || info.Size() >= gap {
+		t.Errorf("the log is %v, %v, want that it ends before the gap", info, err)
+	}
 	r := mustOpen(t, Config{Dir: dir, MinFree: 1})
 	defer mustClose(t, r)
 	mustValidate(t, r, "in the log", tokens...)

@@ -35,7 +35,6 @@ const maxForm = 4096
 
 // action is one that was asked for. It is carried out once it is confirmed.
 type action struct {
-	path     string // behind ActionPath
 	question string
 	button   string
 	name     string // of the value

@@ -145,7 +145,7 @@
       const y = (v) => height - bottom - v / most * (height - top - bottom);
       const place = (i) => x(columns[i].part);
       // A server that was started just now has a short history, which fills the chart all the same.
-      const shown = () => Math.min(data.length, Math.max(data.series[series[0].key].length, 120 / data.step));
+      const shown = () => Math.min(data.length, Math.max(data.series[series[0].key].length, 60 / data.step));
       const marks = svg("g");
       const mark = (i) => {
         marks.replaceChildren();

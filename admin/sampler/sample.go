@@ -46,7 +46,7 @@ type Gauge struct {
 	Used  int64 `json:"used"`
 	Limit int64 `json:"limit"` // 0 for none
 	// UntilFull is the time until the limit is reached, if it goes on as in the last ten
-	// minutes, in seconds. It is nil if there is no growth, no limit, or more than 30 days
+	// minutes, in seconds. It is nil if there is no growth, no limit, or more than a week
 	// left.
 	UntilFull *float64 `json:"until_full_seconds,omitempty"`
 }

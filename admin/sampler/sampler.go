@@ -253,7 +253,7 @@ const (
 	growthTime = 10 * 60 // steps over which growth is measured
 	growthMin  = 60      // steps that there have to be
 	growthMean = 15      // steps whose mean is a value
-	farAway    = 30 * 24 * time.Hour
+	farAway    = 7 * 24 * time.Hour
 )
 
 // untilFullLocked sets the times until something is full. It requires mu.

@@ -2,10 +2,12 @@ package clienttest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -115,7 +117,8 @@ func (b *browser) get(path string, last *url.URL) (visits int) {
 	return got.Visits
 }
 
-// round visits a page, and then fetches its parts at once.
+// round visits a page, fetches its parts at once, and leaves before the next page is
+// there.
 func (b *browser) round() {
 	b.visits++
 	if got := b.get("/visit", nil); got != b.visits {
@@ -133,6 +136,21 @@ func (b *browser) round() {
 	}
 	wg.Wait()
 	b.note()
+	b.giveUp()
+}
+
+// giveUp makes a request whose answer is lost, unless it is a quick one.
+func (b *browser) giveUp() {
+	ctx, cancel := context.WithTimeout(b.t.Context(), rand.N(5*time.Millisecond))
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, "GET", b.site.URL+"/left", nil)
+	if err != nil {
+		b.t.Error(err)
+		return
+	}
+	if res, err := b.client.Do(r); err == nil {
+		res.Body.Close()
+	}
 }
 
 // note notes the token that the browser has.
@@ -143,8 +161,8 @@ func (b *browser) note() {
 	}
 }
 
-// TestBrowsers: 64 browsers, each with parallel requests, get pages of their own user
-// and of what they have done, and no session is lost. No token is anywhere but in
+// TestBrowsers: 64 browsers, each with parallel requests and with answers that are lost,
+// get pages of their own user and of what they have done, and no session is lost. No token is anywhere but in
 // cookies.
 func TestBrowsers(t *testing.T) {
 	const browsers, rounds = 64, 4
