@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tokenserver/access"
@@ -208,6 +210,89 @@ func TestFloodOfBadSecrets(t *testing.T) {
 		kept.send(good)
 		kept.receive("PUT").wantInvalidToken(t)
 	}
+}
+
+// TestNewConnectionsWait for requests that are in our hands, and for nothing that clients
+// have yet to send: that could hold up all who come.
+func TestNewConnectionsWait(t *testing.T) {
+	const soon = 5 * unknownTick
+	tests := []struct {
+		name   string
+		others []phase       // the oldest first; those that are handled are exposed soon, if at all
+		at     time.Duration // when they are exposed; 0 for never
+		victim int           // or absent
+		waited time.Duration
+	}{
+		{"all silent", []phase{fresh, fresh, fresh}, 0, 0, 0},
+		{"all in their handshakes", []phase{handshaking, handshaking, handshaking}, 0, 0, 0},
+		{"half a request each", []phase{reading, reading, reading}, 0, absent, 0},
+		{"no answer is taken", []phase{writing, writing, writing}, 0, absent, 0},
+		{"silent and half a request", []phase{reading, fresh, reading}, 0, 1, 0},
+		{"all about to be known", []phase{handling, handling, handling}, soon, 0, soon},
+		{"a silent one is spared", []phase{fresh, handling, reading}, soon, 1, soon},
+		{"but not for long", []phase{fresh, handling, reading}, 0, 0, youngTime},
+		{"nor is anybody waited for", []phase{reading, handling, reading}, 0, absent, unknownWait},
+		{"who is exposed goes at once", []phase{fresh, idleUnknown, handling}, 0, 1, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newReaper(Config{MaxConnections: len(test.others)}.withDefaults())
+				conns := make([]*conn, len(test.others))
+				for i, p := range test.others {
+					conns[i] = newStranger(r)
+					r.add(conns[i])
+					if conns[i].enter(p, r.request); p == idleUnknown {
+						r.exposeIdle(conns[i])
+					}
+				}
+				if test.at > 0 {
+					time.AfterFunc(test.at-1, func() { exposeHandled(r, conns) })
+				}
+				begun := time.Now()
+				got, ok := r.letIn(newStranger(r))
+				if at := slices.Index(conns, got); at != test.victim || ok != (got != nil) {
+					t.Errorf("let in %v, for connection %d, want %d", ok, at, test.victim)
+				}
+				if waited := time.Since(begun); waited != test.waited {
+					t.Errorf("it waited %v, want %v", waited, test.waited)
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// newStranger returns a new connection where there are callers.
+func newStranger(r *reaper) *conn {
+	c := &conn{Conn: nothingConn{}, reaper: r, born: r.clock()}
+	c.stranger.Store(true)
+	return c
+}
+
+// exposeHandled lets the callers of requests that are handled wait to be told that they are
+// not known.
+func exposeHandled(r *reaper, conns []*conn) {
+	for _, c := range conns {
+		if c.load().phase() == handling {
+			r.delay(c)
+		}
+	}
+}
+
+// TestNobodyWaitsAtTheEnd: a server that has stopped lets nobody wait.
+func TestNobodyWaitsAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReaper(Config{MaxConnections: 1}.withDefaults())
+		c := newStranger(r)
+		r.add(c)
+		c.enter(handling, r.request)
+		begun := time.Now()
+		time.AfterFunc(10*unknownTick-1, r.cutAll)
+		if _, ok := r.letIn(newStranger(r)); ok || time.Since(begun) != 10*unknownTick {
+			t.Errorf("let in %v after %v, want refused with the end after %v", ok, time.Since(begun), 10*unknownTick)
+		}
+	})
 }
 
 // sendBad sends a bad secret on a new connection, which it leaves open for a while.

@@ -3,6 +3,7 @@ package server
 import (
 	"container/heap"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -14,10 +15,14 @@ const keepServed = 10 * time.Second
 // closed for a new one.
 const maxLooks = 1000
 
+// maxUnknownLooks is how many are, to find a request that is in our hands: each look is a
+// system call.
+const maxUnknownLooks = 64
+
 // absent is the index of a connection that is not registered.
 const absent = -1
 
-// freshFirst puts connections that have sent nothing before all others. They are
+// freshFirst puts connections that have sent nothing before those that have. They are
 // numbered from it on.
 const freshFirst = math.MinInt64 / 2
 
@@ -69,9 +74,28 @@ func (r *reaper) keyOf(s step) int64 {
 	return r.now.Load()
 }
 
-// add registers a new connection. Where there are as many as may be, it returns
-// one that is shed for it, or does not let the new one in.
-func (r *reaper) add(c *conn) (victim *conn, ok bool) {
+// letIn registers a new connection. Where there are as many as may be, it returns one that
+// is shed for it, or does not let the new one in. Many that come at once with bad secrets
+// would crowd a good one out, if it did not wait until they can be shed. Nobody waits for
+// what clients have yet to send: they could hold up all others.
+func (r *reaper) letIn(c *conn) (victim *conn, ok bool) {
+	for r.clock()-c.born < unknownWait && c.stranger.Load() {
+		if victim, ok = r.addSparing(c, youngTime); ok || !r.unknownSoon() {
+			break
+		}
+		time.Sleep(unknownTick)
+	}
+	if !ok {
+		victim, ok = r.add(c)
+	}
+	return victim, ok
+}
+
+// add is letIn that does not wait.
+func (r *reaper) add(c *conn) (victim *conn, ok bool) { return r.addSparing(c, 0) }
+
+// addSparing is add that closes no connection that came within a time.
+func (r *reaper) addSparing(c *conn, spared time.Duration) (victim *conn, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c.index = absent
@@ -79,7 +103,7 @@ func (r *reaper) add(c *conn) (victim *conn, ok bool) {
 		return nil, false
 	}
 	if r.max > 0 && len(r.conns) >= r.max {
-		if victim = r.shedLocked(); victim == nil {
+		if victim = r.shedLocked(spared); victim == nil {
 			return nil, false
 		}
 	}
@@ -129,17 +153,26 @@ func (c *conn) wakeUpLocked() {
 }
 
 // unknownSoon says whether a connection is about to be exposed, or to show that its caller
-// is known: it came just now.
+// is known: it came just now, and its request is in our hands.
 func (r *reaper) unknownSoon() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, c := range r.conns[:min(maxLooks, len(r.conns))] {
-		switch c.load().phase() {
-		case fresh, handshaking, reading, handling, writing:
-			if c.stranger.Load() && r.clock()-c.born < unknownWait {
-				return !r.closed
-			}
-		}
+	if r.closed {
+		return false
+	}
+	young := r.clock() - unknownWait
+	return slices.ContainsFunc(r.conns[:min(maxUnknownLooks, len(r.conns))], func(c *conn) bool {
+		return c.born > young && c.stranger.Load() && c.isInOurHands()
+	})
+}
+
+// isInOurHands says whether it is for us to go on with a request, and not for the client.
+func (c *conn) isInOurHands() bool {
+	switch c.load().phase() {
+	case handling:
+		return true
+	case fresh, handshaking, reading:
+		return unread(c.Conn) > 0
 	}
 	return false
 }
@@ -149,7 +182,7 @@ func (r *reaper) unknownSoon() bool {
 func (r *reaper) shedOne() *conn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := r.victimLocked()
+	c := r.victimLocked(0)
 	if c != nil {
 		r.removeLocked(c)
 	}
@@ -158,8 +191,8 @@ func (r *reaper) shedOne() *conn {
 
 // shedLocked requires r.mu. It sheds a connection, if there is one that may be
 // closed for a new one, and gives it time if that can be had.
-func (r *reaper) shedLocked() *conn {
-	c := r.victimLocked()
+func (r *reaper) shedLocked(spared time.Duration) *conn {
+	c := r.victimLocked(spared)
 	if c == nil {
 		return nil
 	}
@@ -169,17 +202,18 @@ func (r *reaper) shedLocked() *conn {
 }
 
 // victimLocked requires r.mu. It finds the connection to close for a new one: that whose
-// caller is not known, and was for longest, else the oldest that has sent nothing, else that which is idle for longest, if that is
+// caller is not known, and was for longest, else the oldest that has sent nothing, if it
+// came before the time that is spared, else that which is idle for longest, if that is
 // longer than keepServed. It is shed then: a request that comes at this very
 // moment is not carried out. What has come and was not read yet, since the process
 // is slow or stood still, counts as sent. Each look moves a connection to its place,
 // and it is looked at again after keepServed at the earliest, so that many searches
 // in vain cost little.
-func (r *reaper) victimLocked() *conn {
+func (r *reaper) victimLocked(spared time.Duration) *conn {
 	young := r.now.Load() - int64(keepServed) - r.slack()
 	for range min(maxLooks, len(r.conns)) {
 		c := r.conns[0]
-		if c.key >= young || c.isYoung() {
+		if c.key >= young || c.isYoung(spared) {
 			return nil
 		}
 		s := c.load()
@@ -198,10 +232,10 @@ func (r *reaper) victimLocked() *conn {
 	return nil
 }
 
-// isYoung says whether a connection whose caller may be anybody was accepted just now. The
+// isYoung says whether a connection that has sent nothing was accepted within a time. The
 // next ones are younger still: fresh ones are in the order in which they came.
-func (c *conn) isYoung() bool {
-	return c.stranger.Load() && c.key >= freshFirst && c.reaper.clock()-c.born < youngTime
+func (c *conn) isYoung(d time.Duration) bool {
+	return c.key >= freshFirst && c.reaper.clock()-c.born < d
 }
 
 // slack is how much older a connection may look than it is, since the time is

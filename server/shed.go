@@ -30,13 +30,12 @@ const (
 	// until it has read the answer.
 	refusalBytes = 256 << 10
 	refusalTime  = time.Second
-	// youngTime is how long a new connection is not closed for another one where there are
-	// callers.
-	youngTime = 100 * time.Millisecond
-	// unknownWait is how long a connection waits to be let in while others, that came
-	// within that time, are about to show whether their callers are known. unknownTick is
-	// how often it looks.
+	// Where there are callers, a new connection waits for up to unknownWait to be let in
+	// while requests are in our hands that will show whether their callers are known. It
+	// looks every unknownTick. Meanwhile no connection is closed that came within
+	// youngTime.
 	unknownWait = time.Second
+	youngTime   = 100 * time.Millisecond
 	unknownTick = time.Millisecond
 )
 
@@ -45,11 +44,7 @@ func (s *Server) admit(nc net.Conn) *conn {
 	c := &conn{Conn: nc, tls: tlsOf(nc), reaper: s.reaper}
 	c.stranger.Store(s.guard != nil)
 	c.born = s.reaper.clock()
-	victim, ok := s.reaper.add(c)
-	for !ok && s.guard != nil && s.reaper.clock()-c.born < unknownWait && s.reaper.unknownSoon() {
-		time.Sleep(unknownTick) // else many that come at once with bad secrets would crowd a good one out
-		victim, ok = s.reaper.add(c)
-	}
+	victim, ok := s.reaper.letIn(c)
 	if victim != nil {
 		s.countShed("closed")
 		victim.leave()

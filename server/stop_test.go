@@ -35,7 +35,8 @@ func (s *served) stopping(t testing.TB) (ended chan error) {
 	t.Helper()
 	ended = make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		// Answers may take as long as some tests let each take.
+		ctx, cancel := context.WithTimeout(context.Background(), (stopAnswers+1)*patience)
 		defer cancel()
 		ended <- s.Shutdown(ctx)
 	}()
