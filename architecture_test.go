@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"internal/stats":    {},
 	"client":            {},
 	"client/session":    {"client", "client/session", "client/session/internal/object"},
+	"examples/webapp":   {"client", "client/session"},
 	"shard":             {"token", "internal/clock", "internal/metadata", "internal/sleep", "internal/stack", "internal/stats"},
 	"access":            {},
 	"server":            {"access", "token", "internal/metadata", "internal/duration", "internal/stack", "internal/stats"},
