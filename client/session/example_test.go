@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"time"
 
 	"tokenserver/client"
@@ -174,4 +175,45 @@ func ExampleLogoutEverywhere() {
 	// Output:
 	// 1 <nil>
 	// 200 OK
+}
+
+func ExampleCSRFToken() {
+	m := &session.Manager{Client: sessiontest.New(sessiontest.Config{})}
+	show(m, m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		form := fmt.Sprintf(`<input type="hidden" name="%s" value="%s">`, session.CSRFField, session.CSRFToken(r.Context()))
+		fmt.Println(len(form) > 0)
+		if r.Method == http.MethodPost && session.CheckCSRF(r) != nil {
+			http.Error(w, "Load the page again.", http.StatusForbidden)
+		}
+	})), "POST", "/units")
+	// Output:
+	// true
+	// 403 Forbidden
+}
+
+func ExampleHeader() {
+	m := &session.Manager{Client: sessiontest.New(sessiontest.Config{})}
+	show(m, m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, err := session.Header(r.Context())
+		if err != nil {
+			http.Error(w, "Try again in a moment.", http.StatusServiceUnavailable)
+			return
+		}
+		// upgrader.Upgrade(w, r, h)
+		fmt.Println(len(h["Set-Cookie"]))
+	})), "GET", "/socket")
+	// Output:
+	// 1
+	// 200 OK
+}
+
+func ExampleWayBack() {
+	for _, next := range []string{"/sales?unit=3", "//evil.example", "/%5Cevil.example"} {
+		r := httptest.NewRequest("GET", "/login?next="+url.QueryEscape(next), nil)
+		fmt.Println(session.WayBack(r))
+	}
+	// Output:
+	// /sales?unit=3
+	// /
+	// /%5Cevil.example
 }

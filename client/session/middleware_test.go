@@ -204,9 +204,9 @@ func TestAnswers(t *testing.T) {
 			hijacked(rw, h)
 		}, "GET", 200, "raw", changed},
 		{"inside of TimeoutHandler", func(w http.ResponseWriter, r *http.Request) {
-			http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				<-r.Context().Done()
-			}), time.Nanosecond, "slow").ServeHTTP(w, r)
+			answered := make(chan struct{})
+			defer close(answered)
+			http.TimeoutHandler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-answered }), time.Nanosecond, "slow").ServeHTTP(w, r)
 		}, "GET", 503, "slow", adas},
 	} {
 		t.Run(c.name, func(t *testing.T) {
