@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -315,7 +316,7 @@ func (g gapFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, er
 	if err != nil || !strings.Contains(name, checkpointDir) || filepath.Ext(name) != ".log" {
 		return file, err
 	}
-	return &gapFile{File: file}, nil
+	return &gapFile{File: file, name: g.PathBase(name)}, nil
 }
 
 // gap is the length of the gap in bytes.
@@ -323,7 +324,8 @@ const gap = 64 << 10
 
 type gapFile struct {
 	vfs.File
-	all []byte
+	name string
+	all  []byte
 }
 
 func (f *gapFile) Write(p []byte) (int, error) {
@@ -333,9 +335,9 @@ func (f *gapFile) Write(p []byte) (int, error) {
 
 // Close writes a sync point of the log once more, behind a gap, before it closes.
 func (f *gapFile) Close() error {
-	first := bytes.Index(f.all, []byte(syncPointMagic)) - chunkHeaderLen - batchHeaderLen - entryHeaderLen
-	if first >= 0 {
-		f.File.Write(slices.Concat(make([]byte, gap), f.all[first:first+chunkHeaderLen+batchHeaderLen+entryHeaderLen+syncPointLen]))
+	number, _ := strconv.Atoi(strings.TrimSuffix(f.name, ".log"))
+	if points := syncPoints(f.all, uint32(number)); len(points) > 1 {
+		f.File.Write(slices.Concat(make([]byte, gap), f.all[points[0].at:points[1].at]))
 		f.all = nil
 	}
 	return f.File.Close()

@@ -27,6 +27,14 @@ const damagedMeta = `{"name":"somebody"}`
 
 // newDamaged leaves a data directory as Close or a crash leaves it. All is on disk.
 func newDamaged(t *testing.T, fsync Fsync, clean bool) *damaged {
+	return newDamagedWith(t, fsync, clean, true)
+}
+
+// newDamagedFirstLog leaves a new data directory as a crash leaves it, with all in the log
+// that it began with, whose chunks are of another format.
+func newDamagedFirstLog(t *testing.T) *damaged { return newDamagedWith(t, Always, false, false) }
+
+func newDamagedWith(t *testing.T, fsync Fsync, clean, flush bool) *damaged {
 	d := &damaged{fs: vfs.NewCrashableMem()}
 	d.cfg = memConfig(d.fs)
 	d.cfg.Fsync = fsync
@@ -45,7 +53,7 @@ func newDamaged(t *testing.T, fsync Fsync, clean bool) *damaged {
 			t.Fatal(err)
 		}
 		d.spent, d.tokens[i] = append(d.spent, tok), got.Token
-		if i%5 == 4 {
+		if flush && i%5 == 4 {
 			if err := s.db.Flush(); err != nil {
 				t.Fatal(err)
 			}
@@ -148,6 +156,8 @@ func TestDamagedFiles(t *testing.T) {
 			}
 		}
 	}
+	d := newDamagedFirstLog(t)
+	t.Run("first log", func(t *testing.T) { d.testFlips(t, d.lastLog(t)) })
 }
 
 const flips = 10 // in a file
@@ -281,7 +291,11 @@ func (d *damaged) testTorn(t *testing.T, log string, data []byte) {
 // TestFalseEndOfLog gives a chunk in the middle of the last log the number of the
 // next log, which is how a log's end looks to Pebble.
 func TestFalseEndOfLog(t *testing.T) {
-	d := newDamaged(t, Always, false)
+	t.Run("log", func(t *testing.T) { newDamaged(t, Always, false).testFalseEnds(t) })
+	t.Run("first log", func(t *testing.T) { newDamagedFirstLog(t).testFalseEnds(t) })
+}
+
+func (d *damaged) testFalseEnds(t *testing.T) {
 	last := d.lastLog(t)
 	data := d.read(t, last)
 	number, err := strconv.Atoi(strings.TrimSuffix(last, ".log"))
@@ -289,6 +303,9 @@ func TestFalseEndOfLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := syncPoints(data, uint32(number))
+	if len(all) < 3 {
+		t.Fatalf("%d sync points in the log, want some", len(all))
+	}
 	// The last sync point says that the writes before the one before it are on disk.
 	for i, m := range all[:len(all)-2] {
 		damaged := slices.Clone(data)

@@ -36,11 +36,18 @@ func appendSyncPoint(dst []byte, synced uint64) []byte {
 // Pebble's format of a log: each record is one chunk, or several where it does
 // not fit into a block, and is a batch. A sync point is a batch of one entry.
 const (
-	chunkHeaderLen = 19 // checksum 4, length 2, type 1, log number 4, synced offset 8
-	chunkFull      = 9  // type of a chunk that is a whole record
 	batchHeaderLen = 12 // sequence number 8, count 4
 	entryHeaderLen = 2  // kind, length
 )
+
+// chunkFormats are those of a chunk that is a whole record: the type, and the length of the
+// header, which has checksum 4, length 2, type 1, log number 4, and in the first format
+// synced offset 8. The log that a new data directory begins with has the other one, since
+// Pebble raises its own format after it has made that.
+var chunkFormats = [...]struct {
+	full      byte
+	headerLen int
+}{{9, 19}, {5, 11}}
 
 // checkLog refuses a data directory whose last log breaks off before a point that was
 // on disk once.
@@ -152,33 +159,48 @@ func readLog(log wal.LogicalLog) (good readable, err error) {
 
 // syncPoints returns the sync points in a log, also those behind what can't be read.
 func syncPoints(data []byte, number uint32) (all []syncPoint) {
-	const before = chunkHeaderLen + batchHeaderLen + entryHeaderLen
 	for i := 0; ; i++ {
 		next := bytes.Index(data[i:], []byte(syncPointMagic))
 		if next < 0 {
 			return all
 		}
 		i += next
-		start, end := i-before, i+syncPointLen
-		if start >= 0 && end <= len(data) && isSyncPoint(data[start:end], number) {
+		if batch, start, ok := batchOfSyncPoint(data, i, number); ok {
 			all = append(all, syncPoint{
 				at:     int64(start),
-				seq:    binary.LittleEndian.Uint64(data[start+chunkHeaderLen:]),
+				seq:    binary.LittleEndian.Uint64(batch),
 				synced: binary.LittleEndian.Uint64(data[i+len(syncPointMagic):]),
 			})
 		}
 	}
 }
 
+// batchOfSyncPoint returns the batch of a sync point whose magic is at a place, and where
+// its chunk starts, if that is an undamaged one of this log: a log's file may have been
+// another's before.
+func batchOfSyncPoint(data []byte, magic int, number uint32) (batch []byte, start int, ok bool) {
+	at, end := magic-batchHeaderLen-entryHeaderLen, magic+syncPointLen
+	if end > len(data) {
+		return nil, 0, false
+	}
+	for _, f := range chunkFormats {
+		start := at - f.headerLen
+		if start >= 0 && isChunk(data[start:end], f.full, end-at, number) {
+			return data[at:end], start, true
+		}
+	}
+	return nil, 0, false
+}
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// isSyncPoint says whether a chunk, which has the length of a sync point's, is undamaged
-// and of this log: a log's file may have been another's before.
-func isSyncPoint(chunk []byte, number uint32) bool {
+// isChunk says whether a chunk is undamaged, of this log, and has so many bytes behind its
+// header.
+func isChunk(chunk []byte, full byte, length int, number uint32) bool {
 	crc := crc32.Checksum(chunk[6:], castagnoli)
 	masked := crc>>15 | crc<<17
 	return binary.LittleEndian.Uint32(chunk) == masked+0xa282ead8 &&
-		int(binary.LittleEndian.Uint16(chunk[4:])) == len(chunk)-chunkHeaderLen &&
-		chunk[6] == chunkFull &&
+		int(binary.LittleEndian.Uint16(chunk[4:])) == length &&
+		chunk[6] == full &&
 		binary.LittleEndian.Uint32(chunk[7:]) == number
 }
