@@ -8,6 +8,9 @@ BIN      := bin
 ARGS     ?=
 # How long each fuzz target runs in `make fuzz`: a time, or a number of runs as 20000x.
 FUZZTIME ?= 20s
+# The version of schemathesis, and the port that a server gets for it.
+SCHEMATHESIS      ?= 4.32.5
+SCHEMATHESIS_PORT ?= 3676
 # How often `make torture` kills the server.
 ROUNDS   ?= 200
 
@@ -151,8 +154,16 @@ torture: ## kill the server ROUNDS times and check all that it has told
 	$(GO) test -count=1 -timeout 1h -v -run '^TestKill$$' ./cmd/token-server -torture.rounds=$(ROUNDS)
 
 .PHONY: screenshots
-screenshots: ## make the pictures of the console for docs/, with chromium, two minutes
-	$(GO) -C admin/browsertest test -count=1 -run '^TestScreenshots$$' . -screenshots $(CURDIR)/docs
+screenshots: ## make the pictures of the console and the web application for docs/, with chromium, two minutes
+	$(GO) -C admin/browsertest test -count=1 -run 'Screenshots$$' . -screenshots $(CURDIR)/docs
+
+.PHONY: schemathesis
+schemathesis: build ## send what server/openapi.yaml allows, and what not, to a server (needs Python; installs schemathesis into bin/)
+	@test -x $(BIN)/venv/bin/schemathesis || { python3 -m venv $(BIN)/venv && $(BIN)/venv/bin/pip install -q schemathesis==$(SCHEMATHESIS); }
+	@set -e; $(BIN)/token-server --dump --port=$(SCHEMATHESIS_PORT) --admin-address=off --log-level=warn & server=$$!; \
+	  trap 'kill $$server' EXIT; \
+	  until (exec 3<>/dev/tcp/127.0.0.1/$(SCHEMATHESIS_PORT)) 2>/dev/null; do kill -0 $$server; sleep 0.1; done; \
+	  $(BIN)/venv/bin/schemathesis --config-file server/testdata/schemathesis.toml run --checks all --url http://127.0.0.1:$(SCHEMATHESIS_PORT) server/openapi.yaml
 
 .PHONY: bench
 bench: ## measure beside peers, 40 minutes, into bench/results (QUICK=1: try it, into bin/bench; AGAIN=durable: that step once more)

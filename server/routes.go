@@ -36,6 +36,8 @@ func (s *Server) routes(dump bool) []route {
 		{"POST", "/subject/sessions", access.Tokens, s.handleListSubject},
 		{"GET", authPath, access.Tokens, s.handleAuth},
 		{"HEAD", authPath, access.Tokens, s.handleAuth},
+		{"GET", "/openapi.yaml", 0, handleOpenAPI},
+		{"HEAD", "/openapi.yaml", 0, handleOpenAPI},
 		{"GET", "/healthz", 0, s.handleHealth},
 		{"HEAD", "/healthz", 0, s.handleHealth},
 		{"GET", "/readyz", 0, s.handleReady},

@@ -70,7 +70,10 @@ func TestMethodNotAllowed(t *testing.T) {
 		"/subject":          "DELETE",
 		"/subject/sessions": "POST",
 
-		"/auth":    "GET, HEAD",
+		"/auth": "GET, HEAD",
+
+		"/openapi.yaml": "GET, HEAD",
+
 		"/healthz": "GET, HEAD",
 		"/readyz":  "GET, HEAD",
 		"/dump":    "HEAD",
