@@ -100,7 +100,8 @@
 // This is the order of the whole program. Who holds a lock takes none that stands
 // above it, nor a second one of the same line, unless it says so.
 //
-//  1. server: dump.mu, listeners.mu, reaper.mu. None is held while a store is called.
+//  1. server: dump.mu, listeners.mu, reaper.mu; admin: Sampler.mu, frames.mu. None is
+//     held while a store is called.
 //  2. shard: purgeState.makingRoom, by whoever purges a full store.
 //  3. shard: shard.mu, the read or the write lock, of one shard at a time. Only a batch
 //     takes several, windowItems at most, in the order of their numbers.
@@ -108,7 +109,7 @@
 //  5. durable: journal.writing, by whoever writes a group. It is never taken under
 //     shard.mu, but who holds shard.mu may wait for its owner, if the open group is
 //     full: so its owner takes no lock of a shard.
-//  6. durable: journal.mu, openDir.mu.
+//  6. durable: journal.mu, openDir.mu, spaceLook.
 //  7. Pebble's own locks.
 //  8. durable: watchdog.mu, which file operations take, whoever they are for.
 //  9. clock: Clock.looking.

@@ -164,7 +164,6 @@ func (c *Console) profile(w http.ResponseWriter, r *http.Request) {
 		show(w, http.StatusConflict, actionPage{Title: "Not done", Say: "Another profile is being made."})
 		return
 	}
-	http.NewResponseController(w).SetReadDeadline(time.Time{}) // else the request ends with the time for reading it
 	timer := time.NewTimer(c.profileTime)
 	defer timer.Stop()
 	ended := false

@@ -178,7 +178,6 @@ func (c *Console) handleStream(w http.ResponseWriter, r *http.Request) {
 	}
 	setHeaders(w, "text/event-stream")
 	conn := http.NewResponseController(w)
-	conn.SetReadDeadline(time.Time{}) // else the request ends with the time for reading it
 	for {
 		sample, next := c.cfg.Sampler.Next()
 		conn.SetWriteDeadline(time.Now().Add(streamTimeout))

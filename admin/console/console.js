@@ -35,7 +35,7 @@
   const setAttribute = (e, name, value) => { if (e.getAttribute(name) !== String(value)) e.setAttribute(name, value); };
 
   // Numbers of axes and of what is under the pointer.
-  const digits = (v) => v >= 99.95 || Number.isInteger(v) ? Math.round(v).toLocaleString("en") : v >= 9.995 ? v.toFixed(1) : v >= 0.0995 ? v.toFixed(2) : v.toPrecision(2);
+  const digits = (v) => v >= 99.95 || Math.abs(v - Math.round(v)) < 1e-9 ? Math.round(v).toLocaleString("en") : v >= 9.995 ? v.toFixed(1) : v >= 0.0995 ? v.toFixed(2) : v.toPrecision(2);
   const scaled = (v, units) => {
     let [unit, size] = units[0];
     for (const [u, s] of units) if (v >= s) [unit, size] = [u, s];
@@ -140,9 +140,12 @@
       box.append(picture, legend);
 
       const top = 8, bottom = 22, left = 58, right = 8;
-      let width = 0, height = 0, columns = [], most = 0;
+      let width = 0, height = 0, columns = [], least = 0, most = 0;
       const x = (part) => left + part * (width - left - right);
-      const y = (v) => height - bottom - v / most * (height - top - bottom);
+      // Times have a logarithmic scale: the slowest are a thousand times the usual ones.
+      const logarithmic = unit === "seconds";
+      const part = (v) => logarithmic ? Math.max(0, Math.log(v / least) / Math.log(most / least)) : v / most;
+      const y = (v) => height - bottom - part(v) * (height - top - bottom);
       const place = (i) => x(columns[i].part);
       // A server that was started just now has a short history, which fills the chart all the same.
       const shown = () => Math.min(data.length, Math.max(data.series[series[0].key].length, 60 / data.step));
@@ -162,6 +165,7 @@
         const room = shown(), each = Math.max(1, Math.ceil(room / ((width - left - right) / 2)));
         columns = [];
         most = 0;
+        least = Infinity;
         // Whole columns are counted from the epoch on, so that they don't flicker as time goes on.
         const offset = Math.round(data.ends / 1000 / data.step) - (n - 1);
         for (let i = 0; i < n;) {
@@ -172,13 +176,19 @@
             return count === 0 ? null : unit === "seconds" ? peak : sum / count;
           });
           const middle = (i + next - 1) / 2;
-          for (const v of values) most = Math.max(most, v || 0);
+          for (const v of values) if (v > 0) { most = Math.max(most, v); least = Math.min(least, v); }
           columns.push({ part: 1 - (n - 1 - middle) / Math.max(room - 1, 1), time: data.ends - (n - 1 - middle) * data.step * 1000, values });
           i = next;
         }
       };
+      const decades = () => {
+        if (!most) { least = 1e-6; most = 1e-3; }
+        const first = Math.floor(Math.log10(least) + 1e-9), last = Math.max(Math.ceil(Math.log10(most) - 1e-9), first + 1);
+        least = 10 ** first;
+        return Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i));
+      };
       const axes = () => {
-        const steps = niceSteps(most || (unit === "seconds" ? 1e-3 : unit === "bytes" ? 1024 : 1), unit);
+        const steps = logarithmic ? decades() : niceSteps(most || (unit === "bytes" ? 1024 : 1), unit);
         most = steps[steps.length - 1];
         const list = [];
         for (const v of steps) {
