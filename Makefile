@@ -34,7 +34,7 @@ COMMITTED  = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 # deploy, which take in much that the server has no use for. ./... ends where another
 # module begins.
 CHECKS  := deploy/check
-MODULES := . client admin/browsertest $(CHECKS)
+MODULES := . client browsertest $(CHECKS)
 
 # The standard library first, then other modules, then ours.
 IMPORTS := $(GO) tool goimports -local tokenserver
@@ -155,7 +155,7 @@ torture: ## kill the server ROUNDS times and check all that it has told
 
 .PHONY: screenshots
 screenshots: ## make the pictures of the console and the web application for docs/, with chromium, two minutes
-	$(GO) -C admin/browsertest test -count=1 -run 'Screenshots$$' . -screenshots $(CURDIR)/docs
+	$(GO) -C browsertest test -count=1 -run 'Screenshots$$' . -screenshots $(CURDIR)/docs
 
 .PHONY: schemathesis
 schemathesis: build ## send what server/openapi.yaml allows, and what not, to a server (needs Python; installs schemathesis into bin/)

@@ -1,4 +1,4 @@
-module tokenserver/admin/browsertest
+module tokenserver/browsertest
 
 go 1.26.0
 
@@ -17,4 +17,4 @@ require (
 	golang.org/x/sys v0.49.0 // indirect
 )
 
-replace tokenserver => ../..
+replace tokenserver => ..

@@ -43,7 +43,7 @@ var build = sync.OnceValue(func() error {
 	if programs, err = os.MkdirTemp("", "browsertest"); err != nil {
 		return err
 	}
-	out, err := exec.Command("go", "-C", "../..", "build", "-o", programs+"/", "./cmd/...", "./examples/webapp").CombinedOutput()
+	out, err := exec.Command("go", "-C", "..", "build", "-o", programs+"/", "./cmd/...", "./examples/webapp").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
