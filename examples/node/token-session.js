@@ -120,10 +120,6 @@ class Session {
     this.#set({});
   }
 
-  forget() {
-    this.#set({});
-  }
-
   #set({ token, meta }) {
     Object.assign(this, { token, meta });
     this.onToken(token);
@@ -148,8 +144,8 @@ export function sessions({ client, login = '/login', public: open = [], cookie =
     try {
       if (req.session.token) await req.session.update();
     } catch (err) {
+      // The cookie stays: a request beside this one may have set the next one.
       if (!(err instanceof InvalidToken)) return next(err);
-      req.session.forget();
     }
     const path = req.url.split('?')[0];
     if (req.session.meta || isPublic.has(path)) return next();

@@ -124,7 +124,12 @@ final class TokenSession implements SessionHandlerInterface
             return;
         }
         $answer = $this->server->exchange($this->token, $patch, $unset);
-        $answer === null ? $this->forget() : $this->adopt(...$answer);
+        if ($answer !== null) {
+            $this->adopt(...$answer);
+            return;
+        }
+        // The cookie stays: a request beside this one may have set the next one.
+        [$this->meta, $this->alive] = [[], false];
     }
 
     private function adopt(string $token, array $meta): void

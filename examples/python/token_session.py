@@ -170,7 +170,7 @@ class Session:
         try:
             self.token, self.meta = self.client.exchange(self.token)
         except InvalidToken:
-            self.token = None
+            pass  # the cookie stays: a request beside this one may have set the next one
 
     def update(self, meta=None, unset=None):
         self.token, self.meta = self.client.exchange(self.token, meta, unset)
@@ -191,7 +191,7 @@ class AsyncSession(Session):
         try:
             self.token, self.meta = await self.client.exchange(self.token)
         except InvalidToken:
-            self.token = None
+            pass
 
     async def update(self, meta=None, unset=None):
         self.token, self.meta = await self.client.exchange(self.token, meta, unset)
@@ -268,7 +268,6 @@ class WSGISessions(Sessions):
                 raise InvalidToken()
             return self.app(environ, start)
         except InvalidToken:
-            session.token = None
             return answer(*self.refusal(path, environ.get("HTTP_ACCEPT", "")))
         except Unavailable:
             return answer(*self.UNAVAILABLE)
@@ -309,7 +308,6 @@ class ASGISessions(Sessions):
                 raise InvalidToken()
             await self.app(scope, receive, send_with_cookie)
         except InvalidToken:
-            session.token = None
             await answer(*self.refusal(scope["path"], request.get(b"accept", "")))
         except Unavailable:
             await answer(*self.UNAVAILABLE)

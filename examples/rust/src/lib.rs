@@ -208,7 +208,8 @@ impl<'a> Session<'a> {
         };
         if session.token.is_some() {
             match session.exchange(None) {
-                Err(Error::InvalidToken) => session.token = None,
+                // The cookie stays: a request beside this one may have set the next one.
+                Err(Error::InvalidToken) => {}
                 other => other?,
             }
         }

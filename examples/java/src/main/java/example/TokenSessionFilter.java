@@ -88,7 +88,6 @@ public final class TokenSessionFilter implements Filter {
       }
       chain.doFilter(request, response);
     } catch (InvalidToken e) {
-      session.forget();
       refuse(request, response);
     } catch (Unavailable e) {
       request.getServletContext().log("token server", e);
@@ -168,8 +167,10 @@ public final class TokenSessionFilter implements Filter {
     public void logout() {
       if (token != null) {
         client.delete(token);
+        token = null;
+        setCookie();
       }
-      forget();
+      meta = null;
     }
 
     private void begin() {
@@ -179,7 +180,7 @@ public final class TokenSessionFilter implements Filter {
       try {
         adopt(Client.await(client.exchange(token, null)));
       } catch (InvalidToken e) {
-        forget();
+        // The cookie stays: a request beside this one may have set the next one.
       }
     }
 
@@ -187,15 +188,6 @@ public final class TokenSessionFilter implements Filter {
       token = exchanged.get("token").getAsString();
       meta = exchanged.getAsJsonObject("meta");
       setCookie();
-    }
-
-    private void forget() {
-      boolean had = token != null;
-      token = null;
-      meta = null;
-      if (had) {
-        setCookie();
-      }
     }
 
     private void setCookie() {
