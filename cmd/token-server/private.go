@@ -56,7 +56,7 @@ func readChecked(name string, least int64, check func(os.FileInfo) error) ([]byt
 		return nil, err
 	}
 	if info.Size() < least || info.Size() > maxFile {
-		return nil, fmt.Errorf("it has %d bytes", info.Size())
+		return nil, fmt.Errorf("it has %d bytes, which must be %d … %d", info.Size(), least, maxFile)
 	}
 	data := make([]byte, info.Size())
 	if _, err := f.ReadAt(data, 0); err != nil {

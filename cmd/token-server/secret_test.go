@@ -26,7 +26,7 @@ func TestSecretFile(t *testing.T) {
 		{"group may read", 32, 0o640, ""},
 		{"short", 31, 0o600, "it has 31 bytes"},
 		{"empty", 0, 0o600, "it has 0 bytes"},
-		{"huge", maxFile + 1, 0o600, "bytes"},
+		{"huge", maxFile + 1, 0o600, "it has 1048577 bytes, which must be 32 … 1048576"},
 		{"others may read", 32, 0o604, "its mode is 0604"},
 		{"group may write", 32, 0o620, "its mode is 0620"},
 		{"group may read and write", 32, 0o660, "its mode is 0660"},
