@@ -383,3 +383,21 @@ func TestWriteText(t *testing.T) {
 		t.Errorf("text = %q", text)
 	}
 }
+
+// What another program, or another version, answers is no reason to crash.
+func TestWriteTextOfStrangers(t *testing.T) {
+	for _, answer := range []string{
+		`{}`,
+		`{"shards":{},"expiring":{},"disk":{},"engine":{}}`,
+		`{"expiring":{"step_seconds":-1,"sessions":[1e300],"later":-1e300}}`,
+		`{"capacity":{"connections":{"used":-9223372036854775808}},"rates":{"exchanged":1e300}}`,
+	} {
+		s := new(sampler.Sample)
+		if err := json.Unmarshal([]byte(answer), s); err != nil {
+			t.Fatal(err)
+		}
+		if err := WriteText(io.Discard, s); err != nil {
+			t.Errorf("text of %s: %v", answer, err)
+		}
+	}
+}

@@ -9,11 +9,11 @@ import (
 
 // count writes a number of things, with commas.
 func count(n int64) string {
+	sign, digits := "", strconv.FormatInt(n, 10)
 	if n < 0 {
-		return "-" + count(-n)
+		sign, digits = "-", digits[1:]
 	}
-	digits := strconv.FormatInt(n, 10)
-	var text []byte
+	text := []byte(sign)
 	for i, d := range []byte(digits) {
 		if i > 0 && (len(digits)-i)%3 == 0 {
 			text = append(text, ',')

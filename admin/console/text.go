@@ -3,6 +3,7 @@ package console
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"tokenserver/admin/sampler"
@@ -57,7 +58,7 @@ func WriteText(w io.Writer, s *sampler.Sample) error {
 		fmt.Fprintf(&text, "\n%s\n", section.title)
 		for _, f := range section.fields {
 			if f.text != "" {
-				fmt.Fprintf(&text, "  %-22s %s\n", f.label, printable(f.text))
+				fmt.Fprintf(&text, "  %-22s %s\n", f.label, Printable(f.text))
 			}
 		}
 	}
@@ -66,7 +67,7 @@ func WriteText(w io.Writer, s *sampler.Sample) error {
 }
 
 // printable replaces what would do something to a terminal.
-func printable(text string) string {
+func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {
 			return '�'
@@ -163,9 +164,9 @@ func speed(s *sampler.Sample) section {
 
 func shards(s *sampler.Shards) section {
 	f := []field{{"shards", "shards", count(int64(s.Count))}}
-	least, most := s.Sessions[0], s.Sessions[0]
-	for _, n := range s.Sessions {
-		least, most = min(least, n), max(most, n)
+	var least, most int64 // another version's server may tell of none
+	if len(s.Sessions) > 0 {
+		least, most = slices.Min(s.Sessions), slices.Max(s.Sessions)
 	}
 	what := "sessions in a shard"
 	if s.PerBar > 1 {
@@ -181,7 +182,7 @@ func shards(s *sampler.Shards) section {
 
 func expiring(e *sampler.Expiring) section {
 	sum, most := func(steps int) (n float64) {
-		for _, v := range e.Sessions[:min(steps, len(e.Sessions))] {
+		for _, v := range e.Sessions[:min(max(steps, 0), len(e.Sessions))] {
 			n += v
 		}
 		return n
@@ -189,7 +190,10 @@ func expiring(e *sampler.Expiring) section {
 	for _, n := range e.Sessions {
 		most = max(most, n)
 	}
-	hour := int(3600 / e.Step)
+	hour := 0
+	if e.Step > 0 {
+		hour = int(3600 / e.Step)
+	}
 	basis := "counted"
 	if !e.Exact {
 		basis = "estimated from a sample of the sessions"

@@ -10,6 +10,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+
+	"tokenserver/admin/console"
 )
 
 // target is where a server that runs with these flags is asked.
@@ -154,7 +156,8 @@ func (t target) request(ctx context.Context, method, path, secretFile string) (*
 // maxRefusal is how much of an answer is looked at for its reason, in bytes.
 const maxRefusal = 4 << 10
 
-// refusal returns the reason of an answer other than 200.
+// refusal returns the reason of an answer other than 200. Whoever has taken the address may
+// have written it, and it is shown on a terminal.
 func refusal(res *http.Response) error {
 	if res.StatusCode == http.StatusOK {
 		return nil
@@ -164,7 +167,7 @@ func refusal(res *http.Response) error {
 		Message string `json:"message"`
 	}
 	if json.Unmarshal(text, &answer) == nil && answer.Message != "" {
-		return fmt.Errorf("%s: %s", res.Status, answer.Message)
+		return errors.New(console.Printable(res.Status + ": " + answer.Message))
 	}
-	return errors.New(res.Status)
+	return errors.New(console.Printable(res.Status))
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,6 +23,8 @@ const (
 	topInterval = time.Second
 	// topTimeout is how long a look may take.
 	topTimeout = 5 * time.Second
+	// maxStats is the greatest size of an answer in bytes, many times that of 1024 bars.
+	maxStats = 1 << 20
 	// clearScreen moves a terminal's cursor to its first line and clears what is below.
 	clearScreen = "\x1b[H\x1b[J"
 )
@@ -39,39 +42,75 @@ func (m *Main) printTop(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := m.top(ctx, to, isTerminal(m.Stdout)); err != nil {
+	if err := m.top(ctx, to, screenOf(m.Stdout)); err != nil {
 		fmt.Fprintln(m.Stderr, "token-server: top:", err)
 		return exitFailed
 	}
 	return exitOK
 }
 
-func isTerminal(w io.Writer) bool {
+// screen is where samples are shown.
+type screen struct {
+	again bool                       // one after the other
+	clear string                     // what makes room for the next one
+	size  func() (width, height int) // in characters; 0 is not known
+}
+
+// screenOf returns what w is: no terminal, a terminal, or one that can only write on.
+func screenOf(w io.Writer) screen {
+	unknown := func() (int, int) { return 0, 0 }
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return screen{size: unknown}
+	}
+	if name := os.Getenv("TERM"); name == "" || name == "dumb" {
+		return screen{again: true, clear: "\n", size: unknown}
+	}
+	return screen{again: true, clear: clearScreen, size: func() (width, height int) {
+		width, height, err := term.GetSize(int(f.Fd()))
+		if err != nil {
+			return 0, 0
+		}
+		return width, height
+	}}
+}
+
+// fit cuts a text to what a screen has room for: what scrolls away is what comes first.
+func fit(text string, width, height int) string {
+	if width <= 0 || height <= 2 {
+		return text
+	}
+	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	if room := height - 1; len(lines) > room { // the cursor stands in the last line
+		left := len(lines) - room + 1
+		lines = append(lines[:room-1], fmt.Sprintf("… %d more lines: make the window higher, or use a pipe", left))
+	}
+	for i, line := range lines {
+		if r := []rune(line); len(r) > width {
+			lines[i] = string(r[:width-1]) + "…"
+		}
+	}
+	return strings.Join(lines, "\n") + "\n"
 }
 
 // top prints one sample, or one each second until ctx ends. Then a server that does not
 // answer is waited for.
-func (m *Main) top(ctx context.Context, to target, again bool) error {
+func (m *Main) top(ctx context.Context, to target, on screen) error {
 	ticker := time.NewTicker(topInterval)
 	defer ticker.Stop()
 	for {
-		sample, err := m.fetchStats(ctx, to)
+		text, err := m.topText(ctx, to)
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil && !again:
+		case err != nil && !on.again:
 			return err
 		case err != nil:
-			fmt.Fprintf(m.Stdout, "%sNo answer: %v. Trying again.\n", clearScreen, err)
-		default:
-			if again {
-				io.WriteString(m.Stdout, clearScreen)
-			}
-			if err := console.WriteText(m.Stdout, sample); err != nil || !again {
-				return err
-			}
+			text = fmt.Sprintf("No answer: %v. Trying again.\n", err)
+		}
+		width, height := on.size()
+		if _, err := io.WriteString(m.Stdout, on.clear+fit(text, width, height)); err != nil || !on.again {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -79,6 +118,16 @@ func (m *Main) top(ctx context.Context, to target, again bool) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+func (m *Main) topText(ctx context.Context, to target) (string, error) {
+	sample, err := m.fetchStats(ctx, to)
+	if err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	err = console.WriteText(&text, sample)
+	return text.String(), err
 }
 
 // fetchStats asks the admin listener for its last sample.
@@ -94,7 +143,7 @@ func (m *Main) fetchStats(ctx context.Context, to target) (*sampler.Sample, erro
 		return nil, fmt.Errorf("%s answers %w", to.name, err)
 	}
 	sample := new(sampler.Sample)
-	if err := json.NewDecoder(res.Body).Decode(sample); err != nil {
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxStats)).Decode(sample); err != nil {
 		return nil, fmt.Errorf("%s answers no statistics: %w", to.name, err)
 	}
 	return sample, nil

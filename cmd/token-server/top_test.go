@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +65,9 @@ func TestTopOnATerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { ended <- m.top(ctx, to, true) }()
+	go func() {
+		ended <- m.top(ctx, to, screen{again: true, clear: clearScreen, size: func() (int, int) { return 80, 24 }})
+	}()
 	for giveUp := time.Now().Add(time.Minute); strings.Count(out.String(), clearScreen+"token-server  ") < 2; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(giveUp) {
 			t.Fatalf("no second sample: %q", out.String())
@@ -72,5 +76,32 @@ func TestTopOnATerminal(t *testing.T) {
 	cancel()
 	if err = <-ended; err != nil {
 		t.Errorf("top = %v, want nil at its end", err)
+	}
+}
+
+func TestFit(t *testing.T) {
+	for _, tt := range []struct {
+		text          string
+		width, height int
+		want          string
+	}{
+		{"a\nbcd\n", 0, 0, "a\nbcd\n"},
+		{"a\nbcd\n", 3, 3, "a\nbcd\n"},
+		{"a\nbäcd\n", 3, 3, "a\nbä…\n"},
+		{"a\nb\nc\nd\n", 80, 4, "a\nb\n… 2 more lines: make the window higher, or use a pipe\n"},
+	} {
+		if got := fit(tt.text, tt.width, tt.height); got != tt.want {
+			t.Errorf("fit(%q, %d, %d) = %q, want %q", tt.text, tt.width, tt.height, got, tt.want)
+		}
+	}
+}
+
+// Whoever has taken the server's address writes what a terminal shows.
+func TestRefusalIsPlain(t *testing.T) {
+	for _, body := range []string{`{"message":"\u001b]0;title\u0007"}`, "\x1b[2J"} {
+		err := refusal(&http.Response{Status: "500 \x1b[2Jgone", StatusCode: 500, Body: io.NopCloser(strings.NewReader(body))})
+		if err == nil || strings.ContainsAny(err.Error(), "\x1b\a") {
+			t.Errorf("refusal = %q, want one without escape characters", err)
+		}
 	}
 }
