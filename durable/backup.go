@@ -120,6 +120,9 @@ func (s *Store) checkpoint() (synced uint64, err error) {
 
 // removeCheckpoint removes the checkpoint, if there is one.
 func (d *dataDir) removeCheckpoint() error {
+	if _, err := d.plain.Stat(d.file(checkpointDir)); errors.Is(err, fs.ErrNotExist) {
+		return nil // nearly always, and a write that may fail is not needed
+	}
 	return d.plain.RemoveAll(d.file(checkpointDir))
 }
 

@@ -216,11 +216,13 @@ func (s *Store) openDB() error {
 	err := s.failure.runUntilFailure(func() (err error) {
 		o.FileCache = fileCache(s.cfg.MaxOpenFiles)
 		defer o.FileCache.Unref() // the database has it
-		s.db, err = pebble.Open(s.cfg.Dir, o)
+		if s.db, err = pebble.Open(s.cfg.Dir, o); err != nil {
+			// Not before it has ended: until then it may delete the logs.
+			s.dataDir.notOpened()
+		}
 		return err
 	})
 	if err != nil {
-		s.dataDir.notOpened()
 		return s.openError(err)
 	}
 	if err := s.dataDir.opened(); err != nil {

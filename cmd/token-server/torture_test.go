@@ -238,12 +238,17 @@ func (p *process) wantLoaded(sessions int) {
 	}
 }
 
-// dump returns the metadata that the server has under each number.
+// dump returns the metadata that the server has under each number. A dump of a cluster
+// fails while a primary changes.
 func (p *process) dump() map[int][]string {
 	p.t.Helper()
 	before := len(p.log.String())
 	do(p.t, "HEAD", "http://"+p.address+"/dump", "")
 	for !strings.Contains(p.log.String()[before:], `msg="dump complete"`) {
+		if strings.Contains(p.log.String()[before:], `msg="dump failed"`) {
+			before = len(p.log.String())
+			do(p.t, "HEAD", "http://"+p.address+"/dump", "")
+		}
 		if status, _ := do(p.t, "GET", "http://"+p.address+"/healthz", ""); status != 200 {
 			p.t.Fatalf("GET /healthz = %d, want 200", status)
 		}
