@@ -98,12 +98,12 @@ release-programs:
 	done; done
 
 .PHONY: reproduce
-reproduce: ## build a release twice, in two folders and with two caches, and compare
+reproduce: ## build a release of the last commit twice, in two folders and with two caches, and compare
 	@set -e; dir=$$(mktemp -d); trap 'chmod -R u+w "$$dir"; rm -rf "$$dir"' EXIT; \
-	$(MAKE) --no-print-directory release DIST=$(BIN)/release; \
-	git clone -q . "$$dir/again"; \
+	git clone -q . "$$dir/once"; git clone -q . "$$dir/again"; \
+	$(MAKE) --no-print-directory -C "$$dir/once" release DIST=$(BIN)/release; \
 	GOCACHE="$$dir/cache" $(MAKE) --no-print-directory -C "$$dir/again" release DIST=$(BIN)/release; \
-	diff -r $(BIN)/release "$$dir/again/$(BIN)/release"; echo "both are equal"
+	diff -r "$$dir/once/$(BIN)/release" "$$dir/again/$(BIN)/release"; echo "both are equal"
 
 .PHONY: test
 test: ## run all tests, with the race detector
