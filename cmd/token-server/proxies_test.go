@@ -61,11 +61,21 @@ func newGuardedSite(t *testing.T) *guardedSite {
 	})
 	t.Cleanup(s.stop)
 	s.app = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, "%s %s user=%q roles=%q body=%q", r.Method, r.URL, r.Header.Get("X-User"), r.Header.Get("X-Roles"), readAll(&http.Response{Body: r.Body}))
+		fmt.Fprintf(w, "%s %s user=%q roles=%q body=%q", r.Method, r.URL, asCGI(r.Header, "X-User"), asCGI(r.Header, "X-Roles"), readAll(&http.Response{Body: r.Body}))
 	}))
 	t.Cleanup(s.app.Close)
 	s.address = fmt.Sprintf("127.0.0.1:%d", enginetest.FreePort(t))
 	return s
+}
+
+// asCGI returns a header as PHP and WSGI have it, to whom an underscore is a hyphen.
+func asCGI(h http.Header, name string) (value string) {
+	for n, values := range h {
+		if strings.EqualFold(strings.ReplaceAll(n, "_", "-"), name) {
+			value += strings.Join(values, ",")
+		}
+	}
+	return value
 }
 
 // config returns an example's configuration with the addresses and the secret of s.
@@ -129,7 +139,7 @@ func (s *guardedSite) check() {
 	s.t.Helper()
 	full := s.create("__Host-token", `{"user":"ann é","roles":["a","b"]}`)
 	small := s.create("token", `{"user":"bob"}`)
-	spoofed := []string{"X-User: root", "x-roles: admin", "Authorization: Basic dTpw"}
+	spoofed := []string{"X-User: root", "x-roles: admin", "X_User: root", "x_roles: admin", "Authorization: Basic dTpw"}
 	tests := []struct{ method, path, body, cookie, want string }{
 		{"GET", "/cart?a=b", "", full, `GET /cart?a=b user="ann %C3%A9" roles="[\"a\",\"b\"]" body=""`},
 		{"GET", "/", "", small, `GET / user="bob" roles="" body=""`},
@@ -153,6 +163,9 @@ func (s *guardedSite) check() {
 				s.t.Errorf("%s with %s: %d %v, want the login page", method, cookie, res.StatusCode, res.Header)
 			}
 		}
+	}
+	if res, body := s.send("GET", "/logins", ""); res.StatusCode != 303 {
+		s.t.Errorf("a page whose path begins as the login page's: %d %q, want 303", res.StatusCode, body)
 	}
 	s.store.away.Store(true)
 	s.wantUnavailable("the store is away", full)

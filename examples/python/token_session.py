@@ -37,6 +37,10 @@ class Unavailable(Exception):
     """No answer, or none that says anything of the token: answer 503, and keep the cookie."""
 
 
+class Refused(Unavailable):
+    """The token server has not taken the request as it was, and has carried out nothing of it."""
+
+
 class Client:
     """Calls one token server. Threads may share it."""
 
@@ -91,7 +95,7 @@ class Client:
             with self._lock:
                 self._idle.append((time.monotonic(), conn))
         if answer.status not in (200, 202):
-            raise Unavailable("token server: status %d" % answer.status)
+            raise (Refused if answer.status in (400, 413) else Unavailable)("token server: status %d" % answer.status)
         return data
 
     def _connection(self):
@@ -137,10 +141,7 @@ class AsyncClient:
     async def _send(self):
         while self._waiting:
             batch, self._waiting = self._waiting[:self.MAX_BATCH], self._waiting[self.MAX_BATCH:]
-            try:
-                answers = await asyncio.to_thread(self.blocking.batch, [item for item, _ in batch])
-            except Exception as err:  # whatever it was, somebody waits for it
-                answers = [err if isinstance(err, Unavailable) else Unavailable(repr(err))] * len(batch)
+            answers = await asyncio.to_thread(self._answers, [item for item, _ in batch])
             for (_, waiter), answer in zip(batch, answers):
                 if waiter.done():  # its request was given up
                     continue
@@ -149,6 +150,16 @@ class AsyncClient:
                 else:
                     waiter.set_result(answer)
         self._sender = None
+
+    def _answers(self, items):
+        try:
+            return self.blocking.batch(items)
+        except Exception as err:  # whatever it was, somebody waits for it
+            # One item with bad metadata has all refused, and nothing carried out: not the others' fault.
+            if len(items) > 1 and isinstance(err, (Refused, TypeError, ValueError)):
+                half = len(items) // 2
+                return self._answers(items[:half]) + self._answers(items[half:])
+            return [err if isinstance(err, Unavailable) else Unavailable(repr(err))] * len(items)
 
     async def create(self, meta, subject=None):
         return await asyncio.to_thread(self.blocking.create, meta, subject)
@@ -165,12 +176,13 @@ class Session:
 
     def __init__(self, client, token):
         self.client, self.token, self.meta = client, token, None
+        self.ended = False  # by a log-out, which alone takes the cookie away
 
     def begin(self):
         try:
             self.token, self.meta = self.client.exchange(self.token)
         except InvalidToken:
-            pass  # the cookie stays: a request beside this one may have set the next one
+            self.token = None
 
     def update(self, meta=None, unset=None):
         self.token, self.meta = self.client.exchange(self.token, meta, unset)
@@ -183,7 +195,7 @@ class Session:
     def logout(self):
         if self.token:
             self.client.delete(self.token)
-        self.token = self.meta = None
+        self.token, self.meta, self.ended = None, None, True
 
 
 class AsyncSession(Session):
@@ -191,7 +203,7 @@ class AsyncSession(Session):
         try:
             self.token, self.meta = await self.client.exchange(self.token)
         except InvalidToken:
-            pass
+            self.token = None
 
     async def update(self, meta=None, unset=None):
         self.token, self.meta = await self.client.exchange(self.token, meta, unset)
@@ -203,12 +215,12 @@ class AsyncSession(Session):
     async def logout(self):
         if self.token:
             await self.client.delete(self.token)
-        self.token = self.meta = None
+        self.token, self.meta, self.ended = None, None, True
 
 
 def way_back(path):
     """Where to go after the login: a page of ours, whatever the query said."""
-    local = path.startswith("/") and path[1:2] not in ("/", "\\") and path.isprintable()
+    local = path.startswith("/") and path[1:2] not in ("/", "\\") and path.isascii() and path.isprintable()
     return path if local else "/"
 
 
@@ -229,16 +241,18 @@ class Sessions:
                 return value
         return None
 
-    def refusal(self, path, accept):
+    def refusal(self, path, query, accept):
         """The answer to who has no session and needs one: the login page, with the way back."""
         if "application/json" in accept:
             return 401, [("Content-Type", "application/json")], b'{"Err":"InvalidToken"}'
-        return 303, [("Location", self.login + "?" + urllib.parse.urlencode({"next": path}))], b""
+        back = urllib.parse.quote(path) + ("?" + query if query else "")
+        return 303, [("Location", self.login + "?" + urllib.parse.urlencode({"next": back}))], b""
 
     def headers(self, session, had):
         """What every answer has: never cached, and the cookie where it changes."""
         headers = [("Cache-Control", "no-store"), ("Vary", "Cookie")]
-        if session.token != had:
+        # A refused cookie stays: the answer to a request beside this one may have brought the next.
+        if session.token != had and (session.token or session.ended):
             value = "%s=%s; Path=/; HttpOnly; SameSite=Lax" % (self.cookie, session.token or "")
             # A cookie without Secure is for plain HTTP on loopback.
             value += "; Secure" if self.cookie.startswith("__Host-") else ""
@@ -268,7 +282,10 @@ class WSGISessions(Sessions):
                 raise InvalidToken()
             return self.app(environ, start)
         except InvalidToken:
-            return answer(*self.refusal(path, environ.get("HTTP_ACCEPT", "")))
+            session.token = None
+            # The path is bytes in the form of a text.
+            whole = (environ.get("SCRIPT_NAME", "") + path).encode("latin-1")
+            return answer(*self.refusal(whole, environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT", "")))
         except Unavailable:
             return answer(*self.UNAVAILABLE)
         except Exception:
@@ -281,7 +298,9 @@ class ASGISessions(Sessions):
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         request = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        had = self.token_of(request.get(b"cookie", ""))
+        # HTTP/2 has a header for each cookie.
+        cookies = [value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"]
+        had = self.token_of(";".join(cookies))
         session = scope["token.session"] = AsyncSession(self.client, had)
         begun = False
 
@@ -308,7 +327,9 @@ class ASGISessions(Sessions):
                 raise InvalidToken()
             await self.app(scope, receive, send_with_cookie)
         except InvalidToken:
-            await answer(*self.refusal(scope["path"], request.get(b"accept", "")))
+            session.token = None
+            query = scope["query_string"].decode("latin-1")
+            await answer(*self.refusal(scope["path"], query, request.get(b"accept", "")))
         except Unavailable:
             await answer(*self.UNAVAILABLE)
         except Exception:
