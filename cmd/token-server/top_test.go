@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +31,35 @@ func TestTop(t *testing.T) {
 			}
 			if strings.ContainsRune(text, '\x1b') || strings.Count(text, "Healthy?") != 1 {
 				t.Errorf("top for a pipe is not one sample in plain text:\n%q", text)
+			}
+		})
+	}
+}
+
+// Where callers are set and the admin listener is beyond loopback, top needs an admin's secret
+// and speaks TLS. To a server that has another certificate than the file it sends none.
+func TestTopWithCallers(t *testing.T) {
+	c, other := newCerts(t), newCerts(t)
+	s := authFile(t, "web", "ops:admin")
+	_, port, _ := net.SplitHostPort(freeAddress(t))
+	address := "--admin-address=0.0.0.0:" + port
+	run(t, append(c.args, "--auth-file="+s.file, address)...)
+	for name, tt := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"with the secret of an admin":     {append(c.args, s.secretFile(t, "ops")), exitOK, "Healthy?"},
+		"without a secret":                {c.args, exitFailed, "401 Unauthorized"},
+		"with one that is no admin's":     {append(c.args, s.secretFile(t, "web")), exitFailed, "403 Forbidden"},
+		"with a secret that is not there": {append(c.args, "--caller-secret-file=none"), exitFailed, "--caller-secret-file"},
+		"with another certificate":        {append(other.args, s.secretFile(t, "ops")), exitFailed, "another certificate"},
+		"without TLS":                     {[]string{s.secretFile(t, "ops")}, exitFailed, "top: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, text := runCommand(t, slices.Concat([]string{"top", address}, tt.args)...)
+			if code != tt.code || !strings.Contains(text, tt.want) {
+				t.Errorf("top = %d %q, want %d with %q", code, text, tt.code, tt.want)
 			}
 		})
 	}
