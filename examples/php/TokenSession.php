@@ -31,7 +31,8 @@ final class TokenSession implements SessionHandlerInterface
 
     private function __construct(private TokenServer $server, private string $cookie)
     {
-        $this->token = $_COOKIE[$cookie] ?? null;
+        // token[a]=1 makes an array of it.
+        $this->token = is_string($_COOKIE[$cookie] ?? null) ? $_COOKIE[$cookie] : null;
     }
 
     /** Begins the session of this request. __Host- needs https; "token" is for http on loopback. */
@@ -109,7 +110,7 @@ final class TokenSession implements SessionHandlerInterface
     /** Sends what differs from the metadata. That is JSON, and comes back as arrays: so it is compared. */
     private function send(array $session): void
     {
-        $after = json_decode(json_encode($session, JSON_THROW_ON_ERROR), true);
+        $after = json_decode(json_encode($session, TokenServer::JSON), true);
         $changed = fn ($value, $name) => !array_key_exists($name, $this->meta) || $this->meta[$name] !== $value;
         $patch = array_filter($after, $changed, ARRAY_FILTER_USE_BOTH);
         $unset = array_map('strval', array_keys(array_diff_key($this->meta, $after)));
@@ -208,6 +209,9 @@ final class TokenServerUnavailable extends RuntimeException
 /** Calls a token server, by PHP's own streams: one connection a call, sent once. */
 final class TokenServer
 {
+    /** How values become JSON: bytes that are no UTF-8 are replaced, and 1.0 stays a number with a point. */
+    public const JSON = JSON_THROW_ON_ERROR | JSON_INVALID_UTF8_SUBSTITUTE | JSON_PRESERVE_ZERO_FRACTION;
+
     public function __construct(
         private string $url = 'http://127.0.0.1:3666',
         private float $timeout = 2.0,
@@ -246,7 +250,7 @@ final class TokenServer
         }
         $context = stream_context_create(['http' => [
             'method' => $method, 'header' => $headers, 'protocol_version' => 1.1, 'timeout' => $this->timeout,
-            'content' => json_encode($body, JSON_THROW_ON_ERROR | JSON_INVALID_UTF8_SUBSTITUTE | JSON_PRESERVE_ZERO_FRACTION),
+            'content' => json_encode($body, self::JSON),
             'follow_location' => 0, 'ignore_errors' => true,
         ]]);
         $answer = @file_get_contents($this->url . $path, false, $context);

@@ -157,6 +157,10 @@ $garbled->cookie = str_repeat('x"{}%', 1000);
 [$status, , $headers] = $garbled->get('/');
 check('garbage', [$status, $headers['set-cookie'] ?? null], [303, null]);
 
+$listed = stream_socket_client("tcp://127.0.0.1:{$web->port}");
+fwrite($listed, "GET / HTTP/1.1\r\nHost: a\r\nCookie: token[a]=1\r\nConnection: close\r\n\r\n");
+check('a cookie that is a list', substr(stream_get_contents($listed), 9, 3), '303');
+
 $copied = clone $browser;
 $browser->get('/logout');
 check('log out', [$browser->cookie, $copied->get('/')[0]], [null, 303]);
