@@ -34,13 +34,14 @@ export class Client {
   }
 
   async create(meta, subject) {
-    return (await this.#call('POST', '/token', { meta, subject })).text();
+    return this.#call('POST', '/token', JSON.stringify({ meta, subject }));
   }
 
   /** Spends the token, and returns the next one and the metadata, patched. */
   exchange(token, meta, unset) {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ item: { exchange: { token, meta, unset } }, resolve, reject });
+      // What can't be written as JSON fails here, and not in a batch with others.
+      this.#waiting.push({ item: JSON.stringify({ exchange: { token, meta, unset } }), resolve, reject });
       // What else this turn of the event loop asks for goes along.
       if (!this.#sending) {
         this.#sending = true;
@@ -50,46 +51,55 @@ export class Client {
   }
 
   async delete(token) {
-    await this.#call('DELETE', '/token', { token });
+    await this.#call('DELETE', '/token', JSON.stringify({ token }));
   }
 
   async endSubject(subject) {
-    await this.#call('DELETE', '/subject', { subject });
+    await this.#call('DELETE', '/subject', JSON.stringify({ subject }));
   }
 
   async #send() {
-    while (this.#waiting.length > 0) {
-      const calls = this.#waiting.splice(0, this.maxBatch);
-      try {
-        const answer = await this.#call('POST', '/token/batch', { batch: calls.map((c) => c.item) });
-        const { Ok } = await answer.json();
-        calls.forEach((call, i) => settle(call, Ok[i]));
-      } catch (err) {
-        const cause = err instanceof Unavailable ? err : new Unavailable('token server', { cause: err });
-        calls.forEach((call) => call.reject(cause));
-      }
-    }
+    while (this.#waiting.length > 0) await this.#sendBatch(this.#waiting.splice(0, this.maxBatch));
     this.#sending = false;
+  }
+
+  async #sendBatch(calls) {
+    try {
+      const answer = await this.#call('POST', '/token/batch', `{"batch":[${calls.map((c) => c.item)}]}`);
+      const { Ok } = JSON.parse(answer);
+      calls.forEach((call, i) => settle(call, Ok[i]));
+    } catch (err) {
+      // One bad item has all refused, with nothing carried out: that is not the others' fault.
+      if ((err.answered === 400 || err.answered === 413) && calls.length > 1) {
+        const half = calls.length >> 1;
+        await this.#sendBatch(calls.slice(0, half));
+        await this.#sendBatch(calls.slice(half));
+        return;
+      }
+      const cause = err instanceof Unavailable ? err : new Unavailable('token server', { cause: err });
+      calls.forEach((call) => call.reject(cause));
+    }
   }
 
   // fetch sends a request once.
   async #call(method, path, body) {
     let answer;
+    let text;
     try {
       answer = await fetch(this.url + path, {
         method,
         headers: this.headers,
-        body: JSON.stringify(body),
+        body,
         redirect: 'error',
         cache: 'no-store',
         signal: AbortSignal.timeout(this.timeout),
       });
+      text = await answer.text();
     } catch (err) {
       throw new Unavailable('token server', { cause: err });
     }
-    if (answer.ok) return answer;
-    await answer.body?.cancel();
-    throw new Unavailable(`token server: status ${answer.status}`);
+    if (answer.ok) return text;
+    throw Object.assign(new Unavailable(`token server: status ${answer.status}`), { answered: answer.status });
   }
 }
 
@@ -152,7 +162,7 @@ export function sessions({ client, login = '/login', public: open = [], cookie =
     if (req.headers.accept?.includes('application/json')) {
       return res.writeHead(401, { 'Content-Type': 'application/json' }).end('{"Err":"InvalidToken"}');
     }
-    res.writeHead(303, { Location: `${login}?next=${encodeURIComponent(req.url)}` }).end();
+    res.writeHead(303, { Location: `${login}?next=${encodeURIComponent(req.originalUrl ?? req.url)}` }).end();
   };
 }
 

@@ -136,6 +136,18 @@ test('sessions', async (t) => {
     assert.equal(sent.mock.callCount(), 1);
   });
 
+  await t.test("one caller's bad patch fails alone", async () => {
+    const [one, two] = await Promise.all([client.create({}), client.create({})]);
+    const circular = {};
+    circular.circular = circular;
+    const got = await Promise.allSettled([
+      client.exchange(one, { bad: '\ud800' }),
+      client.exchange(two, { good: true }),
+      client.exchange(one, circular),
+    ]);
+    assert.deepEqual(got.map((g) => g.status), ['rejected', 'fulfilled', 'rejected']);
+  });
+
   await t.test('the token server away is no log-out', async () => {
     await server.stop();
     const before = browser.cookie;
