@@ -22,6 +22,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Queue;
 import java.util.Set;
@@ -47,8 +48,11 @@ public final class TokenSessionFilter implements Filter {
 
   /** No answer, or none that says anything of the token: answer 503, and keep the cookie. */
   public static final class Unavailable extends RuntimeException {
-    Unavailable(String message, Throwable cause) {
+    private final int status; // that was answered, or 0
+
+    Unavailable(String message, int status, Throwable cause) {
       super(message, cause);
+      this.status = status;
     }
   }
 
@@ -122,9 +126,18 @@ public final class TokenSessionFilter implements Filter {
     answer(response, 303, "text/plain", "");
   }
 
+  /** Answers in place of the servlet, unless its answer is on its way. The cookies stay. */
   private static void answer(HttpServletResponse response, int status, String type, String body)
       throws IOException {
-    response.resetBuffer();
+    if (response.isCommitted()) {
+      return;
+    }
+    var kept = new LinkedHashMap<String, List<String>>();
+    for (String name : List.of("Set-Cookie", "Cache-Control", "Vary", "Location", "Retry-After")) {
+      kept.put(name, List.copyOf(response.getHeaders(name)));
+    }
+    response.reset();
+    kept.forEach((name, values) -> values.forEach(value -> response.addHeader(name, value)));
     response.setStatus(status);
     response.setContentType(type);
     response.getOutputStream().write(body.getBytes(StandardCharsets.UTF_8));
@@ -248,7 +261,7 @@ public final class TokenSessionFilter implements Filter {
     public CompletableFuture<JsonObject> exchange(String token, JsonObject patch) {
       var exchange = new JsonObject();
       exchange.addProperty("token", token);
-      exchange.add("meta", patch);
+      exchange.add("meta", patch == null ? null : patch.deepCopy()); // it may change meanwhile
       var item = new JsonObject();
       item.add("exchange", exchange);
       var call = new Call(item, new CompletableFuture<>());
@@ -270,17 +283,36 @@ public final class TokenSessionFilter implements Filter {
           calls.add(waiting.remove());
         }
       }
-      var items = new JsonArray();
-      calls.forEach(c -> items.add(c.item));
-      var body = new JsonObject();
-      body.add("batch", items);
-      call("POST", "/token/batch", body).whenComplete((answer, err) -> {
+      send(calls).whenComplete((done, err) -> {
         synchronized (this) {
           sending = false;
         }
         sendNext();
-        settle(calls, answer, err);
       });
+    }
+
+    /** Sends calls as a batch. What is returned is complete when all are answered. */
+    private CompletableFuture<Void> send(List<Call> calls) {
+      var items = new JsonArray();
+      calls.forEach(c -> items.add(c.item));
+      var body = new JsonObject();
+      body.add("batch", items);
+      return call("POST", "/token/batch", body)
+          .handle((answer, err) -> {
+            if (refusedWhole(err) && calls.size() > 1) {
+              int half = calls.size() / 2;
+              return send(calls.subList(0, half)).thenCompose(done -> send(calls.subList(half, calls.size())));
+            }
+            settle(calls, answer, err);
+            return CompletableFuture.<Void>completedFuture(null);
+          })
+          .thenCompose(sent -> sent);
+    }
+
+    /** One bad item has all refused, with nothing carried out: that is not the others' fault. */
+    private static boolean refusedWhole(Throwable err) {
+      var cause = err instanceof CompletionException ? err.getCause() : err;
+      return cause instanceof Unavailable away && (away.status == 400 || away.status == 413);
     }
 
     private static void settle(List<Call> calls, String answer, Throwable err) {
@@ -294,7 +326,7 @@ public final class TokenSessionFilter implements Filter {
         }
       } catch (Throwable t) {
         // Whatever it was, somebody waits for it.
-        var cause = t instanceof Unavailable ? t : new Unavailable("token server", t);
+        var cause = t instanceof Unavailable ? t : new Unavailable("token server", 0, t);
         calls.forEach(c -> c.answer.completeExceptionally(cause));
       }
     }
@@ -306,7 +338,7 @@ public final class TokenSessionFilter implements Filter {
       } else if (failed.getAsString().equals("InvalidToken")) {
         call.answer.completeExceptionally(new InvalidToken());
       } else {
-        call.answer.completeExceptionally(new Unavailable(failed.getAsString(), null));
+        call.answer.completeExceptionally(new Unavailable(failed.getAsString(), 0, null));
       }
     }
 
@@ -322,10 +354,10 @@ public final class TokenSessionFilter implements Filter {
       return http.sendAsync(request.build(), HttpResponse.BodyHandlers.ofString())
           .handle((answer, err) -> {
             if (err != null) {
-              throw new Unavailable("token server", err);
+              throw new Unavailable("token server", 0, err);
             }
             if (answer.statusCode() != 200 && answer.statusCode() != 202) {
-              throw new Unavailable("token server: status " + answer.statusCode(), null);
+              throw new Unavailable("token server: status " + answer.statusCode(), answer.statusCode(), null);
             }
             return answer.body();
           });

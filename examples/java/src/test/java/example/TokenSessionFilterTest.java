@@ -96,7 +96,10 @@ class TokenSessionFilterTest {
       switch (request.getRequestURI()) {
         case "/login" -> session.login(member("user", "ada"), "ada");
         case "/choose" -> session.update(member("year", request.getParameter("year")));
-        case "/broken" -> throw new IllegalStateException("broken");
+        case "/broken" -> {
+          response.getWriter().print("begun");
+          throw new IllegalStateException("broken");
+        }
         case "/logout" -> session.logout();
         default -> {}
       }
@@ -241,6 +244,28 @@ class TokenSessionFilterTest {
       for (int n = 0; n < 50; n++) {
         assertEquals("{\"n\":\"" + n + "\",\"seen\":\"yes\"}", answers.get(n).join().get("meta").toString());
       }
+    }
+  }
+
+  @Test
+  void aBadPatchFailsAlone(@TempDir Path folder) throws Exception {
+    try (var tokens = new TokenServer(folder)) {
+      var client = new Client(tokens.uri(), null);
+      String one = client.create(new JsonObject(), null);
+      String two = client.create(new JsonObject(), null);
+      String three = client.create(new JsonObject(), null);
+      var first = client.exchange(one, null); // the others go behind it, together
+      var nested = new JsonObject();
+      for (int i = 0; i < 100; i++) {
+        var outer = new JsonObject();
+        outer.add("deeper", nested);
+        nested = outer;
+      }
+      var bad = client.exchange(two, nested);
+      var good = client.exchange(three, member("good", "yes"));
+      first.join();
+      assertEquals("{\"good\":\"yes\"}", good.join().get("meta").toString());
+      assertThrows(TokenSessionFilter.Unavailable.class, () -> Client.await(bad));
     }
   }
 
