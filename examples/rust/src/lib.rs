@@ -17,12 +17,14 @@ use std::sync::mpsc::{channel, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Error {
     /// The token is spent, expired or unknown: the user has to log in.
     InvalidToken,
     /// No answer, or none that says anything of the token: keep the cookie.
     Unavailable(String),
+    /// The token server refuses the request with this status, and has done nothing.
+    Refused(u16),
 }
 
 pub type Meta = Map<String, Value>;
@@ -43,6 +45,7 @@ pub struct Client {
 }
 
 const MAX_BATCH: usize = 256;
+const MAX_ANSWER: u64 = 64 << 20; // bytes; what comes is spent already, and must be read
 
 impl Client {
     pub fn new(url: &str, secret: Option<&str>) -> Client {
@@ -53,6 +56,7 @@ impl Client {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
+            .proxy(None) // it is on the LAN, whatever HTTP_PROXY says
             .build();
         let (calls, waiting) = channel();
         let client = Client {
@@ -146,8 +150,11 @@ fn call(
     match answer.status().as_u16() {
         200 | 202 => answer
             .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER)
             .read_to_string()
             .map_err(|e| unavailable(&e)),
+        status @ 400..=499 => Err(Error::Refused(status)),
         status => Err(unavailable(&format!("status {status}"))),
     }
 }
@@ -157,18 +164,28 @@ fn send_batches(waiting: Receiver<Call>, send: impl Fn(Value) -> Result<String, 
     while let Ok(first) = waiting.recv() {
         let mut calls = vec![first];
         calls.extend(waiting.try_iter().take(MAX_BATCH - 1));
-        let items: Vec<&Value> = calls.iter().map(|c| &c.item).collect();
-        let answers = send(json!({"batch": items})).and_then(|body| {
-            serde_json::from_str::<Value>(&body).map_err(|e| Error::Unavailable(e.to_string()))
-        });
-        for (i, call) in calls.iter().enumerate() {
-            let answer = match &answers {
-                Ok(body) => answer_of(&body["Ok"][i]),
-                Err(Error::Unavailable(why)) => Err(Error::Unavailable(why.clone())),
-                Err(Error::InvalidToken) => Err(Error::InvalidToken),
-            };
-            let _ = call.answer.send(answer); // its request may have been given up
-        }
+        send_batch(&calls, &send);
+    }
+}
+
+fn send_batch(calls: &[Call], send: &impl Fn(Value) -> Result<String, Error>) {
+    let items: Vec<&Value> = calls.iter().map(|c| &c.item).collect();
+    let answers = send(json!({"batch": items})).and_then(|body| {
+        serde_json::from_str::<Value>(&body).map_err(|e| Error::Unavailable(e.to_string()))
+    });
+    if matches!(answers, Err(Error::Refused(_))) && calls.len() > 1 {
+        // One bad item has all refused, with nothing carried out: not the others' fault.
+        let (left, right) = calls.split_at(calls.len() / 2);
+        send_batch(left, send);
+        send_batch(right, send);
+        return;
+    }
+    for (i, call) in calls.iter().enumerate() {
+        let answer = match &answers {
+            Ok(body) => answer_of(&body["Ok"][i]),
+            Err(err) => Err(err.clone()),
+        };
+        let _ = call.answer.send(answer); // its request may have been given up
     }
 }
 

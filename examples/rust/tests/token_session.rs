@@ -187,6 +187,29 @@ fn exchanges_travel_together() {
     });
 }
 
+#[test]
+fn a_bad_patch_fails_alone() {
+    let server = TokenServer::new("alone");
+    let client = server.client();
+    // JSON that is nested too deep for the token server.
+    let deep = (0..100).fold(json!({}), |inner, _| json!({ "deeper": inner }));
+    thread::scope(|s| {
+        for n in 0..20 {
+            let (client, deep) = (&client, &deep);
+            s.spawn(move || {
+                let token = client.create(&meta(json!({})), None).unwrap();
+                let patch = if n % 5 == 0 {
+                    deep.clone()
+                } else {
+                    json!({ "n": n })
+                };
+                let got = client.exchange(&token, Some(&meta(patch)));
+                assert_eq!(got.is_ok(), n % 5 != 0, "{got:?}");
+            });
+        }
+    });
+}
+
 /// A connection that breaks behind a request must not make it two.
 #[test]
 fn nothing_is_sent_twice() {
