@@ -150,19 +150,3 @@ func TestOutrunRetryIsNoReuse(t *testing.T) {
 		}
 	}
 }
-
-// TestEndingAgain: who finds no session with a second try may have ended it with the first.
-func TestEndingAgain(t *testing.T) {
-	e := enginetest.Start(t)
-	s := open(t, Config{Timeout: time.Second}, e.Address())
-	for _, repeated := range []bool{false, true} {
-		for _, lived := range []int{0, 1} {
-			op := &ending{store: s, id: token.Generate().ID}
-			_, complete := acceptOne(t, s, op, repeated, replyOf(t, s, fmt.Sprintf("{%d, 1, %d}", codeDone, lived)))
-			unknown := op.err != nil && !isAnswer(op.err) && !isUndone(op.err)
-			if want := repeated && lived == 0; !complete || unknown != want || op.ended != lived {
-				t.Errorf("repeated %v, lived %d: ended %d, error %v, want that the outcome is unknown: %v", repeated, lived, op.ended, op.err, want)
-			}
-		}
-	}
-}

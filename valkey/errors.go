@@ -23,8 +23,6 @@ var (
 	errTooMany = &token.UnavailableError{Reason: "too many calls to the engine are under way"}
 	errReply   = errors.New("valkey: the engine sent a reply that no script makes")
 	errLate    = errors.New("the engine was reached too late")
-	// errMayHaveEnded says that a session is gone, perhaps by an earlier try that got no reply.
-	errMayHaveEnded = errors.New("an earlier try, which got no answer, may have ended the session")
 )
 
 // failure is why a command got no reply that counts.

@@ -70,10 +70,6 @@ type ending struct {
 func (e *ending) step(deadline string) step { return e.store.endStep(e.id, e.subject, deadline) }
 
 func (e *ending) take(r reply) (complete bool) {
-	if r.number == 0 && r.repeated {
-		e.err = unavailable(errMayHaveEnded, true)
-		return true
-	}
 	e.ended = int(r.number)
 	e.store.counters.ended.Add(r.number)
 	return true
