@@ -17,7 +17,7 @@ button.addEventListener('click', async () => {
   const good = all.filter((status) => status === 200).length;
   const refused = all.filter((status) => status === 401).length;
   let text = `${good} of 10 were answered`;
-  if (refused > 0) text += `, ${refused} refused: without a grace one request wins. You are still logged in`;
+  if (refused > 0) text += `, ${refused} refused: without a grace one of those with the same token wins. You are still logged in`;
   if (good + refused < 10) text += `, ${10 - good - refused} failed: the token server is away`;
   result.textContent = text + '.';
   button.disabled = false;
