@@ -109,7 +109,10 @@ func (b *backup) add(header *tar.Header, r io.Reader) error {
 	b.files = append(b.files, path)
 	in := &source{r: r}
 	_, err = io.Copy(file, in)
-	err = errors.Join(err, file.Sync(), file.Close())
+	if err == nil { // else it is removed, and somebody waits for that
+		err = file.Sync()
+	}
+	err = errors.Join(err, file.Close())
 	if err != nil && in.failed {
 		return notWhole(err)
 	}

@@ -45,8 +45,9 @@ func (m *Main) backUp(ctx context.Context, w io.Writer) error {
 // bytes, and how long it may send none then.
 const backupTimeout = time.Minute
 
-// writeBackup makes a data directory of what a server has now.
-func (m *Main) writeBackup(args []string) int {
+// writeBackup makes a data directory of what a server has now. If ctx ends before, none is
+// left.
+func (m *Main) writeBackup(ctx context.Context, args []string) int {
 	dir, args, err := cutDirectory(args)
 	if err != nil {
 		fmt.Fprintln(m.Stderr, "token-server:", err)
@@ -55,7 +56,11 @@ func (m *Main) writeBackup(args []string) int {
 	if code, done := m.parseCommand(args); done {
 		return code
 	}
-	if err := m.backUpTo(dir); err != nil {
+	err = m.backUpTo(ctx, dir)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted: nothing is left of it")
+	}
+	if err != nil {
 		fmt.Fprintln(m.Stderr, "token-server: backup:", err)
 		return exitFailed
 	}
@@ -77,7 +82,7 @@ func cutDirectory(args []string) (dir string, rest []string, err error) {
 	return "", nil, errors.New("backup needs a directory, which is absent or empty: token-server backup DIR [flags]")
 }
 
-func (m *Main) backUpTo(dir string) error {
+func (m *Main) backUpTo(ctx context.Context, dir string) error {
 	to, err := m.Config.adminTarget()
 	if err != nil {
 		return err
@@ -85,7 +90,7 @@ func (m *Main) backUpTo(dir string) error {
 	if err := durable.CheckBackup(dir); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	patience := newPatience(cancel, backupTimeout)
 	defer patience.stop()

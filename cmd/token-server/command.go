@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,9 +12,9 @@ import (
 	"tokenserver/internal/flags"
 )
 
-// commands are what the program does beside serving. They get the arguments behind their
-// name, and return the exit code.
-var commands = map[string]func(m *Main, args []string) int{
+// commands are what the program does beside serving, until a context ends. They get the
+// arguments behind their name, and return the exit code.
+var commands = map[string]func(m *Main, ctx context.Context, args []string) int{
 	"secret": (*Main).printSecret,
 	"check":  (*Main).printProblems,
 	"top":    (*Main).printTop,
@@ -31,7 +32,7 @@ Prints a new secret, and its line for --auth-file, where the caller has the name
 `
 
 // printSecret prints a new secret, and its line for the auth file.
-func (m *Main) printSecret(args []string) int {
+func (m *Main) printSecret(_ context.Context, args []string) int {
 	name, err := parseSecretArguments(args)
 	if errors.Is(err, flags.ErrHelp) {
 		fmt.Fprint(m.Stdout, usageOfSecret)
@@ -84,7 +85,7 @@ func (m *Main) parseCommand(args []string, more ...func(*flags.Set)) (code int, 
 }
 
 // printProblems prints all that would keep a server with these flags from starting.
-func (m *Main) printProblems(args []string) int {
+func (m *Main) printProblems(_ context.Context, args []string) int {
 	problems := m.parse(args)
 	if len(problems) == 1 && errors.Is(problems[0], flags.ErrHelp) {
 		return exitOK

@@ -14,7 +14,7 @@ import (
 const healthTimeout = 5 * time.Second
 
 // printHealth asks a server with these flags how it does.
-func (m *Main) printHealth(args []string) int {
+func (m *Main) printHealth(ctx context.Context, args []string) int {
 	path := "/healthz"
 	ready := false
 	if code, done := m.parseCommand(args, func(s *flags.Set) {
@@ -25,7 +25,7 @@ func (m *Main) printHealth(args []string) int {
 	if ready {
 		path = "/readyz"
 	}
-	if err := m.Config.askHealth(path); err != nil {
+	if err := m.Config.askHealth(ctx, path); err != nil {
 		fmt.Fprintln(m.Stderr, "token-server: health:", err)
 		return exitFailed
 	}
@@ -33,12 +33,12 @@ func (m *Main) printHealth(args []string) int {
 	return exitOK
 }
 
-func (c *Config) askHealth(path string) error {
+func (c *Config) askHealth(ctx context.Context, path string) error {
 	to, err := c.healthTarget()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	res, err := to.request(ctx, "GET", path, "") // which needs no secret
 	if errors.Is(err, context.DeadlineExceeded) {

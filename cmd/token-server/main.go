@@ -87,7 +87,7 @@ func NewMain() *Main {
 func (m *Main) Execute(ctx context.Context, args []string) int {
 	if len(args) > 0 {
 		if command, ok := commands[args[0]]; ok {
-			return command(m, args[1:])
+			return command(m, ctx, args[1:])
 		}
 	}
 	err := m.ParseFlags(args)

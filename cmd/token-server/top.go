@@ -7,9 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -30,8 +28,8 @@ const (
 )
 
 // printTop prints what the console shows: again and again on a terminal, and once anywhere
-// else. It takes the flags of the server, which say whom to ask.
-func (m *Main) printTop(args []string) int {
+// else, until ctx ends. It takes the flags of the server, which say whom to ask.
+func (m *Main) printTop(ctx context.Context, args []string) int {
 	if code, done := m.parseCommand(args); done {
 		return code
 	}
@@ -40,8 +38,6 @@ func (m *Main) printTop(args []string) int {
 		fmt.Fprintln(m.Stderr, "token-server: top:", err)
 		return exitUsage
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	if err := m.top(ctx, to, screenOf(m.Stdout)); err != nil {
 		fmt.Fprintln(m.Stderr, "token-server: top:", err)
 		return exitFailed
