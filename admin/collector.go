@@ -24,20 +24,22 @@ var (
 	batchesDesc         = desc("batch_items", "Items of a batch.")
 	buildDesc           = desc("build_info", "Always 1, labelled with what runs.", "version", "commit", "goversion")
 
-	sessionsDesc  = desc("sessions", "Sessions held, expired ones that are not purged yet among them.")
-	bytesDesc     = desc("store_bytes", "Bytes taken by sessions.")
-	reservedDesc  = desc("store_reserved_bytes", "Bytes reserved for sessions, free ones and the shards' maps included; the limit of memory is theirs.")
-	shardsDesc    = desc("shards", "Shards of the store.")
-	subjectsDesc  = desc("subjects", "Subjects that have sessions.")
-	exchangesDesc = desc("exchanges_total", "Exchanges by result: ok, replayed for a spent token in its grace, or invalid for one that is not live (ill-formed ones don't get that far).", "result")
-	createdDesc   = desc("sessions_created_total", "Sessions created.")
-	deletedDesc   = desc("sessions_deleted_total", "Sessions ended by their owner.")
-	purgedDesc    = desc("sessions_purged_total", "Expired sessions whose memory was taken back.")
-	reusedDesc    = desc("tokens_reused_total", "Spent tokens presented beyond any grace.")
-	revokedDesc   = desc("sessions_revoked_total", "Sessions ended because a token of theirs was reused, or with their subject's others.", "cause")
-	lockWaitDesc  = desc("lock_wait_seconds_total", "Time spent waiting for shard locks, over all requests.")
-	contendedDesc = desc("lock_contended_total", "Times that a shard lock had to be waited for.")
-	purgeHoldDesc = desc("purge_lock_hold_max_seconds", "Longest time that a purge has held a shard lock.")
+	sessionsDesc     = desc("sessions", "Sessions held, expired ones that are not purged yet among them.")
+	sessionLimitDesc = desc("sessions_max", "Sessions that there may be; 0 for no limit.")
+	bytesDesc        = desc("store_bytes", "Bytes taken by sessions.")
+	reservedDesc     = desc("store_reserved_bytes", "Bytes reserved for sessions, free ones and the shards' maps included; the limit of memory is theirs.")
+	memoryLimitDesc  = desc("store_max_bytes", "Bytes that may be reserved for sessions; 0 for no limit.")
+	shardsDesc       = desc("shards", "Shards of the store.")
+	subjectsDesc     = desc("subjects", "Subjects that have sessions.")
+	exchangesDesc    = desc("exchanges_total", "Exchanges by result: ok, replayed for a spent token in its grace, or invalid for one that is not live (ill-formed ones don't get that far).", "result")
+	createdDesc      = desc("sessions_created_total", "Sessions created.")
+	deletedDesc      = desc("sessions_deleted_total", "Sessions ended by their owner.")
+	purgedDesc       = desc("sessions_purged_total", "Expired sessions whose memory was taken back.")
+	reusedDesc       = desc("tokens_reused_total", "Spent tokens presented beyond any grace.")
+	revokedDesc      = desc("sessions_revoked_total", "Sessions ended because a token of theirs was reused, or with their subject's others.", "cause")
+	lockWaitDesc     = desc("lock_wait_seconds_total", "Time spent waiting for shard locks, over all requests.")
+	contendedDesc    = desc("lock_contended_total", "Times that a shard lock had to be waited for.")
+	purgeHoldDesc    = desc("purge_lock_hold_max_seconds", "Longest time that a purge has held a shard lock.")
 
 	diskBytesDesc = desc("store_disk_bytes", "Bytes in the files that the store has on disk, without what is set aside for its log.")
 	diskFreeDesc  = desc("store_disk_free_bytes", "Bytes that are free on the store's disk.")
@@ -52,6 +54,8 @@ var (
 	engineLostDesc      = desc("engine_lost_total", "Times that the engine, or a primary of it, was found to have lost its sessions.")
 	engineMetaDesc      = desc("engine_session_meta_bytes", "Usual size of a session's metadata.")
 	engineMemoryDesc    = desc("engine_session_bytes", "Memory that a session takes in the engine, sampled; 0 if the engine does not tell.")
+	engineUsedDesc      = desc("engine_memory_bytes", "Memory that the engine uses, sampled; 0 if it does not tell.")
+	engineLimitDesc     = desc("engine_max_memory_bytes", "Memory that the engine may use (maxmemory), sampled; 0 for no limit, or if it does not tell.")
 	engineConnsDesc     = desc("engine_connections", "Connections to the engine.")
 )
 
@@ -72,12 +76,12 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 		requestsDesc, durationsDesc, buildDesc, connectionsDesc, connectionLimitDesc, shedDesc,
 		badHandshakesDesc, refusedDesc,
 		itemsDesc, batchesDesc,
-		sessionsDesc, bytesDesc, reservedDesc, shardsDesc, exchangesDesc,
+		sessionsDesc, sessionLimitDesc, bytesDesc, reservedDesc, memoryLimitDesc, shardsDesc, exchangesDesc,
 		createdDesc, deletedDesc, purgedDesc, reusedDesc, revokedDesc, subjectsDesc,
 		lockWaitDesc, contendedDesc, purgeHoldDesc,
 		diskBytesDesc, diskFreeDesc, syncsDesc,
 		engineUpDesc, engineInFlightDesc, engineDurationsDesc, engineErrorsDesc, engineRetriesDesc, engineLateDesc, engineLostDesc, engineMetaDesc,
-		engineMemoryDesc, engineConnsDesc,
+		engineMemoryDesc, engineUsedDesc, engineLimitDesc, engineConnsDesc,
 	} {
 		out <- d
 	}
@@ -118,8 +122,10 @@ func collectRequests(out chan<- prometheus.Metric, st stats.Server) {
 
 func collectStore(out chan<- prometheus.Metric, st stats.Store) {
 	gauge(out, sessionsDesc, float64(st.Sessions))
+	gauge(out, sessionLimitDesc, float64(st.MaxSessions))
 	gauge(out, bytesDesc, float64(st.Bytes))
 	gauge(out, reservedDesc, float64(st.Reserved))
+	gauge(out, memoryLimitDesc, float64(st.MaxReserved))
 	gauge(out, shardsDesc, float64(st.Shards))
 	counter(out, exchangesDesc, float64(st.Exchanged), "ok")
 	counter(out, exchangesDesc, float64(st.Replayed), "replayed")
@@ -159,6 +165,8 @@ func collectEngine(out chan<- prometheus.Metric, e *stats.Engine) {
 	counter(out, engineLostDesc, float64(e.Lost))
 	gauge(out, engineMetaDesc, float64(e.MetaBytes))
 	gauge(out, engineMemoryDesc, float64(e.SessionBytes))
+	gauge(out, engineUsedDesc, float64(e.Memory))
+	gauge(out, engineLimitDesc, float64(e.MaxMemory))
 	gauge(out, engineConnsDesc, float64(e.Connections))
 }
 

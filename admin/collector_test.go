@@ -18,7 +18,7 @@ func sampleCollector() collector {
 		build: stats.Build{Version: "v1.2.3", Commit: "abc123", GoVersion: "go1.26"},
 		store: func() stats.Store {
 			return stats.Store{
-				Shards: 32, Sessions: 7, Bytes: 4096, Reserved: 8192,
+				Shards: 32, Sessions: 7, Bytes: 4096, Reserved: 8192, MaxSessions: 5000, MaxReserved: 9000,
 				Counters: stats.Counters{
 					Created: 10, Exchanged: 20, Invalid: 3, Deleted: 2, Purged: 1,
 					Replayed: 5, Reused: 6, Revoked: 8, Ended: 9,
@@ -115,6 +115,9 @@ token_server_sessions_created_total 10
 # HELP token_server_sessions_deleted_total Sessions ended by their owner.
 # TYPE token_server_sessions_deleted_total counter
 token_server_sessions_deleted_total 2
+# HELP token_server_sessions_max Sessions that there may be; 0 for no limit.
+# TYPE token_server_sessions_max gauge
+token_server_sessions_max 5000
 # HELP token_server_sessions_purged_total Expired sessions whose memory was taken back.
 # TYPE token_server_sessions_purged_total counter
 token_server_sessions_purged_total 1
@@ -134,6 +137,9 @@ token_server_store_disk_bytes 5000
 # HELP token_server_store_disk_free_bytes Bytes that are free on the store's disk.
 # TYPE token_server_store_disk_free_bytes gauge
 token_server_store_disk_free_bytes 6000
+# HELP token_server_store_max_bytes Bytes that may be reserved for sessions; 0 for no limit.
+# TYPE token_server_store_max_bytes gauge
+token_server_store_max_bytes 9000
 # HELP token_server_store_reserved_bytes Bytes reserved for sessions, free ones and the shards' maps included; the limit of memory is theirs.
 # TYPE token_server_store_reserved_bytes gauge
 token_server_store_reserved_bytes 8192
@@ -214,6 +220,12 @@ token_server_engine_late_total 2
 # HELP token_server_engine_lost_total Times that the engine, or a primary of it, was found to have lost its sessions.
 # TYPE token_server_engine_lost_total counter
 token_server_engine_lost_total 4
+# HELP token_server_engine_max_memory_bytes Memory that the engine may use (maxmemory), sampled; 0 for no limit, or if it does not tell.
+# TYPE token_server_engine_max_memory_bytes gauge
+token_server_engine_max_memory_bytes 400000
+# HELP token_server_engine_memory_bytes Memory that the engine uses, sampled; 0 if it does not tell.
+# TYPE token_server_engine_memory_bytes gauge
+token_server_engine_memory_bytes 300000
 # HELP token_server_engine_retries_total Commands that were sent again.
 # TYPE token_server_engine_retries_total counter
 token_server_engine_retries_total 1
@@ -234,7 +246,7 @@ func TestCollectorOfEngines(t *testing.T) {
 	c.store = func() stats.Store {
 		st := store()
 		st.Engine = &stats.Engine{
-			Up: true, Version: "Valkey 9.1.0", Mode: "cluster", Role: "primary", Connections: 2, InFlight: 3, Retries: 1, Late: 2, Lost: 4, MetaBytes: 200, SessionBytes: 280,
+			Up: true, Version: "Valkey 9.1.0", Mode: "cluster", Role: "primary", Connections: 2, InFlight: 3, Retries: 1, Late: 2, Lost: 4, MetaBytes: 200, SessionBytes: 280, Memory: 300_000, MaxMemory: 400_000,
 			Durations: stats.Histogram{Bounds: []time.Duration{time.Millisecond}, Counts: []uint64{5, 1}, Sum: 500 * time.Millisecond},
 			Errors:    []stats.KindCount{{Kind: "timeout", Count: 9}},
 		}

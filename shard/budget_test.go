@@ -218,6 +218,9 @@ func TestOutOfPages(t *testing.T) {
 	s := New(Config{Shards: 1, MaxSessions: 10, MaxBytes: 1 << 20, PurgeInterval: never})
 	defer s.Close()
 	tok := mustCreate(t, s, `{"a":1}`)
+	if got := s.Stats(); got.MaxSessions != 10 || got.MaxReserved != 1<<20 {
+		t.Errorf("Stats: limits %d, %d, want those of the configuration", got.MaxSessions, got.MaxReserved)
+	}
 	before := s.Stats()
 	taken := s.budget.bytes.taken.Load()
 	s.shards[0].meta.pages = maxPages - 1

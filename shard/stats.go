@@ -10,6 +10,8 @@ import (
 // that under load the sum is of no single moment.
 func (s *Store) Stats() stats.Store {
 	sum := stats.Store{
+		MaxSessions:      s.budget.sessions.limit,
+		MaxReserved:      s.budget.bytes.limit,
 		LongestPurgeHold: time.Duration(s.purge.longest.Load()),
 	}
 	for i := range s.shards {

@@ -10,6 +10,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 
 	"tokenserver/admin/console"
 )
@@ -58,6 +60,19 @@ func isLocal(t target) bool {
 	host, _, err := net.SplitHostPort(t.name)
 	ip, _, _ := net.SplitHostPort(t.address)
 	return err == nil && !isWildcard(host) && net.ParseIP(ip).IsLoopback()
+}
+
+// isOfThisMachine says whether what is sent there stays on this machine.
+func isOfThisMachine(t target) bool {
+	if isLocal(t) {
+		return true
+	}
+	to, err := netip.ParseAddrPort(t.address)
+	own, ownErr := net.InterfaceAddrs()
+	return err == nil && ownErr == nil && slices.ContainsFunc(own, func(a net.Addr) bool {
+		prefix, err := netip.ParsePrefix(a.String())
+		return err == nil && prefix.Addr() == to.Addr().Unmap().WithZone("")
+	})
 }
 
 func (c *Config) target(address string, overTLS bool) (t target, err error) {
@@ -136,6 +151,9 @@ func (t target) request(ctx context.Context, method, path, secretFile string) (*
 		return nil, err
 	}
 	if secretFile != "" {
+		if t.tls == nil && !isOfThisMachine(t) {
+			return nil, fmt.Errorf("--caller-secret-file %q: the secret would go over the network in clear to %s: it needs TLS (--tls-cert, --tls-key)", secretFile, t.name)
+		}
 		secret, err := readPrivate(secretFile, 1)
 		if err != nil {
 			return nil, fmt.Errorf("--caller-secret-file %q: must be a file %s: %w", secretFile, privateNeeds, err)

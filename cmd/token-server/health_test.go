@@ -115,3 +115,36 @@ func (s *secrets) secretFile(t *testing.T, name string) string {
 	testcert.WriteFile(t, file, []byte(s.of[name]+"\n"))
 	return "--caller-secret-file=" + file
 }
+
+// A secret goes to no other machine in clear. Nobody has an address of 192.0.2.0/24.
+func TestSecretInClear(t *testing.T) {
+	s := authFile(t, "ops:admin")
+	secret := s.secretFile(t, "ops")
+	dir := filepath.Join(t.TempDir(), "backup")
+	for _, command := range [][]string{{"backup", dir}, {"top"}} {
+		code, text := runCommand(t, append(command, "--admin-address=192.0.2.1:3667", secret)...)
+		if code != exitFailed || !strings.Contains(text, "in clear to 192.0.2.1:3667") {
+			t.Errorf("%q = %d %q, want %d, and that the secret is not sent", command, code, text, exitFailed)
+		}
+	}
+}
+
+func TestIsOfThisMachine(t *testing.T) {
+	tests := map[string]bool{
+		"127.0.0.1:3667": true, "[::1]:3667": true, "0.0.0.0:3667": true, ":3667": true, "localhost:3667": true,
+		"unix:/run/admin": true, "192.0.2.1:3667": false, "[2001:db8::1]:3667": false,
+	}
+	own, _ := net.InterfaceAddrs()
+	for _, a := range own {
+		if ip, _, err := net.ParseCIDR(a.String()); err == nil && !ip.IsLinkLocalUnicast() {
+			tests[net.JoinHostPort(ip.String(), "3667")] = true
+		}
+	}
+	c := defaultConfig()
+	for address, want := range tests {
+		to, err := c.target(address, false)
+		if got := isOfThisMachine(to); got != want || err != nil {
+			t.Errorf("%s: of this machine = %v, %v, want %v", address, got, err, want)
+		}
+	}
+}

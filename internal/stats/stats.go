@@ -38,6 +38,8 @@ type Store struct {
 	Subjects         int64         // subjects that have sessions
 	Bytes            int64         // bytes that the sessions use
 	Reserved         int64         // bytes reserved for sessions, free ones and maps included, as the limit of memory counts them
+	MaxSessions      int64         // sessions that there may be; 0 if there is no limit, or none yet
+	MaxReserved      int64         // bytes that may be reserved; 0 if there is no limit, or none yet
 	LockWait         time.Duration // spent waiting for locks
 	Contended        uint64        // times that a lock had to be waited for
 	LongestPurgeHold time.Duration // longest time that a purge has held a lock
@@ -45,8 +47,8 @@ type Store struct {
 	Engine           *Engine       // nil if no other process keeps the sessions
 }
 
-// Add adds the statistics of a part of a store. What is no sum, the longest hold
-// and the disk, it leaves alone.
+// Add adds the statistics of a part of a store. What is no sum, limits, the
+// longest hold and the disk, it leaves alone.
 func (s *Store) Add(part Store) {
 	s.Created += part.Created
 	s.Exchanged += part.Exchanged
