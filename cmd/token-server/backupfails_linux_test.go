@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"tokenserver/internal/flags"
 )
@@ -50,7 +51,11 @@ func TestBackupIsInterrupted(t *testing.T) {
 			}
 		}
 		interrupt()
-		<-r.Context().Done()
+		select {
+		case <-r.Context().Done():
+		case <-time.After(backupTimeout / 2):
+			t.Error("the command waits for the server, want that it ends")
+		}
 	}))
 	defer s.Close()
 	out := new(buffer)
