@@ -118,12 +118,15 @@ func (m *Main) listenAdmin() error {
 		return nil
 	}
 	ln, err := m.Config.listenOn(m.Config.AdminAddress)
-	if err != nil {
-		// Also with the default, which another server has, most likely: whoever asks by
-		// these flags, for a backup even, would be answered by that one.
-		return fmt.Errorf("cannot listen (--admin-address, which may be off): %w", err)
+	switch {
+	case err == nil:
+		m.adminListeners = []net.Listener{ln}
+	case m.Config.AdminAddress == defaultAdminAddress:
+		// A second server on this machine, most likely, and nobody asked for its metrics.
+		m.logger.Warn("no admin listener: choose another --admin-address, or off; until then health, top and backup ask whoever has this one", "error", err)
+	default:
+		return fmt.Errorf("cannot listen (--admin-address): %w", err)
 	}
-	m.adminListeners = []net.Listener{ln}
 	return nil
 }
 
