@@ -2,6 +2,7 @@ package valkey
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"strings"
@@ -160,6 +161,33 @@ func TestIdentityIsGone(t *testing.T) {
 	if got := e.AskAll("GET " + s.keys.id()); !strings.Contains(got, id) {
 		t.Errorf("the engine has the identity %q, want %q again", got, id)
 	}
+}
+
+// TestNewServerComesFirst to an engine that has lost all: those that run refuse it until it has their
+// identity.
+func TestNewServerComesFirst(t *testing.T) {
+	e := enginetest.Start(t)
+	proxy := faultproxy.Start(t, e.Address())
+	old := open(t, Config{Timeout: 200 * time.Millisecond}, proxy.Address)
+	tok := createAll(t, old, 1)[0]
+	proxy.LeadTo(fmt.Sprintf("127.0.0.1:%d", enginetest.FreePort(t)))
+	proxy.CutAll()
+	e.Kill()
+	e.Start()
+	fresh := open(t, Config{Engine: Engine{Prefix: old.keys.prefix}}, e.Address())
+	proxy.LeadTo(e.Address())
+	untilUndone(t, "Exchange", func() error {
+		_, err := old.Exchange(t.Context(), tok, token.Patch{}, nil)
+		return err
+	})
+	enginetest.Until(t, patience, "the reason", func() bool {
+		err := old.Ready()
+		return err != nil && err.Error() == errOther.Error()
+	})
+	e.Must("SET " + old.keys.id() + " " + old.ID())
+	enginetest.Until(t, patience, "the old identity", func() bool { return old.Ready() == nil && fresh.ID() == old.ID() })
+	wantInvalid(t, old, tok)
+	createAll(t, old, 1)
 }
 
 // TestIdentityIsEvicted: the tokens of sessions that were not evicted stay valid, and the others are
