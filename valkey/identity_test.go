@@ -62,9 +62,9 @@ func TestEngineLosesAll(t *testing.T) {
 		name, how string
 		lose      func(e *enginetest.Engine)
 	}{
-		{"flushed", "it was emptied", func(e *enginetest.Engine) { e.Must("FLUSHALL") }},
+		{"flushed", "it was emptied", flush},
 		{"flushed, and connected anew", "it was emptied", func(e *enginetest.Engine) {
-			e.Must("FLUSHALL")
+			flush(e)
 			e.Must("SET somebody else")
 			e.Must("CLIENT KILL TYPE normal SKIPME yes")
 		}},
@@ -97,6 +97,13 @@ func TestEngineLosesAll(t *testing.T) {
 			createAll(t, s, 1)
 		})
 	}
+}
+
+// flush empties an engine. Redis 8 does not say so to somebody who has ended their side.
+func flush(e *enginetest.Engine) {
+	c := e.Control()
+	defer c.Close()
+	c.Must("FLUSHALL")
 }
 
 // TestNodeOfAnotherCluster is none of ours.
