@@ -2,7 +2,8 @@ package valkey
 
 import (
 	"context"
-	"errors"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -13,8 +14,8 @@ import (
 // maxPipeline is how many operations are sent together.
 const maxPipeline = 1024
 
-// Batch carries out the items of b. Those of different sessions travel in one pipeline; an item
-// is sent when the one before it of the same session is complete. Each has the outcome that the
+// Batch carries out the items of b. Those of different sessions travel in one pipeline to each
+// primary, beside each other; an item is sent when the one before it of the same session is complete. Each has the outcome that the
 // method of its name would have, and none touches another. Its error says that there is no
 // engine yet.
 func (s *Store) Batch(_ context.Context, b *token.Batch) error {
@@ -129,8 +130,8 @@ func (r *batchRun) finish(b *batched) {
 	r.seen = max(r.seen, item.MetaLen)
 }
 
-// runAll carries out operations, in pipelines. Those of one session are carried out in their
-// order, each when the one before it is complete.
+// runAll carries out operations, in a pipeline for each primary, which wait for no other. Those of
+// one session are carried out in their order, each when the one before it is complete.
 func (s *Store) runAll(operations []operation) {
 	if err := s.notConnected(); err != nil {
 		for _, op := range operations {
@@ -138,71 +139,103 @@ func (s *Store) runAll(operations []operation) {
 		}
 		return
 	}
-	p := pipeline{call: s.newCall()}
-	p.init(operations)
-	defer p.leave()
+	all, pipelines := make([]running, len(operations)), make(map[*bulkhead]*pipeline, 1)
+	var p *pipeline
+	for i, op := range operations {
+		key := op.step("").keys[0]
+		all[i] = running{operation: op, bulkhead: s.bulkheads.of(key)}
+		if p = pipelines[all[i].bulkhead]; p == nil {
+			p = &pipeline{call: s.newCall(), bulkhead: all[i].bulkhead, waiting: make(map[string][]*running, len(operations))}
+			pipelines[p.bulkhead] = p
+		}
+		p.add(key, &all[i])
+	}
+	if len(pipelines) == 1 {
+		p.run()
+		return
+	}
+	runs := make([]func(), 0, len(pipelines))
+	for _, p := range pipelines {
+		runs = append(runs, p.run)
+	}
+	beside(runs...)
+}
+
+// beside calls functions at the same time. It panics if one of them does: where it is called, that is
+// recovered.
+func beside(runs ...func()) {
+	var ends sync.WaitGroup
+	var panicked atomic.Pointer[any]
+	for _, run := range runs {
+		ends.Go(func() {
+			defer func() {
+				if value := recover(); value != nil {
+					panicked.Store(&value)
+				}
+			}()
+			run()
+		})
+	}
+	ends.Wait()
+	if value := panicked.Load(); value != nil {
+		panic(*value)
+	}
+}
+
+// pipeline is operations at one primary that are carried out together, in rounds: each round is
+// one step of each that may have one.
+type pipeline struct {
+	call
+	bulkhead *bulkhead
+	active   []*running
+	waiting  map[string][]*running // those behind an active one, by their key
+}
+
+// add adds an operation, which is active if it is the first one of its key.
+func (p *pipeline) add(key string, r *running) {
+	queue, busy := p.waiting[key]
+	if busy {
+		p.waiting[key] = append(queue, r)
+		return
+	}
+	p.waiting[key] = nil
+	p.active = append(p.active, r)
+}
+
+// run carries out all operations, unless too many calls to the primary are under way.
+func (p *pipeline) run() {
+	if err := p.bulkhead.enter(); err != nil {
+		p.endAll(func(*running) error { return err })
+		return
+	}
+	defer p.bulkhead.leave()
+	p.rounds()
+}
+
+func (p *pipeline) rounds() {
 	for len(p.active) > 0 && p.round() {
 	}
 }
 
-// pipeline is operations that are carried out together, in rounds: each round is one step of
-// each that may have one.
-type pipeline struct {
-	call
-	active  []*running
-	waiting map[string][]*running // those behind an active one, by their key
-	entered map[*bulkhead]error
-}
-
-// init makes the first operation of each key active, unless too many calls to its primary are
-// under way.
-func (p *pipeline) init(operations []operation) {
-	all := make([]running, len(operations))
-	p.waiting = make(map[string][]*running, len(operations))
-	p.entered = make(map[*bulkhead]error, 1)
-	for i, op := range operations {
-		r := &all[i]
-		r.operation = op
-		key := op.step("").keys[0]
-		if err := p.enter(r, key); err != nil {
-			op.fail(err)
-			continue
-		}
-		queue, busy := p.waiting[key]
-		if busy {
-			p.waiting[key] = append(queue, r)
-			continue
-		}
-		p.waiting[key] = nil
-		p.active = append(p.active, r)
+// endAll ends all that is left.
+func (p *pipeline) endAll(reason func(*running) error) {
+	for _, r := range p.active {
+		r.end(reason(r))
 	}
-}
-
-// enter begins a call to the primary of a key, if there is none yet.
-func (p *pipeline) enter(r *running, key string) error {
-	r.bulkhead = p.store.bulkheads.of(key)
-	err, entered := p.entered[r.bulkhead]
-	if !entered {
-		err = r.bulkhead.enter()
-		p.entered[r.bulkhead] = err
-	}
-	return err
-}
-
-func (p *pipeline) leave() {
-	for b, err := range p.entered {
-		if err == nil {
-			b.leave()
+	for _, queue := range p.waiting {
+		for _, r := range queue {
+			r.end(reason(r))
 		}
 	}
 }
 
 // round sends a step of each active operation, and returns whether there are more.
 func (p *pipeline) round() bool {
-	results := p.send(p.active)
-	if len(results) > 1 && errors.Is(results[0].NonRedisError(), rueidis.ErrNoSlot) {
-		results = p.sendApart()
+	if orphaned := p.divide(); orphaned != nil {
+		beside(p.rounds, orphaned.rounds)
+		return false
 	}
+	results := p.send()
 	var pause time.Duration
 	next := p.active[:0]
 	for i, r := range p.active {
@@ -217,34 +250,39 @@ func (p *pipeline) round() bool {
 	return len(p.active) > 0 && p.rest(pause)
 }
 
-// send sends a step of each of some operations.
-func (p *pipeline) send(some []*running) []rueidis.RedisResult {
-	commands, failing := make([]rueidis.Completed, len(some)), false
-	for i, r := range some {
+// send sends a step of each active operation.
+func (p *pipeline) send() []rueidis.RedisResult {
+	commands := make([]rueidis.Completed, len(p.active))
+	for i, r := range p.active {
 		commands[i] = r.command(&p.call)
-		failing = failing || p.failing(r.bulkhead)
 	}
-	return p.store.doMulti(p.ctx, failing, commands)
+	return p.store.doMulti(p.ctx, p.failing(p.bulkhead), commands)
 }
 
-// sendApart sends a step of each active operation, to one primary after the other: the client
-// sends nothing at all if a slot of one of them has no primary.
-func (p *pipeline) sendApart() []rueidis.RedisResult {
-	results := make([]rueidis.RedisResult, len(p.active))
-	places := make(map[*bulkhead][]int)
-	for i, r := range p.active {
-		places[r.bulkhead] = append(places[r.bulkhead], i)
+// divide takes out the operations whose slots have no primary, and returns them; or nil if those are
+// none, or all. Of commands that have such a slot among them the client sends none.
+func (p *pipeline) divide() *pipeline {
+	b := &p.store.bulkheads
+	if b.orphans.Load() == nil {
+		return nil
 	}
-	for _, at := range places {
-		some := make([]*running, len(at))
-		for i := range at {
-			some[i] = p.active[at[i]]
-		}
-		for i, result := range p.send(some) {
-			results[at[i]] = result
+	orphaned := &pipeline{call: p.call, bulkhead: p.bulkhead, waiting: make(map[string][]*running)}
+	served := make([]*running, 0, len(p.active))
+	for _, r := range p.active {
+		if key := r.step(p.deadline).keys[0]; b.isOrphaned(key) {
+			orphaned.active, orphaned.waiting[key] = append(orphaned.active, r), p.waiting[key]
+		} else {
+			served = append(served, r)
 		}
 	}
-	return results
+	if len(served) == 0 || len(orphaned.active) == 0 {
+		return nil
+	}
+	for key := range orphaned.waiting {
+		delete(p.waiting, key)
+	}
+	p.active = served
+	return orphaned
 }
 
 // rest waits before the next round. It returns false, and ends all that is left, if there is
@@ -261,13 +299,6 @@ func (p *pipeline) rest(pause time.Duration) bool {
 	if p.ctx.Err() == nil {
 		return true
 	}
-	for _, r := range p.active {
-		r.end(unavailable(p.ctx.Err(), r.reached))
-	}
-	for _, queue := range p.waiting {
-		for _, r := range queue {
-			r.end(unavailable(p.ctx.Err(), false))
-		}
-	}
+	p.endAll(func(r *running) error { return unavailable(p.ctx.Err(), r.reached) })
 	return false
 }

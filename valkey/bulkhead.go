@@ -43,6 +43,8 @@ func (b *bulkhead) set(failing bool) {
 type bulkheads struct {
 	only    bulkhead                  // where there is no cluster, or its slots are not known yet
 	cluster atomic.Pointer[slotOwner] // by slot, as the cluster was seen last
+	// orphans are the slots that had no primary then; nil if each had one.
+	orphans atomic.Pointer[[clusterSlots]bool]
 }
 
 // slotOwner tells the primary of each slot.
@@ -84,6 +86,32 @@ func (b *bulkheads) follow(primaries []primary) {
 	if c.bulkheads != old.bulkheads {
 		b.cluster.Store(c)
 	}
+}
+
+// see takes in which slots have a primary. The others keep the bulkhead that they had.
+func (b *bulkheads) see(primaries []primary, all bool) {
+	if all {
+		b.orphans.Store(nil)
+		return
+	}
+	var orphans [clusterSlots]bool
+	for slot := range orphans {
+		orphans[slot] = true
+	}
+	for _, p := range primaries {
+		for _, r := range p.slots {
+			for slot := r.first; slot <= r.last; slot++ {
+				orphans[slot] = false
+			}
+		}
+	}
+	b.orphans.Store(&orphans)
+}
+
+// isOrphaned says whether the slot of a key had no primary when the cluster was seen last.
+func (b *bulkheads) isOrphaned(key string) bool {
+	orphans := b.orphans.Load()
+	return orphans != nil && orphans[slotOf(key)]
 }
 
 // inFlight returns how many calls are under way.

@@ -52,17 +52,9 @@ func (s *Store) check(ctx context.Context, e *Engine) error {
 		}
 	}
 	if err := s.openID(ctx); err != nil {
-		return s.checkID(err)
+		return refusal(err, nil)
 	}
 	return s.checkPermissions(ctx, primaries)
-}
-
-// checkID says what an error in reading the identity means at the start.
-func (s *Store) checkID(err error) error {
-	if reply, ok := rueidis.IsRedisErr(err); ok && isFull(reply) {
-		return nil // there is no identity until the next start
-	}
-	return refusal(err, nil)
 }
 
 // checkNode checks the version of a primary, and warns of how it is set.

@@ -100,6 +100,15 @@ func (g *greeting) get(key string) (string, error) {
 	return strings.Join(texts, ""), err
 }
 
+// scanned is how many keys are looked at for one that tells.
+const scanned = "1000"
+
+// hasKeys says whether an engine has keys with a pattern among the first ones that it lists.
+func (g *greeting) hasKeys(pattern string) (bool, error) {
+	texts, err := g.ask("SCAN", "0", "MATCH", pattern, "COUNT", scanned)
+	return len(texts) > 1, err // the first is the cursor
+}
+
 // nodes returns the ids of the nodes that a node of a cluster names.
 func (g *greeting) nodes() (ids []string, err error) {
 	texts, err := g.ask("CLUSTER", "SLOTS")

@@ -52,12 +52,8 @@ func (s *Store) openID(ctx context.Context) error {
 		if known == "" {
 			fresh = rand.Text()
 		}
-		set := s.client().B().Set().Key(key).Value(fresh).Nx().Get().Build()
-		if id, err = send(ctx, s.client(), set).ToString(); rueidis.IsRedisNil(err) {
-			id, err = fresh, nil
-		}
-		if known != "" && err == nil {
-			s.lost("it was emptied")
+		if id, err = send(ctx, s.client(), s.client().B().Eval().Script(scriptID.text).Numkeys(1).Key(key).Arg(fresh).Build()).ToString(); known != "" && err == nil {
+			s.lost(s.howIDWent())
 		}
 	} else if known != "" && err == nil && id != known {
 		s.lost("it was emptied")
@@ -70,6 +66,14 @@ func (s *Store) openID(ctx context.Context) error {
 	}
 	s.identity.id.Store(&id)
 	return nil
+}
+
+// howIDWent says why an engine to which we are connected has no identity any more.
+func (s *Store) howIDWent() string {
+	if usage := s.usage.Load(); usage != nil && strings.HasPrefix(usage.eviction, "allkeys-") {
+		return "it was emptied, or it evicts sessions, and has evicted their identity, too"
+	}
+	return "it was emptied"
 }
 
 // lost takes in that the engine has lost its sessions.
@@ -99,37 +103,70 @@ func (s *Store) meet(c net.Conn, address string) error {
 	return s.meetEngine(g, info)
 }
 
-// meetEngine accepts an engine that has the identity of the sessions. One without it is the right
-// one all the same if it is the process that had it, or if it may come back with nothing, and has.
+// meetEngine accepts an engine that has the identity of the sessions, and Sentinels. One without the
+// identity is the right one all the same if it is the process that had it, if it has sessions, or if
+// it may come back with nothing, and has. No lock is held while the engine is asked.
 func (s *Store) meetEngine(g *greeting, info string) error {
 	i, key := &s.identity, s.keys.id()
-	i.mu.Lock()
-	defer i.mu.Unlock()
 	id, err := g.get(key)
-	if err != nil {
+	switch {
+	case isUnknownCommand(err) && s.client().Mode() == rueidis.ClientModeSentinel:
+		return nil // a Sentinel that may not say so
+	case err != nil:
 		return err
 	}
 	run := field(info, "run_id")
-	isKnown := run != "" && run == i.runs[""]
-	isNew := id == "" && !i.keeps.Load() && isEmpty(info)
-	if id != s.ID() && !isKnown && !isNew {
-		return errOther
-	}
-	if isNew && !isKnown {
-		if _, err := g.ask("SET", key, s.ID(), "NX"); err != nil {
+	isNew := !i.keeps.Load() && isEmpty(info)
+	if id == "" && !i.isProcess("", run) {
+		had, err := g.hasKeys(s.keys.sessions())
+		switch {
+		case err != nil:
+			return err
+		case !had && !isNew:
+			return errOther
+		}
+		if id, err = s.giveID(g, had); err != nil {
 			return err
 		}
+	}
+	if id != s.ID() && !i.isProcess("", run) {
+		return errOther
+	}
+	i.note("", run)
+	return nil
+}
+
+// giveID gives an engine the identity again, and returns the one that it has then: another server may
+// have been faster.
+func (s *Store) giveID(g *greeting, had bool) (id string, err error) {
+	fresh := s.ID()
+	given, err := g.ask("EVAL", scriptGiveID.text, "1", s.keys.id(), fresh)
+	switch {
+	case err != nil:
+		return "", err
+	case len(given) == 0:
+		return g.get(s.keys.id())
+	case had:
+		s.log.Warn("the engine had sessions, but not their identity: it has got it again")
+	default:
 		s.lost("it came back with nothing")
 	}
-	i.noteLocked("", run)
-	return nil
+	return fresh, nil
+}
+
+// isUnknownCommand says that whoever was asked has no such command.
+func isUnknownCommand(err error) bool {
+	said, ok := err.(*replyError)
+	return ok && strings.HasPrefix(said.text, "unknown command")
 }
 
 // noCluster is what an engine says that is no node of a cluster.
 const noCluster = "cluster support disabled"
 
 // meetNode accepts a node of a cluster that has one of the nodes that are known, or none, and so
-// no slots either.
+// no slots either. One that came back with nothing is taken also if it keeps all on disk: what the
+// cluster knows it by lies beside its data, so it is no other one; and it may have had nothing, which
+// an engine that has the identity never has.
 func (s *Store) meetNode(g *greeting, address, info string) error {
 	ids, err := g.nodes()
 	switch said, ok := err.(*replyError); {
@@ -143,13 +180,11 @@ func (s *Store) meetNode(g *greeting, address, info string) error {
 	if known != nil && len(ids) > 0 && !slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(*known, id) }) {
 		return errOther
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	was, run := i.runs[address], field(info, "run_id")
-	if was != "" && run != was && field(info, "role") == "master" && isEmpty(info) {
+	run := field(info, "run_id")
+	was := i.note(address, run)
+	if was != "" && run != "" && run != was && field(info, "role") == "master" && isEmpty(info) {
 		s.lost(address + " came back with nothing")
 	}
-	i.noteLocked(address, run)
 	return nil
 }
 
@@ -174,14 +209,24 @@ func (i *identity) see(slots []rueidis.RedisMessage) {
 	i.nodes.Store(&ids)
 }
 
-// noteLocked notes which process is at an address. It requires mu.
-func (i *identity) noteLocked(address, run string) {
+// note notes which process is at an address, if it tells, and returns which one was.
+func (i *identity) note(address, run string) (was string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if i.runs == nil {
 		i.runs = make(map[string]string)
 	}
-	if run != "" {
+	if was = i.runs[address]; run != "" {
 		i.runs[address] = run
 	}
+	return was
+}
+
+// isProcess says whether the process that was at an address is there.
+func (i *identity) isProcess(address, run string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return run != "" && run == i.runs[address]
 }
 
 // isEmpty says whether an engine says that it has no keys at all.
@@ -195,7 +240,5 @@ func (s *Store) learn(p primary, info string) {
 	if field(info, "aof_enabled") == "1" {
 		i.keeps.Store(true)
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.noteLocked(p.address, field(info, "run_id"))
+	i.note(p.address, field(info, "run_id"))
 }

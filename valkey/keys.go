@@ -49,6 +49,9 @@ func (k keys) session(id token.ID) string { return k.tag(id[:]) + member(id) }
 // id returns the key of the identity of all sessions.
 func (k keys) id() string { return k.prefix + "id" }
 
+// sessions returns a pattern of the keys of sessions, and of indexes.
+func (k keys) sessions() string { return globQuote(k.prefix) + "{*" }
+
 // tag returns the beginning of all keys with the first bits of b.
 func (k keys) tag(b []byte) string {
 	var text [4]byte

@@ -44,7 +44,7 @@ func (s *Store) primaries(ctx context.Context) ([]primary, error) {
 		var slots []rueidis.RedisMessage
 		if slots, err = send(ctx, node, node.B().ClusterSlots().Build()).ToArray(); err == nil {
 			s.identity.see(slots)
-			return primariesOf(slots, address, nodes)
+			return s.seePrimaries(slots, address, nodes)
 		}
 		if ctx.Err() != nil {
 			break
@@ -53,7 +53,21 @@ func (s *Store) primaries(ctx context.Context) ([]primary, error) {
 	return nil, err
 }
 
-// primariesOf returns the nodes that a reply to CLUSTER SLOTS names as primaries.
+// seePrimaries takes in a reply to CLUSTER SLOTS, and returns the primaries if all slots have one.
+func (s *Store) seePrimaries(slots []rueidis.RedisMessage, from string, nodes map[string]rueidis.Client) ([]primary, error) {
+	list, err := primariesOf(slots, from, nodes)
+	if err != nil && err != errUncovered {
+		return nil, err
+	}
+	s.bulkheads.see(list, err == nil)
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// primariesOf returns the nodes that a reply to CLUSTER SLOTS names as primaries. Its error is
+// errUncovered if some slots have none that the client knows.
 func primariesOf(slots []rueidis.RedisMessage, from string, nodes map[string]rueidis.Client) (list []primary, err error) {
 	covered, known := int64(0), make(map[string]int)
 	for i := range slots {
@@ -67,20 +81,20 @@ func primariesOf(slots []rueidis.RedisMessage, from string, nodes map[string]rue
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return nil, err
 		}
+		node, ok := nodes[address]
+		if !ok {
+			continue // the client does not know it yet
+		}
 		covered += last - first + 1
 		if at, again := known[address]; again {
 			list[at].slots = append(list[at].slots, slotRange{first, last})
 			continue
 		}
 		known[address] = len(list)
-		node, ok := nodes[address]
-		if !ok {
-			return nil, errUncovered // the client does not know it yet
-		}
 		list = append(list, primary{node, address, []slotRange{{first, last}}})
 	}
 	if covered != clusterSlots {
-		return nil, errUncovered
+		return list, errUncovered
 	}
 	return list, nil
 }

@@ -67,23 +67,6 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// TestOpenWithFewPermissions: those that docs/shared.md names are enough.
-func TestOpenWithFewPermissions(t *testing.T) {
-	e := enginetest.Start(t)
-	command := "ACL SETUSER app on >p resetkeys ~ts:* -@all " + permissions
-	if got := e.Ask(command); !strings.HasPrefix(got, "+OK") {
-		t.Fatal(got)
-	}
-	s := open(t, Config{Engine: Engine{Hosts: []string{e.Address()}, Username: "app", Password: "p", Prefix: DefaultPrefix}, Timeout: MaxTimeout})
-	tok := mustCreate(t, s, token.NewSession{Meta: []byte(`{}`), Subject: []byte("ada")})
-	for session, err := range s.Sessions(t.Context()) {
-		if err != nil || string(session.Meta) != "{}" {
-			t.Errorf("Sessions = %s, error %v", session.Meta, err)
-		}
-	}
-	mustExchange(t, s, tok, token.Patch{Meta: []byte(`{"a":1}`)}, `{"a":1}`)
-}
-
 // TestPermissionsOfEachPrimary: a permission that one of a cluster's primaries does not give is
 // found at the start.
 func TestPermissionsOfEachPrimary(t *testing.T) {
@@ -103,10 +86,6 @@ func TestPermissionsOfEachPrimary(t *testing.T) {
 		}
 	}
 }
-
-// permissions are what a user of the engine needs.
-const permissions = "+@connection +@scripting +get +set +setrange +del +exists +pexpire +pttl +pexpiretime +time +role " +
-	"+scan +zadd +zrem +zrange +zrandmember +randomkey +memory|usage +cluster|slots +cluster|shards +info +config|get"
 
 // TestClassifyReply: replies as the client tells them.
 func TestClassifyReply(t *testing.T) {

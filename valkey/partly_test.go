@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -46,17 +48,7 @@ func TestPartOfACluster(t *testing.T) {
 	t.Run("no primary", func(t *testing.T) {
 		p.t = t
 		which := fmt.Sprintf("%d %d", slots.first, slots.last)
-		enginetest.Until(t, patience, "slots without a primary", func() bool {
-			all := true
-			for _, e := range nodes {
-				e.Ask("CLUSTER DELSLOTSRANGE " + which)
-				all = all && !strings.Contains(e.AskAll("CLUSTER INFO"), "cluster_slots_assigned:16384")
-			}
-			return all
-		})
-		for _, e := range nodes {
-			e.Must("CLIENT KILL TYPE normal") // so that the client looks at the cluster
-		}
+		dropSlots(t, nodes, which)
 		c := s.client()
 		enginetest.Until(t, patience, "a client that knows it", func() bool {
 			return errors.Is(c.Do(t.Context(), c.B().Get().Key(s.keys.session(p.away.ID)).Build()).Error(), rueidis.ErrNoSlot)
@@ -71,6 +63,78 @@ func TestPartOfACluster(t *testing.T) {
 			t.Error("a primary has lost its sessions, and nobody was told")
 		}
 	})
+}
+
+// TestSlotWithoutPrimary: a slot that has no primary takes none of the others of a batch with it, nor
+// does a primary that does not answer: those are through with their steps meanwhile.
+func TestSlotWithoutPrimary(t *testing.T) {
+	nodes := enginetest.StartCluster(t, 3, enginetest.Patient, "--cluster-require-full-coverage", "no")
+	s := open(t, Config{Timeout: 3 * time.Second}, enginetest.Addresses(nodes)...)
+	stopped := enginetest.Primaries(nodes)[0]
+	list, err := s.primaries(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var away, orphan token.Token
+	var here []token.Token
+	for away == (token.Token{}) || orphan == (token.Token{}) || len(here) < 40 {
+		tok := createAll(t, s, 1)[0]
+		slot := slotOf(s.keys.session(tok.ID))
+		switch i := slices.IndexFunc(list, func(p primary) bool { return p.has(slot) }); {
+		case list[i].address == stopped.Address():
+			away = tok
+		case orphan == (token.Token{}):
+			orphan = tok
+		case slot != slotOf(s.keys.session(orphan.ID)):
+			here = append(here, tok)
+		}
+	}
+	dropSlots(t, nodes, fmt.Sprint(slotOf(s.keys.session(orphan.ID))))
+	untilUndone(t, "Exchange of a session without a primary", func() error {
+		_, err := s.Exchange(t.Context(), orphan, token.Patch{}, nil)
+		return err
+	})
+	items := []token.BatchItem{{Op: token.OpExchange, Token: orphan}}
+	for _, tok := range here {
+		items = append(items, token.BatchItem{Op: token.OpValidate, Token: tok}, token.BatchItem{Op: token.OpValidate, Token: tok})
+	}
+	run := func() {
+		t.Helper()
+		b := token.Batch{Items: slices.Clone(items)}
+		if err := s.Batch(t.Context(), &b); err != nil || !isUndone(b.Items[0].Err) {
+			t.Errorf("Batch = error %v, of a session without a primary %v", err, b.Items[0].Err)
+		}
+		for i := range items {
+			if tok := items[i].Token; b.Items[i].Err != nil && tok != orphan && tok != away {
+				t.Fatalf("Batch = error %v for a session whose primary answers", b.Items[i].Err)
+			}
+		}
+	}
+	run()
+	items = append(items, token.BatchItem{Op: token.OpValidate, Token: away})
+	stopped.Signal(syscall.SIGSTOP)
+	defer stopped.Signal(syscall.SIGCONT)
+	run()
+}
+
+// dropSlots has no node of a cluster serve some slots any more: FIRST LAST, or one.
+func dropSlots(t testing.TB, nodes []*enginetest.Engine, which string) {
+	t.Helper()
+	command := "CLUSTER DELSLOTS "
+	if strings.Contains(which, " ") {
+		command = "CLUSTER DELSLOTSRANGE "
+	}
+	enginetest.Until(t, patience, "slots without a primary", func() bool {
+		all := true
+		for _, e := range nodes {
+			e.Ask(command + which)
+			all = all && !strings.Contains(e.AskAll("CLUSTER INFO"), "cluster_slots_assigned:16384")
+		}
+		return all
+	})
+	for _, e := range nodes {
+		e.Must("CLIENT KILL TYPE normal") // so that the client looks at the cluster
+	}
 }
 
 // create creates a session in some slots, and one in others.

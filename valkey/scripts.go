@@ -231,6 +231,20 @@ if KEYS[2] then redis.call('ZREM', KEYS[2], ARGV[2]) end
 return {%d, now, redis.call('DEL', KEYS[1])}
 `, codeLate, codeDone))
 
+// scriptID returns the identity of the sessions, which it sets if there is none, also in an engine
+// that is full. scriptGiveID returns it only if it has set it.
+//
+//	KEYS  identity
+//	ARGV  what to set
+var (
+	scriptID = newScript("id", false, true, `redis.call('SET', KEYS[1], ARGV[1], 'NX')
+return redis.call('GET', KEYS[1])
+`)
+	scriptGiveID = newScript("give-id", false, true, `if redis.call('SET', KEYS[1], ARGV[1], 'NX') then return ARGV[1] end
+return nil
+`)
+)
+
 // scriptLook returns a session's value and when it expires, in milliseconds.
 //
 //	KEYS  session

@@ -60,7 +60,7 @@ func (d *dump) scan(primary rueidis.Client) (goesOn bool, err error) {
 
 // read reads some keys, and returns where to go on.
 func (d *dump) read(primary rueidis.Client, cursor string) (next string, found []string, err error) {
-	scan := primary.B().Eval().Script(scriptScan.text).Numkeys(0).Arg(cursor, globQuote(d.store.keys.prefix)+"{*", scanStep).Build()
+	scan := primary.B().Eval().Script(scriptScan.text).Numkeys(0).Arg(cursor, d.store.keys.sessions(), scanStep).Build()
 	message, err := send(d.store.deadlines.next(), primary, scan).ToMessage()
 	if err != nil {
 		return "", nil, err
