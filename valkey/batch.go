@@ -15,9 +15,9 @@ import (
 const maxPipeline = 1024
 
 // Batch carries out the items of b. Those of different sessions travel in one pipeline to each
-// primary, beside each other; an item is sent when the one before it of the same session is complete. Each has the outcome that the
-// method of its name would have, and none touches another. Its error says that there is no
-// engine yet.
+// primary, beside each other; an item is sent when the one before it of the same session is
+// complete. Each has the outcome that the method of its name would have, and none touches
+// another. Its error says that there is no engine yet.
 func (s *Store) Batch(_ context.Context, b *token.Batch) error {
 	if err := s.notConnected(); err != nil {
 		return err
@@ -139,26 +139,34 @@ func (s *Store) runAll(operations []operation) {
 		}
 		return
 	}
-	all, pipelines := make([]running, len(operations)), make(map[*bulkhead]*pipeline, 1)
-	var p *pipeline
+	pipelines := s.pipelines(operations)
+	if len(pipelines) == 1 {
+		pipelines[0].run()
+		return
+	}
+	runs := make([]func(), len(pipelines))
+	for i, p := range pipelines {
+		runs[i] = p.run
+	}
+	beside(runs...)
+}
+
+// pipelines returns operations as a pipeline for each primary.
+func (s *Store) pipelines(operations []operation) (list []*pipeline) {
+	all, of := make([]running, len(operations)), make(map[*bulkhead]*pipeline, 1)
+	owner := s.bulkheads.cluster.Load() // one for all: those of a session must not be parted while slots move
 	for i, op := range operations {
 		key := op.step("").keys[0]
-		all[i] = running{operation: op, bulkhead: s.bulkheads.of(key)}
-		if p = pipelines[all[i].bulkhead]; p == nil {
-			p = &pipeline{call: s.newCall(), bulkhead: all[i].bulkhead, waiting: make(map[string][]*running, len(operations))}
-			pipelines[p.bulkhead] = p
+		b := s.bulkheads.ofSlot(owner, key)
+		all[i] = running{operation: op, bulkhead: b}
+		p := of[b]
+		if p == nil {
+			p = &pipeline{call: s.newCall(), bulkhead: b, waiting: make(map[string][]*running, len(operations))}
+			of[b], list = p, append(list, p)
 		}
 		p.add(key, &all[i])
 	}
-	if len(pipelines) == 1 {
-		p.run()
-		return
-	}
-	runs := make([]func(), 0, len(pipelines))
-	for _, p := range pipelines {
-		runs = append(runs, p.run)
-	}
-	beside(runs...)
+	return list
 }
 
 // beside calls functions at the same time. It panics if one of them does: where it is called, that is

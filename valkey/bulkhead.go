@@ -54,9 +54,12 @@ type slotOwner struct {
 }
 
 // of returns the bulkhead of a key's primary. While a slot moves it may be the one before.
-func (b *bulkheads) of(key string) *bulkhead {
-	if c := b.cluster.Load(); c != nil {
-		return c.bulkheads[slotOf(key)]
+func (b *bulkheads) of(key string) *bulkhead { return b.ofSlot(b.cluster.Load(), key) }
+
+// ofSlot is as of, by who had the slots at some time; nil if that was not known.
+func (b *bulkheads) ofSlot(owner *slotOwner, key string) *bulkhead {
+	if owner != nil {
+		return owner.bulkheads[slotOf(key)]
 	}
 	return &b.only
 }

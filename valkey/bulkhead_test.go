@@ -98,3 +98,38 @@ func TestBulkheadsFollow(t *testing.T) {
 		t.Error("a key does not have the bulkhead of its slot")
 	}
 }
+
+// TestPipelinesWhileSlotsMove: what a batch does with one session stays in one pipeline, in its order,
+// whoever gets its slot meanwhile.
+func TestPipelinesWhileSlotsMove(t *testing.T) {
+	s, err := newStore(Config{Engine: Engine{Hosts: []string{"h"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	all := []slotRange{{0, clusterSlots - 1}}
+	stop, moves := make(chan struct{}), sync.WaitGroup{}
+	moves.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				s.bulkheads.follow([]primary{{address: "a", slots: all}})
+				s.bulkheads.follow([]primary{{address: "b", slots: all}})
+			}
+		}
+	})
+	defer moves.Wait()
+	defer close(stop)
+	for range 200 {
+		var operations []operation
+		for range 256 {
+			tok := token.Generate()
+			operations = append(operations, s.newRemoval(tok), s.newLook(tok))
+		}
+		if n := len(s.pipelines(operations)); n != 1 {
+			t.Fatalf("%d pipelines to one primary, want 1", n)
+		}
+	}
+}

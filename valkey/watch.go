@@ -36,15 +36,21 @@ func (s *Store) watch() {
 			s.lookAtID()
 			s.inspect(was != nil, look)
 		}
-		if spread > maxSpread && !warned {
-			s.log.Warn("clocks of primaries are apart: a call may be carried out so much later than it was given up", "milliseconds", spread)
-		}
-		warned = spread > maxSpread
+		warned = s.warnOfSpread(spread, warned)
 		s.health.check()
 		if !s.rest() {
 			return
 		}
 	}
+}
+
+// warnOfSpread warns of clocks that are too far apart, once until they are not, and returns
+// whether they are.
+func (s *Store) warnOfSpread(spread int64, warned bool) bool {
+	if spread > maxSpread && !warned {
+		s.log.Warn("clocks of primaries are apart: a call may be carried out so much later than it was given up", "milliseconds", spread)
+	}
+	return spread > maxSpread
 }
 
 // reconnect connects anew to an engine that has become a replica: behind its name there may be
