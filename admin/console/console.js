@@ -50,7 +50,14 @@
       while (units.length > 1 && v >= 1023.5) { v /= 1024; units.shift(); }
       return digits(v) + " " + units[0];
     },
-    percent: (v) => v === 0 ? "0 %" : v < 0.0001 ? "under 0.01 %" : (100 * v < 9.95 ? String(Number((100 * v).toPrecision(2))) : Math.round(100 * v)) + " %",
+    percent: (v) => {
+      const p = 100 * v;
+      if (p > 0 && p < 0.01) return "under 0.01 %";
+      if (p >= 9.95) return Math.round(p).toLocaleString("en") + " %";
+      let power = 1;
+      for (let least = 9.95; p < least && power < 1e3; least /= 10) power *= 10;
+      return Math.round(p * power) / power + " %";
+    },
   };
   // niceSteps returns round numbers from 0 to most or a little more.
   const niceSteps = (most, unit) => {

@@ -94,16 +94,17 @@ func span(seconds float64) string {
 // clockTime writes a time of day, in UTC.
 func clockTime(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
 
-// percent writes a part of a whole.
+// percent writes a part of a whole, with two digits.
 func percent(part float64) string {
-	switch p := 100 * part; {
-	case p == 0:
-		return "0 %"
-	case p < 0.01:
+	p, power := 100*part, 1.0
+	switch {
+	case p > 0 && p < 0.01:
 		return "under 0.01 %"
-	case p < 9.95:
-		return strconv.FormatFloat(p, 'g', 2, 64) + " %"
-	default:
-		return strconv.FormatFloat(p, 'f', 0, 64) + " %"
+	case p >= 9.95:
+		return count(int64(math.Round(p))) + " %"
 	}
+	for least := 9.95; p < least && power < 1e3; least /= 10 {
+		power *= 10
+	}
+	return strconv.FormatFloat(math.Round(p*power)/power, 'f', -1, 64) + " %"
 }

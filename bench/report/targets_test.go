@@ -69,6 +69,7 @@ func TestTargetsFindTheirResults(t *testing.T) {
 	set(clientName(256, "nethttp"), "p99-ns", 7)
 	set(clientName(1, "client"), "p50-ns", 110)
 	set(clientName(1, "nethttp"), "p50-ns", 100)
+	set(consoleName, "ratio", 1.05)
 	set(callersName("secret", 1), serverTime, 103)
 	set(callersName("anybody", 1), serverTime, 100)
 	for _, connections := range keeperConnections {
