@@ -430,7 +430,7 @@ func TestWriteText(t *testing.T) {
 	if err := WriteText(&out, c.cfg.Sampler.Latest()); err != nil {
 		t.Fatal(err)
 	}
-	if text := out.String(); !strings.Contains(text, "sessions               7 of 10 (70 %)") || !strings.Contains(text, `\u001b[2J\u202egone`) {
+	if text := out.String(); !strings.Contains(text, "sessions               7 of 10 (70 %)") || !strings.Contains(text, `\u001b[2J\u202egone`) || regexp.MustCompile(`(?m)^\s+[0-9,]+$`).MatchString(text) {
 		t.Errorf("text = %q", text)
 	}
 }

@@ -59,7 +59,7 @@ func WriteText(w io.Writer, s *sampler.Sample) error {
 	for _, section := range sections(s) {
 		fmt.Fprintf(&text, "\n%s\n", section.title)
 		for _, f := range section.fields {
-			if f.text != "" {
+			if f.text != "" && !strings.HasSuffix(f.id, ".most") { // the top of an axis
 				fmt.Fprintf(&text, "  %-22s %s\n", f.label, Printable(f.text))
 			}
 		}

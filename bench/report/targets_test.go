@@ -93,7 +93,7 @@ func TestTargetsFindTheirResults(t *testing.T) {
 	set(startUpName(1e6), "ns/op", 5e9)
 	set(startUpName(most), "ns/op", 60e9)
 	ts := rs.targets()
-	if got, want := len(ts), 42; got != want {
+	if got, want := len(ts), 43; got != want {
 		t.Errorf("%d targets, want %d", got, want)
 	}
 	for _, target := range ts {
