@@ -124,6 +124,11 @@ func TestWidthsAndThemes(t *testing.T) {
 			if over > width {
 				t.Errorf("the page is %d wide on a screen of %d", over, width)
 			}
+			var rows int
+			b.eval(`new Set([...document.querySelectorAll(".controls > *")].map((e) => Math.round(e.getBoundingClientRect().bottom / 10))).size`, &rows)
+			if rows != 1 {
+				t.Errorf("the controls take %d rows on a screen of %d", rows, width)
+			}
 			var system, other string
 			b.eval(background, &system)
 			colours[fmt.Sprint(dark)] = system

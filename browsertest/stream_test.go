@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
@@ -245,4 +246,31 @@ func TestFormats(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestCalm: what is read aloud stays for a minute, and who wants less motion gets less.
+func TestCalm(t *testing.T) {
+	p := start(t)
+	b := newTab(t, 1280, 800, false)
+	b.before(`addEventListener("DOMContentLoaded", () => {
+		window.said = window.drawn = 0;
+		new MutationObserver(() => window.said++).observe(document.getElementById("aloud"), {childList: true});
+	})`)
+	b.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-reduced-motion", Value: "reduce"}}))
+	b.open(p.url())
+	b.follows()
+	b.eval(`new MutationObserver(() => window.drawn++).observe(document.querySelector(".chart svg"), {childList: true}); ""`, new(string))
+	for range 4 {
+		b.follows()
+	}
+	var got struct{ Said, Drawn int }
+	b.eval(`({Said: said, Drawn: drawn})`, &got)
+	if got.Said > 0 || got.Drawn > 1 {
+		t.Errorf("in some seconds the page spoke %d times and drew %d times, want none, and once at most", got.Said, got.Drawn)
+	}
+	var motion string
+	if b.eval(`getComputedStyle(document.querySelector(".meter rect")).transitionDuration`, &motion); motion != "0s" {
+		t.Errorf("meters move for %s", motion)
+	}
+	b.wantNoProblem()
 }

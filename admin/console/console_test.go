@@ -452,3 +452,15 @@ func TestWriteTextOfStrangers(t *testing.T) {
 		}
 	}
 }
+
+func TestNoPurgeYet(t *testing.T) {
+	for _, tt := range []struct {
+		purges []sampler.Purge
+		want   string
+	}{{nil, "none yet"}, {[]sampler.Purge{{Sessions: 2}}, "00:00:00 UTC"}} {
+		got := Texts(&sampler.Sample{Expiring: &sampler.Expiring{Purges: tt.purges}})
+		if got["purge.0.ended"] != tt.want || got["purge.1.ended"] != "" {
+			t.Errorf("purges %v: %q, %q, want %q and nothing", tt.purges, got["purge.0.ended"], got["purge.1.ended"], tt.want)
+		}
+	}
+}

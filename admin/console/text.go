@@ -222,6 +222,9 @@ func expiring(e *sampler.Expiring) section {
 	}
 	for i := range purgesShown {
 		ended, sessions, took := "", "", ""
+		if i == 0 {
+			ended, sessions, took = "none yet", "–", "–"
+		}
 		if i < len(e.Purges) {
 			p := e.Purges[i]
 			ended, sessions, took = clockTime(p.Ended), count(int64(p.Sessions)), latency(p.Took)
