@@ -197,7 +197,13 @@ const patience = time.Minute
 func newTab(t *testing.T, width, height int64, dark bool) *tab {
 	t.Helper()
 	testneeds.Program(t, "chromium")
-	ctx, cancel := chromedp.NewContext(browser(), chromedp.WithTargetID(newWindow(t)))
+	return newTabOf(t, newWindow(t), width, height, dark)
+}
+
+// newTabOf is newTab of a target that there is.
+func newTabOf(t *testing.T, id target.ID, width, height int64, dark bool) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(browser(), chromedp.WithTargetID(id))
 	t.Cleanup(cancel)
 	ctx, cancelTime := context.WithTimeout(ctx, patience)
 	t.Cleanup(cancelTime)

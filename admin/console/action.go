@@ -36,6 +36,7 @@ const maxForm = 4096
 // action is one that was asked for. It is carried out once it is confirmed.
 type action struct {
 	question string
+	about    string // what the question is about, if it has to be read with care
 	button   string
 	name     string // of the value
 	value    string
@@ -46,6 +47,7 @@ type action struct {
 type actionPage struct {
 	Title                          string
 	Question                       string // empty for what was done
+	About                          string // printable
 	Path, Button, Name, Value, Say string
 }
 
@@ -71,7 +73,7 @@ func (c *Console) registerActions(mux *http.ServeMux) {
 			case problem != "":
 				show(w, http.StatusBadRequest, actionPage{Title: "Not done", Say: problem})
 			case r.PostForm.Get("confirmed") != "yes":
-				show(w, http.StatusOK, actionPage{Title: "Really?", Question: a.question, Path: path, Button: a.button, Name: a.name, Value: a.value})
+				show(w, http.StatusOK, actionPage{Title: "Really?", Question: a.question, About: Printable(a.about), Path: path, Button: a.button, Name: a.name, Value: a.value})
 			default:
 				a.do(w, r)
 			}
@@ -128,7 +130,8 @@ func (c *Console) endSubjectAction(r *http.Request) (a action, problem string) {
 		return action{}, fmt.Sprintf("A subject has 1 to %d bytes.", maxSubject)
 	}
 	return action{
-		question: "End all sessions of the subject " + subject + "? Whoever has one has to log in again.",
+		question: "End all sessions of this subject? Whoever has one has to log in again.",
+		about:    subject,
 		button:   "End the sessions", name: "subject", value: subject,
 		do: func(w http.ResponseWriter, r *http.Request) {
 			ended, err := c.cfg.Actions.EndSubject(r.Context(), []byte(subject))

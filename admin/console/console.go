@@ -4,7 +4,7 @@
 //
 // [New] makes a [Console], whose routes [Console.Register] adds to those of the admin
 // listener: the page at /, its script and style, /stats with the last sample as JSON,
-// /stats/history and /stats/stream, and what changes something under [ActionPath]. The page is
+// /stats/history, /stats/stream and one event of that at /stats/event, and what changes something under [ActionPath]. The page is
 // made on the server, with all numbers in words; a script then takes the same words from
 // the stream, once a second.
 //
@@ -22,6 +22,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,6 +83,7 @@ func (c *Console) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /stats", c.handleStats)
 	mux.HandleFunc("GET /stats/history", c.handleHistory)
 	mux.HandleFunc("GET /stats/stream", c.handleStream)
+	mux.HandleFunc("GET /stats/event", c.handleEvent)
 	if c.cfg.Actions != nil {
 		c.registerActions(mux)
 	}
@@ -152,6 +154,12 @@ type frame struct {
 	Stats   *sampler.Sample   `json:"stats"`
 }
 
+// A frame is sent between these.
+const (
+	eventStart = "data: "
+	eventEnd   = "\n\n"
+)
+
 func (f *frames) of(s *sampler.Sample) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -160,9 +168,17 @@ func (f *frames) of(s *sampler.Sample) []byte {
 		if err != nil {
 			panic(err) // a number that is none
 		}
-		f.number, f.bytes = s.Number, append(append([]byte("data: "), data...), "\n\n"...)
+		f.number, f.bytes = s.Number, slices.Concat([]byte(eventStart), data, []byte(eventEnd))
 	}
 	return f.bytes
+}
+
+// handleEvent answers with what a stream would send now, as JSON: for a page that gets no
+// stream.
+func (c *Console) handleEvent(w http.ResponseWriter, _ *http.Request) {
+	setHeaders(w, "application/json")
+	event := c.frames.of(c.cfg.Sampler.Latest())
+	w.Write(event[len(eventStart) : len(event)-len(eventEnd)])
 }
 
 // streamTimeout is how long a viewer may leave what was sent unread.

@@ -34,18 +34,30 @@
   const setText = (e, text) => { if (e && e.textContent !== text) e.textContent = text; };
   const setAttribute = (e, name, value) => { if (e.getAttribute(name) !== String(value)) e.setAttribute(name, value); };
 
-  // Numbers of axes and of what is under the pointer.
-  const digits = (v) => v >= 99.95 || Math.abs(v - Math.round(v)) < 1e-9 ? Math.round(v).toLocaleString("en") : v >= 9.995 ? v.toFixed(1) : v >= 0.0995 ? v.toFixed(2) : v.toPrecision(2);
-  const scaled = (v, units) => {
-    let [unit, size] = units[0];
-    for (const [u, s] of units) if (v >= s) [unit, size] = [u, s];
-    return digits(v / size) + unit;
+  // Numbers of axes and of what is under the pointer, written as the server writes them.
+  const digits = (v) => {
+    if (v >= 99.95) return Math.round(v).toLocaleString("en");
+    let power = 10;
+    for (let least = 9.995; v < least && power < 1e4; least /= 10) power *= 10;
+    return String(Math.round(v * power) / power);
   };
   const formats = {
-    rate: (v) => v === 0 ? "0/s" : scaled(v, [["/s", 1], ["k/s", 1e4 / 10], ["M/s", 1e6]]),
-    count: (v) => digits(v),
-    seconds: (v) => v === 0 ? "0" : scaled(v, [[" ns", 1e-9], [" µs", 1e-6], [" ms", 1e-3], [" s", 1]]),
-    bytes: (v) => v === 0 ? "0" : scaled(v, [[" B", 1], [" KiB", 1024], [" MiB", 1024 ** 2], [" GiB", 1024 ** 3], [" TiB", 1024 ** 4]]),
+    rate: (v) => v > 0 && v < 0.1 ? "under 0.1/s" : v >= 999.5e3 ? digits(v / 1e6) + " M/s" : digits(v) + "/s",
+    count: digits,
+    seconds: (v) => v <= 0 ? "–" : v < 0.9995e-3 ? digits(v * 1e6) + " µs" : v < 0.9995 ? digits(v * 1e3) + " ms" : digits(v) + " s",
+    bytes: (v) => {
+      const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+      while (units.length > 1 && v >= 1023.5) { v /= 1024; units.shift(); }
+      return digits(v) + " " + units[0];
+    },
+    percent: (v) => {
+      const p = 100 * v;
+      if (p > 0 && p < 0.01) return "under 0.01 %";
+      if (p >= 9.95) return Math.round(p).toLocaleString("en") + " %";
+      let power = 1;
+      for (let least = 9.95; p < least && power < 1e3; least /= 10) power *= 10;
+      return Math.round(p * power) / power + " %";
+    },
   };
   // niceSteps returns round numbers from 0 to most or a little more.
   const niceSteps = (most, unit) => {
@@ -56,15 +68,17 @@
     for (let v = 0; list.length < 2 || list[list.length - 1] < most * 0.999; v += step) list.push(v);
     return list;
   };
-  const two = (n) => String(n).padStart(2, "0");
-  const hm = (t) => { const d = new Date(t); return two(d.getHours()) + ":" + two(d.getMinutes()); };
-  const hms = (t) => hm(t) + ":" + two(new Date(t).getSeconds());
+  // Times of day are UTC, as in the words of the server.
+  const hms = (t) => new Date(t).toISOString().slice(11, 19);
+  const hm = (t) => hms(t).slice(0, 5);
+  const now = () => performance.now(); // clocks are set
 
   const start = () => {
     const byID = (id) => document.getElementById(id);
     const reduced = matchMedia("(prefers-reduced-motion: reduce)");
     const aloud = byID("aloud"), live = byID("live"), pause = byID("pause"), span = byID("span");
-    let data = null;      // the history that is shown: {name, step, ends, length, series}
+    let data = null;      // the history that is shown, of which uptime and sample are the end
+    const recent = [];    // the last samples, for a history that comes later than they do
     let first = null;     // the first sample of the page
     let started = "";     // when the server was started
     let last = null;      // the last frame
@@ -73,7 +87,7 @@
     // --- what is read aloud
 
     const sayEvery = 60 * 1000;
-    const say = (text) => { spoken = Date.now(); aloud.textContent = text; };
+    const say = (text) => { spoken = now(); aloud.textContent = text; };
 
     // --- tips
 
@@ -139,7 +153,7 @@
       });
       box.append(picture, legend);
 
-      const top = 8, bottom = 22, left = 58, right = 8;
+      const top = 8, bottom = 22, left = 62, right = 8;
       let width = 0, height = 0, columns = [], least = 0, most = 0;
       const x = (part) => left + part * (width - left - right);
       // Times have a logarithmic scale: the slowest are a thousand times the usual ones.
@@ -156,7 +170,7 @@
         marks.append(svg("line", { class: "cursor", x1: place(i), x2: place(i), y1: top, y2: height - bottom }));
         columns[i].values.forEach((v, k) => { if (v !== null) marks.append(svg("circle", { class: "c" + k, cx: place(i), cy: y(v), r: 3 })); });
       };
-      const describe = (i) => [hms(columns[i].time), ...series.map((s, k) => s.label + " " + (columns[i].values[k] === null ? "–" : format(columns[i].values[k])))];
+      const describe = (i) => [hms(columns[i].time) + " UTC", ...series.map((s, k) => s.label + " " + (columns[i].values[k] === null ? "–" : format(columns[i].values[k])))];
       const tip = probe(box, picture, title, () => columns.length, place, describe, mark);
 
       // collect makes one column of all points that fall on two pixels.
@@ -166,8 +180,8 @@
         columns = [];
         most = 0;
         least = Infinity;
-        // Whole columns are counted from the epoch on, so that they don't flicker as time goes on.
-        const offset = Math.round(data.ends / 1000 / data.step) - (n - 1);
+        // Whole columns are counted from the start of the server on, so that they don't flicker as time goes on.
+        const offset = Math.round(data.uptime / data.step) - (n - 1);
         for (let i = 0; i < n;) {
           const next = Math.min(n, i + each - ((offset + i) % each + each) % each);
           const values = lists.map((list) => {
@@ -188,7 +202,7 @@
         return Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i));
       };
       const axes = () => {
-        const steps = logarithmic ? decades() : niceSteps(most || (unit === "bytes" ? 1024 : 1), unit);
+        const steps = logarithmic ? decades() : niceSteps(Math.max(most, unit === "bytes" ? 1024 : 1), unit);
         most = steps[steps.length - 1];
         const list = [];
         for (const v of steps) {
@@ -226,7 +240,7 @@
       };
       return draw;
     });
-    const draw = () => { drawn = Date.now(); charts.forEach((d) => d()); };
+    const draw = () => { drawn = now(); charts.forEach((d) => d()); };
     new ResizeObserver(draw).observe(byID("main"));
     document.addEventListener("visibilitychange", () => { if (!document.hidden) draw(); });
 
@@ -238,29 +252,33 @@
         const h = await answer.json();
         if (mine !== wanted) return;
         const length = { "15m": 900, "2h": 7200, "24h": 1440 }[span.value];
-        data = { step: h.step_seconds, ends: Date.parse(h.ends), length, series: h.series, loaded: Date.now() };
+        data = { step: h.step_seconds, sample: h.sample, uptime: h.uptime_seconds, ends: Date.parse(h.ends), length, series: h.series, loaded: now() };
+        recent.forEach(add);
         draw();
       } catch { /* the stream tells that there is no connection */ }
     };
     span.addEventListener("change", load);
 
-    // add puts the newest values behind the history.
+    // add puts the newest values behind the history. How they follow each other their numbers and
+    // the uptime tell: clocks are set. Time without a sample is a gap.
     const add = (stats) => {
-      if (!data) return;
-      if (data.step > 1) {
-        if (Date.now() - data.loaded > data.step * 1000) load();
+      if (!data || stats.sample <= data.sample) return;
+      const steps = Math.round(stats.server.uptime_seconds) - data.uptime;
+      if (data.step > 1 ? steps >= 2 * data.step : stats.sample !== data.sample + 1 || steps > data.length) {
+        if (now() - data.loaded > 10000) load();
         return;
       }
-      const now = Date.parse(stats.time);
-      const steps = Math.round((now - data.ends) / 1000);
-      if (steps <= 0) return;
-      if (steps > 60) { load(); return; }
+      if (data.step > 1 || steps <= 0) return;
       for (const [name, list] of Object.entries(data.series)) {
         for (let i = 1; i < steps; i++) list.push(null);
         list.push(name in stats.last ? stats.last[name] : null);
         if (list.length > data.length) list.splice(0, list.length - data.length);
       }
+      data.sample = stats.sample;
+      data.uptime += steps;
       data.ends += steps * 1000;
+      const time = Date.parse(stats.time);
+      if (Math.abs(time - data.ends) > 2000) data.ends = time;
     };
 
     // --- bars
@@ -282,10 +300,9 @@
       tips.push(probe(picture.parentElement, picture, picture.getAttribute("aria-label"), () => values().length, (i, width) => (i + 0.5) / room * width, describe));
     };
     const whole = (n) => Math.round(n).toLocaleString("en");
-    const waits = (part) => part === 0 ? "0 %" : part < 0.0001 ? "under 0.01 %" : digits(100 * part) + " %";
     if (bars) probeBars(bars, () => last ? last.stats.shards.sessions : [], (i) => {
       const s = last.stats.shards, per = s.shards_per_bar;
-      return [per > 1 ? "Shards " + i * per + " to " + (i * per + per - 1) : "Shard " + i, whole(s.sessions[i]) + " sessions", "waits " + waits(s.lock_wait[i] / per) + " of the time"];
+      return [per > 1 ? "Shards " + i * per + " to " + (i * per + per - 1) : "Shard " + i, whole(s.sessions[i]) + " sessions", "waits " + formats.percent(s.lock_wait[i] / per) + " of the time"];
     });
     if (steps) probeBars(steps, () => last ? last.stats.expiring.sessions : [], (i) => {
       const e = last.stats.expiring, minutes = e.step_seconds / 60;
@@ -295,7 +312,11 @@
     // --- the numbers
 
     const gaugeNames = { sessions: "sessions", memory: "memory_bytes", disk: "disk_bytes", connections: "connections" };
-    const show = (f) => {
+    const showTime = (before, after) => {
+      live.className = "live quiet";
+      live.replaceChildren(before, Object.assign(html("span", "", hms(last.stats.time) + " UTC"), { id: "time" }), after);
+    };
+    const show = (f, note) => {
       last = f;
       const s = f.stats;
       for (const e of document.querySelectorAll("[data-text]")) {
@@ -313,56 +334,105 @@
       if (steps) setBars(steps, s.expiring.sessions, () => "w1");
       const state = byID("state"), className = "state " + (s.server.ready ? "good" : "bad");
       if (state.className !== className) { state.className = className; say(f.text.status); }
-      live.className = "live quiet";
-      live.replaceChildren("As of ", Object.assign(html("span", "", new Date(s.time).toISOString().slice(11, 19) + " UTC"), { id: "time" }));
+      showTime("As of ", note);
       document.body.dataset.sample = s.sample;
+      recent.push(s);
+      recent.splice(0, recent.length - 60);
       add(s);
       tips.forEach((t) => t.again());
-      if (!document.hidden && Date.now() - drawn >= (reduced.matches ? 10000 : 900)) draw();
-      if (Date.now() - spoken >= sayEvery) say(f.summary);
+      if (!document.hidden && now() - drawn >= (reduced.matches ? 10000 : 900)) draw();
+      if (now() - spoken >= sayEvery) say(f.summary);
     };
 
     // --- the stream
 
-    let stream = null, lostAt = 0, timer = 0;
+    // A browser has six connections to a server. Pages take four of them at most for streams,
+    // so that others load; without a stream they ask for one event after the other.
+    const slots = 4;
+    const takeSlot = async () => {
+      if (!navigator.locks) return () => {}; // not a secure context
+      for (let i = 0; i < slots; i++) {
+        const release = await new Promise((taken) => {
+          navigator.locks.request("stream " + i, { ifAvailable: true }, (lock) => lock ? new Promise(taken) : taken(null)).catch(() => taken(null));
+        });
+        if (release) return release;
+      }
+      return null;
+    };
+    const silent = 10000; // without an event a stream is given up
+    let stream = null, slot = null, attempt = 0, lostAt = 0, timer = 0, patience = 0, paused = false;
     // fits says whether the page that there is can show a sample: another server may have come.
     const fits = (s) => (s.shards ? s.shards.sessions.length : 0) === (bars ? bars.children.length : 0) &&
       (!first || ["mode", "version", "commit"].every((k) => first.server[k] === s.server[k]) &&
         String(first.server.warnings) === String(s.server.warnings) && !s.disk === !first.disk && !s.engine === !first.engine);
-    const connect = () => {
+    const receive = (f, note) => {
+      if (!fits(f.stats)) { location.reload(); return; }
+      first = first || f.stats;
+      if (lostAt) { lostAt = 0; say("Connected again."); load(); }
+      if (started && started !== f.stats.server.started) load();
+      started = f.stats.server.started;
+      show(f, note);
+    };
+    const lost = (why) => {
+      if (!lostAt) {
+        lostAt = Date.now();
+        byID("state").className = "state quiet";
+        say(why + ".");
+      }
+      live.className = "live lost";
+      setText(live, why + " since " + hms(lostAt) + " UTC. Trying again …");
+    };
+    const disconnect = () => {
+      attempt++;
       clearTimeout(timer);
+      clearTimeout(patience);
+      if (stream) stream.close();
+      if (slot) slot();
+      stream = slot = null;
+    };
+    // connect has a page that is shown follow the server.
+    const connect = async () => {
+      disconnect();
+      if (paused || document.hidden) return;
+      const mine = attempt, taken = await takeSlot();
+      if (mine !== attempt) { if (taken) taken(); return; }
+      if (!taken) { poll(2, "other windows have the streams"); return; }
+      slot = taken;
       stream = new EventSource("stats/stream");
-      stream.onmessage = (e) => {
-        const f = JSON.parse(e.data);
-        if (!fits(f.stats)) { location.reload(); return; }
-        first = first || f.stats;
-        if (lostAt) { lostAt = 0; say("Connected again."); load(); }
-        if (started && started !== f.stats.server.started) load();
-        started = f.stats.server.started;
-        show(f);
+      const end = (refused) => {
+        disconnect();
+        if (refused) poll(5, "too many look at this server"); else poll(1.5, "");
       };
-      stream.onerror = () => {
-        stream.close();
-        if (!lostAt) {
-          lostAt = Date.now();
-          live.className = "live lost";
-          live.textContent = "No connection since " + hms(lostAt) + ". Trying again …";
-          byID("state").className = "state quiet";
-          say("No connection to the server.");
-        }
-        clearTimeout(timer);
-        timer = setTimeout(connect, 1500);
-      };
+      const wait = () => { clearTimeout(patience); patience = setTimeout(() => end(false), silent); };
+      stream.onmessage = (e) => { wait(); receive(JSON.parse(e.data), ""); };
+      stream.onerror = () => end(stream.readyState === EventSource.CLOSED); // else there was no answer
+      wait();
+    };
+    // poll asks for one event, and after some seconds for a stream again.
+    const poll = async (seconds, why) => {
+      const mine = attempt;
+      let f = null, problem = "No connection";
+      try {
+        const answer = await fetch("stats/event", { signal: AbortSignal.timeout(5000) });
+        if (answer.ok) f = await answer.json(); else problem = "The server answers " + answer.status;
+      } catch { /* no connection */ }
+      if (mine !== attempt) return;
+      if (f) receive(f, why && ", every " + seconds + " s: " + why); else lost(problem);
+      timer = setTimeout(connect, 1000 * (f ? seconds : 1.5));
     };
     pause.addEventListener("click", () => {
-      const paused = pause.getAttribute("aria-pressed") !== "true";
-      pause.setAttribute("aria-pressed", paused);
+      paused = !paused;
       setText(pause, paused ? "Go on" : "Pause");
-      if (paused) { clearTimeout(timer); stream.close(); } else { connect(); load(); }
+      connect();
+      if (!paused) load(); else if (last) showTime("Paused as of ", "");
     });
-    addEventListener("pageshow", (e) => { if (e.persisted && pause.getAttribute("aria-pressed") !== "true") connect(); });
-    addEventListener("pagehide", () => stream && stream.close());
-    spoken = Date.now();
+    document.addEventListener("visibilitychange", () => {
+      connect();
+      if (!document.hidden && !paused) load();
+    });
+    addEventListener("pageshow", (e) => { if (e.persisted) connect(); });
+    addEventListener("pagehide", disconnect);
+    spoken = now();
     load();
     connect();
   };

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -226,9 +227,11 @@ func TestActions(t *testing.T) {
 		{"log-level", url.Values{"level": {"debug"}, "confirmed": {"yes"}}, 200, "is debug", "DEBUG"},
 		{"log-level", url.Values{"level": {"loud"}, "confirmed": {"yes"}}, 400, "must be one of", ""},
 		{"log-level", url.Values{"level": {script}}, 400, "must be one of", ""},
-		{"end-subject", url.Values{"subject": {"ada"}}, 200, "subject ada?", ""},
+		{"end-subject", url.Values{"subject": {"ada"}}, 200, "<bdi>ada</bdi>", ""},
 		{"end-subject", url.Values{"subject": {"ada"}, "confirmed": {"yes"}}, 200, "2 sessions", "end ada"},
 		{"end-subject", url.Values{"subject": {script}}, 200, "&lt;script&gt;alert(1)", ""},
+		{"end-subject", url.Values{"subject": {"ada\u202e\u200b\x00\xff"}}, 200, `<bdi>ada\u202e\u200b\u0000\xff</bdi>`, ""},
+		{"end-subject", url.Values{"subject": {"ada\u202e"}, "confirmed": {"yes"}}, 200, "2 sessions", "end ada\u202e"},
 		{"end-subject", url.Values{"subject": {""}, "confirmed": {"yes"}}, 400, "1 to 256", ""},
 		{"end-subject", url.Values{"subject": {strings.Repeat("x", 257)}, "confirmed": {"yes"}}, 400, "1 to 256", ""},
 		{"end-subject", url.Values{"subject": {"away"}, "confirmed": {"yes"}}, 503, "does not answer", ""},
@@ -328,6 +331,23 @@ func TestStream(t *testing.T) {
 	})
 }
 
+// A profile takes longer than the listener waits for a request.
+func TestProfileOutlivesTheReadTimeout(t *testing.T) {
+	c, mux, _ := newTest(t, fullConfig())
+	s := httptest.NewUnstartedServer(mux)
+	s.Config.ReadTimeout, c.profileTime = time.Second, 1500*time.Millisecond
+	s.Start()
+	defer s.Close()
+	res, err := s.Client().PostForm(s.URL+ActionPath+"profile", url.Values{"confirmed": {"yes"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if data, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 || !bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
+		t.Errorf("profile = %d with %d bytes, %v", res.StatusCode, len(data), err)
+	}
+}
+
 // Who does not read is cut off, and keeps no room from others.
 func TestStreamOfOneWhoDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -344,6 +364,37 @@ func TestStreamOfOneWhoDoesNotRead(t *testing.T) {
 			t.Errorf("%d streams after %v, want none", n, streamTimeout)
 		}
 	})
+}
+
+// Who gets no stream asks for one event after the other.
+func TestEvent(t *testing.T) {
+	c, mux, _ := newTest(t, fullConfig())
+	w := get(mux, "/stats/event")
+	var got frame
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 || w.Header().Get("Content-Type") != "application/json" {
+		t.Fatalf("event = %d %s, %v", w.Code, w.Body, err)
+	}
+	if want := c.cfg.Sampler.Latest(); got.Stats.Number != want.Number || !maps.Equal(got.Text, Texts(want)) {
+		t.Errorf("event = %+v, want sample %d", got, want.Number)
+	}
+}
+
+// The page shows nothing that is not seen, and that could pass for something else.
+func TestPageShowsWhatIsNotSeen(t *testing.T) {
+	_, mux, _ := newTest(t, func() sampler.Config {
+		cfg := fullConfig()
+		cfg.Warnings, cfg.Ready = []string{"a\u202eb"}, func() error { return errors.New("c\u2066d") }
+		return cfg
+	}())
+	body := get(mux, "/").Body.String()
+	for _, want := range []string{`a\u202eb`, `c\u2066d`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page has no %s", want)
+		}
+	}
+	if strings.ContainsAny(body, "\u202e\u2066") {
+		t.Error("the page has characters that change the direction of writing")
+	}
 }
 
 func TestTooManyStreams(t *testing.T) {
@@ -372,14 +423,14 @@ func TestFramesAreMadeOnce(t *testing.T) {
 func TestWriteText(t *testing.T) {
 	c, _, _ := newTest(t, func() sampler.Config {
 		cfg := fullConfig()
-		cfg.Warnings = []string{"\x1b[2Jgone"}
+		cfg.Warnings = []string{"\x1b[2J\u202egone"}
 		return cfg
 	}())
 	var out strings.Builder
 	if err := WriteText(&out, c.cfg.Sampler.Latest()); err != nil {
 		t.Fatal(err)
 	}
-	if text := out.String(); !strings.Contains(text, "sessions               7 of 10 (70 %)") || strings.ContainsRune(text, '\x1b') {
+	if text := out.String(); !strings.Contains(text, "sessions               7 of 10 (70 %)") || !strings.Contains(text, `\u001b[2J\u202egone`) || regexp.MustCompile(`(?m)^\s+[0-9,]+$`).MatchString(text) {
 		t.Errorf("text = %q", text)
 	}
 }
@@ -398,6 +449,18 @@ func TestWriteTextOfStrangers(t *testing.T) {
 		}
 		if err := WriteText(io.Discard, s); err != nil {
 			t.Errorf("text of %s: %v", answer, err)
+		}
+	}
+}
+
+func TestNoPurgeYet(t *testing.T) {
+	for _, tt := range []struct {
+		purges []sampler.Purge
+		want   string
+	}{{nil, "none yet"}, {[]sampler.Purge{{Sessions: 2}}, "00:00:00 UTC"}} {
+		got := Texts(&sampler.Sample{Expiring: &sampler.Expiring{Purges: tt.purges}})
+		if got["purge.0.ended"] != tt.want || got["purge.1.ended"] != "" {
+			t.Errorf("purges %v: %q, %q, want %q and nothing", tt.purges, got["purge.0.ended"], got["purge.1.ended"], tt.want)
 		}
 	}
 }

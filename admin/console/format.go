@@ -23,29 +23,26 @@ func count(n int64) string {
 	return string(text)
 }
 
+// Numbers are written as console.js writes them too.
+
 // rate writes how many things there are a second.
 func rate(v float64) string {
 	switch {
-	case v == 0:
-		return "0/s"
-	case v < 0.1:
+	case v > 0 && v < 0.1:
 		return "under 0.1/s"
-	case v < 10:
-		return strconv.FormatFloat(v, 'f', 1, 64) + "/s"
+	case v >= 999.5e3:
+		return digits(v/1e6) + " M/s"
 	}
-	return count(int64(math.Round(v))) + "/s"
+	return digits(v) + "/s"
 }
 
 // size writes a number of bytes.
 func size(n int64) string {
-	v := float64(n)
-	for _, unit := range []string{"B", "KiB", "MiB", "GiB"} {
-		if math.Abs(v) < 1000 {
-			return digits(v) + " " + unit
-		}
-		v /= 1024
+	v, units := float64(n), []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	for len(units) > 1 && v >= 1023.5 {
+		v, units = v/1024, units[1:]
 	}
-	return digits(v) + " TiB"
+	return digits(v) + " " + units[0]
 }
 
 // latency writes a short time, given in seconds.
@@ -53,23 +50,25 @@ func latency(seconds float64) string {
 	switch {
 	case seconds <= 0:
 		return "–"
-	case seconds < 1e-3:
+	case seconds < 0.9995e-3:
 		return digits(seconds*1e6) + " µs"
-	case seconds < 1:
+	case seconds < 0.9995:
 		return digits(seconds*1e3) + " ms"
 	}
 	return digits(seconds) + " s"
 }
 
-// digits writes a number with three digits.
+// digits writes a number with three digits, or all those before the point, without zeros at
+// its end.
 func digits(v float64) string {
-	switch a := math.Abs(v); {
-	case a == math.Trunc(a), a >= 99.95:
-		return strconv.FormatFloat(v, 'f', 0, 64)
-	case a >= 9.995:
-		return strconv.FormatFloat(v, 'f', 1, 64)
+	if v < 0 || v >= 99.95 {
+		return count(int64(math.Round(v)))
 	}
-	return strconv.FormatFloat(v, 'f', 2, 64)
+	power := 10.0
+	for least := 9.995; v < least && power < 1e4; least /= 10 {
+		power *= 10
+	}
+	return strconv.FormatFloat(math.Round(v*power)/power, 'f', -1, 64)
 }
 
 // span writes a time of a second or more, in its two greatest units.
@@ -95,16 +94,17 @@ func span(seconds float64) string {
 // clockTime writes a time of day, in UTC.
 func clockTime(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
 
-// percent writes a part of a whole.
+// percent writes a part of a whole, with two digits.
 func percent(part float64) string {
-	switch p := 100 * part; {
-	case p == 0:
-		return "0 %"
-	case p < 0.01:
+	p, power := 100*part, 1.0
+	switch {
+	case p > 0 && p < 0.01:
 		return "under 0.01 %"
-	case p < 9.95:
-		return strconv.FormatFloat(p, 'g', 2, 64) + " %"
-	default:
-		return strconv.FormatFloat(p, 'f', 0, 64) + " %"
+	case p >= 9.95:
+		return count(int64(math.Round(p))) + " %"
 	}
+	for least := 9.95; p < least && power < 1e3; least /= 10 {
+		power *= 10
+	}
+	return strconv.FormatFloat(math.Round(p*power)/power, 'f', -1, 64) + " %"
 }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"tokenserver/admin/sampler"
 	"tokenserver/internal/stats"
@@ -44,7 +46,7 @@ func Texts(s *sampler.Sample) map[string]string {
 	list := make(map[string]string)
 	for _, section := range sections(s) {
 		for _, f := range section.fields {
-			list[f.id] = f.text
+			list[f.id] = Printable(f.text)
 		}
 	}
 	return list
@@ -57,7 +59,7 @@ func WriteText(w io.Writer, s *sampler.Sample) error {
 	for _, section := range sections(s) {
 		fmt.Fprintf(&text, "\n%s\n", section.title)
 		for _, f := range section.fields {
-			if f.text != "" {
+			if f.text != "" && !strings.HasSuffix(f.id, ".most") { // the top of an axis
 				fmt.Fprintf(&text, "  %-22s %s\n", f.label, Printable(f.text))
 			}
 		}
@@ -66,14 +68,24 @@ func WriteText(w io.Writer, s *sampler.Sample) error {
 	return err
 }
 
-// printable replaces what would do something to a terminal.
+// Printable writes what is not seen, or would do something to a terminal or to the order of
+// the text around it, as an escape: control characters, those for the direction of writing,
+// spaces other than the usual one, and bytes that are no UTF-8.
 func Printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '�'
+	var out strings.Builder
+	for i, r := range text {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(text[i:], string(utf8.RuneError)):
+			fmt.Fprintf(&out, `\x%02x`, text[i])
+		case unicode.IsPrint(r):
+			out.WriteRune(r)
+		case r < 0x10000:
+			fmt.Fprintf(&out, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&out, `\U%08x`, r)
 		}
-		return r
-	}, text)
+	}
+	return out.String()
 }
 
 func health(s *sampler.Sample) section {
@@ -138,8 +150,10 @@ func untilFull(g *sampler.Gauge) string {
 		return "no limit"
 	case g.Used >= g.Limit:
 		return "full"
+	case g.GrowthTime == 0:
+		return "too early to say when it is full"
 	case g.UntilFull == nil:
-		return "not filling up"
+		return "not full within a week"
 	}
 	return "full in " + span(*g.UntilFull) + " at this growth"
 }
@@ -208,6 +222,9 @@ func expiring(e *sampler.Expiring) section {
 	}
 	for i := range purgesShown {
 		ended, sessions, took := "", "", ""
+		if i == 0 {
+			ended, sessions, took = "none yet", "–", "–"
+		}
 		if i < len(e.Purges) {
 			p := e.Purges[i]
 			ended, sessions, took = clockTime(p.Ended), count(int64(p.Sessions)), latency(p.Took)

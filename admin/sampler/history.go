@@ -108,6 +108,17 @@ func (r *ring) mean(s Series, from, to int64) float64 {
 	return sum / float64(n)
 }
 
+// first returns the first step from one on that has a value of a series, or the next step
+// if there is none.
+func (r *ring) first(s Series, from int64) int64 {
+	for step := max(from, r.last+1-int64(r.len())); step <= r.last; step++ {
+		if v := r.at(step)[s]; v == v {
+			return step
+		}
+	}
+	return r.last + 1
+}
+
 // fold returns the point of a minute, from those of its seconds: the means, and of
 // latencies the greatest.
 func (r *ring) fold(from, to int64) (p point) {
@@ -155,8 +166,9 @@ func ParseSpan(name string) (Span, error) {
 }
 
 // History appends a part of the history to dst, as JSON: the number of the sample that it
-// ends with, the step in seconds, the time of the last point, and for each series its
-// values, the last one the newest, null where there is none.
+// ends with, the step in seconds, the time of the last point and the uptime then, and for each
+// series its values, the last one the newest, null where there is none. The uptime tells how
+// samples follow each other: clocks are set.
 func (s *Sampler) History(dst []byte, span Span) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,8 +176,10 @@ func (s *Sampler) History(dst []byte, span Span) []byte {
 	if span.daily {
 		r, step = s.byMinute, minute
 	}
-	ended := s.clock.start.Add(time.Duration(r.last) * step)
-	dst = fmt.Appendf(dst, `{"sample":%d,"step_seconds":%g,"ends":%q,"series":{`, s.number, step.Seconds(), ended.UTC().Format(time.RFC3339Nano))
+	uptime := time.Duration(r.last) * step
+	ended := s.ended.Add(uptime - time.Duration(s.bySecond.last)*second)
+	dst = fmt.Appendf(dst, `{"sample":%d,"step_seconds":%g,"ends":%q,"uptime_seconds":%g,"series":{`,
+		s.number, step.Seconds(), ended.UTC().Format(time.RFC3339Nano), uptime.Seconds())
 	for series := range numSeries {
 		if series > 0 {
 			dst = append(dst, ',')

@@ -63,14 +63,15 @@ func (d *delta) security(store stats.Store, requests stats.Server) Security {
 	}
 }
 
-// capacity returns how full the server is, without the times.
+// capacity returns how full the server is, without the times. A store that loads does not
+// know of its sessions, nor what they take of the disk.
 func (s *Sampler) capacity(store stats.Store, requests stats.Server) Capacity {
 	c := Capacity{Connections: Gauge{Used: int64(requests.Connections), Limit: int64(requests.MaxConnections)}}
-	if store.Engine == nil {
+	if len(s.detail.Shards) > 0 {
 		c.Sessions = &Gauge{Used: store.Sessions, Limit: s.cfg.MaxSessions}
 		c.Memory = &Gauge{Used: store.Reserved, Limit: s.cfg.MaxMemory}
 	}
-	if d := store.Disk; d != nil {
+	if d := store.Disk; d != nil && len(s.detail.Shards) > 0 {
 		c.Disk = &Gauge{Used: d.Bytes}
 		if d.Free >= 0 {
 			c.Disk.Limit = d.Bytes + d.Free

@@ -33,7 +33,7 @@ type Server struct {
 	LogLevel  string    `json:"log_level"`
 }
 
-// Capacity says how full the server is.
+// Capacity says how full the server is. While a store loads only connections are known.
 type Capacity struct {
 	Sessions    *Gauge `json:"sessions,omitempty"`
 	Memory      *Gauge `json:"memory_bytes,omitempty"` // reserved for sessions
@@ -45,6 +45,8 @@ type Capacity struct {
 type Gauge struct {
 	Used  int64 `json:"used"`
 	Limit int64 `json:"limit"` // 0 for none
+	// GrowthTime is over how many seconds growth was measured. It is 0 if that is too short.
+	GrowthTime float64 `json:"growth_seconds"`
 	// UntilFull is the time until the limit is reached, if it goes on as in the last ten
 	// minutes, in seconds. It is nil if there is no growth, no limit, or more than a week
 	// left.

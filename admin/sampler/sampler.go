@@ -56,6 +56,7 @@ type Sampler struct {
 
 	mu       sync.Mutex // of what History reads too
 	number   uint64
+	ended    time.Time // the last sample, by the wall clock, which may be set
 	bySecond *ring
 	byMinute *ring
 
@@ -148,7 +149,7 @@ func (s *Sampler) take() {
 		sample.Shards = s.shards.take(s.detail.Shards, d, s.cfg.Processors)
 		sample.Expiring = s.expiring.take(&s.detail)
 	}
-	if store.Disk != nil {
+	if store.Disk != nil && len(s.detail.Shards) > 0 { // it has loaded
 		sample.Disk = s.diskOf(store.Disk, d)
 	}
 	if store.Engine != nil {
@@ -184,7 +185,7 @@ func (s *Sampler) keep(sample *Sample, p point, elapsed time.Duration) {
 	step := int64(elapsed.Round(second) / second)
 	before := s.bySecond.last
 	s.bySecond.put(step, &p)
-	s.number = sample.Number
+	s.number, s.ended = sample.Number, sample.Time
 	s.untilFullLocked(&sample.Capacity, step)
 	const each = int64(minute / second)
 	for m := max((before+1)/each, s.byMinute.last+1); (m+1)*each <= step+1 && m*each > step-seconds; m++ {
@@ -209,11 +210,13 @@ func (s *Sampler) pointOf(x *Sample) point {
 			p[series] = float32(s.latencies.quantile(n, q))
 		}
 	}
-	if x.Capacity.Sessions != nil {
+	if x.Capacity.Sessions != nil && x.Capacity.Memory != nil {
 		p[Sessions], p[Memory] = float32(x.Capacity.Sessions.Used), float32(x.Capacity.Memory.Used)
 	}
+	if c := x.Capacity.Disk; c != nil {
+		p[DiskBytes] = float32(c.Used)
+	}
 	if d := x.Disk; d != nil {
-		p[DiskBytes] = float32(d.Bytes)
 		if d.Syncs > 0 {
 			p[SyncTime], p[Group] = float32(d.SyncTime), float32(d.Group)
 		}
@@ -259,10 +262,15 @@ const (
 // untilFullLocked sets the times until something is full. It requires mu.
 func (s *Sampler) untilFullLocked(c *Capacity, step int64) {
 	for series, g := range map[Series]*Gauge{Sessions: c.Sessions, Memory: c.Memory, DiskBytes: c.Disk, Connections: &c.Connections} {
-		if g == nil || g.Limit == 0 || s.bySecond.len() < growthMin {
+		if g == nil || g.Limit == 0 {
 			continue
 		}
-		from := max(step-growthTime, step+1-int64(s.bySecond.len()))
+		// A store that loads has no values.
+		from := s.bySecond.first(series, step-growthTime)
+		if step+1-from < growthMin {
+			continue
+		}
+		g.GrowthTime = float64(step - from)
 		was := s.bySecond.mean(series, from, from+growthMean)
 		is := s.bySecond.mean(series, step+1-growthMean, step+1)
 		growth := (is - was) / float64(step-from+1-growthMean)

@@ -174,6 +174,7 @@ type historyJSON struct {
 	Sample uint64
 	Step   float64 `json:"step_seconds"`
 	Ends   time.Time
+	Uptime float64 `json:"uptime_seconds"`
 	Series map[string][]*float64
 }
 
@@ -199,6 +200,11 @@ func TestHistory(t *testing.T) {
 			{Day, 180, 60, 3*60*60 - 30.5}, // the mean of the last minute
 		} {
 			h := history(t, s, tt.span)
+			// A minute is at its first second.
+			behind := last.Server.Uptime - h.Uptime
+			if behind < 0 || behind >= 2*tt.step || !h.Ends.Equal(last.Time.Add(-time.Duration(behind)*time.Second)) {
+				t.Errorf("%s: ends at %v, up for %v s, want %v at %v", tt.span, h.Ends, h.Uptime, last.Time, last.Server.Uptime)
+			}
 			got := h.Series["sessions"]
 			if len(got) != tt.length || h.Step != tt.step || h.Sample != last.Number {
 				t.Errorf("%s: %d points of %v s at sample %d, want %d of %v at %d",
@@ -261,6 +267,41 @@ func TestUntilFull(t *testing.T) {
 			}, func(cfg *Config) { cfg.MaxSessions = 100_000 })
 		})
 	}
+}
+
+// What a store holds is not known while it loads: that it is there at once afterwards is no
+// growth.
+func TestUntilFullAfterALoad(t *testing.T) {
+	loading := true
+	run(t, func(src *source, s *Sampler) {
+		if got := pass(s, 100, nil); got.Capacity.Sessions != nil || got.Capacity.Memory != nil || got.Capacity.Disk != nil || got.Disk != nil {
+			t.Errorf("while it loads: capacity = %+v, disk = %+v, want neither", got.Capacity, got.Disk)
+		}
+		loading = false
+		src.store = stats.Store{Sessions: 50_000, Reserved: 1 << 20, Disk: &stats.Disk{Bytes: 1 << 20, Free: 1 << 30}}
+		pass(s, 700, func(i int) {
+			c := s.Latest().Capacity
+			for name, g := range map[string]*Gauge{"sessions": c.Sessions, "memory": c.Memory, "disk": c.Disk} {
+				if i > 0 && (g.UntilFull != nil || (g.GrowthTime > 0) != (i >= growthMin)) {
+					t.Errorf("%d s after the load: %s = %+v, want no growth, measured from %d s on", i, name, *g, growthMin)
+				}
+			}
+		})
+		h := history(t, s, QuarterHour).Series["sessions"]
+		if first, last := h[len(h)-701], h[len(h)-1]; first != nil || last == nil || *last != 50_000 {
+			t.Errorf("history = %v … %v, want null and 50000", first, last)
+		}
+	}, func(cfg *Config) {
+		cfg.MaxSessions, cfg.MaxMemory = 100_000, 1<<30
+		loaded := cfg.Store
+		cfg.Store = func(d *stats.Detail) stats.Store {
+			if !loading {
+				return loaded(d)
+			}
+			d.Reset()
+			return stats.Store{Disk: &stats.Disk{Free: -1}}
+		}
+	})
 }
 
 func TestAdvice(t *testing.T) {

@@ -15,10 +15,19 @@ func callersName(by string, batch int) string {
 
 func handshakesName(by string) string { return "Handshakes/by=" + by }
 
+// consoleName is the benchmark of ten viewers of the console, and of none.
+const consoleName = "Console"
+
 const serverTime = "server-ns/op"
 
 func (rs results) callersTargets() []target {
 	return []target{{
+		what:   "server CPU of an exchange, ten viewers of the console against none",
+		value:  rs.median(consoleName, "ratio"),
+		limit:  1.05,
+		unit:   " ×",
+		atMost: true,
+	}, {
 		what:   "server CPU of an exchange with a secret, against one that anybody may make",
 		value:  median(rs.roundRatios(callersName("secret", 1), callersName("anybody", 1), serverTime)),
 		limit:  1.03,
@@ -28,7 +37,7 @@ func (rs results) callersTargets() []target {
 }
 
 func (r *report) writeCallers(w io.Writer) {
-	fmt.Fprint(w, "## Callers and TLS\n\nMicroseconds of the server's processor time an exchange, and times that where anybody may call.\n\n")
+	fmt.Fprint(w, "## Callers, TLS and the console\n\nMicroseconds of the server's processor time an exchange, and times that where anybody may call.\n\n")
 	rows := [][]string{{"callers", "one by one", "", "in batches of " + strconv.Itoa(batchItems), ""}}
 	for _, by := range callersBy {
 		row := []string{by}
@@ -48,4 +57,6 @@ func (r *report) writeCallers(w io.Writer) {
 		})
 	}
 	writeTable(w, rows...)
+	fmt.Fprintf(w, "Ten viewers of the console: %s times the server's processor time an exchange that it takes without them.\n\n",
+		number(r.results.median(consoleName, "ratio")))
 }

@@ -28,6 +28,7 @@ func TestPlansNameBenchmarks(t *testing.T) {
 		{"Store/op=patch/sessions=1000000/shards=16", ""},
 		{policyName("grace"), "full small tight quick"},
 		{policyMemoryName("subject"), "full small tight quick"},
+		{consoleName, "full small tight quick"},
 		{syncName, "full small tight quick"},
 		{durableName("ours", keepsAlways, 64), "full small tight quick"},
 		{durableName("pebble", keepsEverySec, 256), "full small tight quick"},
