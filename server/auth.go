@@ -225,44 +225,69 @@ func namesOf(names ...string) (list [][]byte) {
 var headerCookie, headerToken = []byte("Cookie"), []byte("X-Token")
 
 // credential returns the text of the token that a request has in its raw headers, or
-// nil. A cookie comes before X-Token, and of cookies of one name the first counts, as web
-// servers have it. One that is empty is none.
+// nil. The first name of a cookie that the request has counts, whatever is in it, and
+// X-Token if it has none: what only this host can set is not to be overruled by what
+// others can. Of several cookies of that name it is the first that could be a token, as
+// client/session has it.
 func (r *authRequest) credential(raw []byte) []byte {
-	var found [3][]byte // by cookies, and X-Token
+	var cookies [2]authCookie
+	var header []byte
 	xTokens := 0
 	for line := range bytes.Lines(raw) {
 		name, value, _ := bytes.Cut(line, []byte{':'})
 		switch {
 		case bytes.EqualFold(name, headerCookie):
-			r.searchCookies(value, &found)
+			r.searchCookies(value, &cookies)
 		case bytes.EqualFold(name, headerToken):
-			found[2] = bytes.TrimSpace(value)
+			header = bytes.TrimSpace(value)
 			xTokens++
 		}
 	}
-	for _, text := range found[:2] {
-		if len(text) > 0 {
-			return text
+	for _, c := range cookies {
+		if c.present {
+			return c.token
 		}
 	}
 	if xTokens > 1 { // a list of them is no token
 		return nil
 	}
-	return found[2]
+	return header
 }
 
-// searchCookies takes the cookies that are wanted from the value of a Cookie header,
-// unless there is one already.
-func (r *authRequest) searchCookies(header []byte, found *[3][]byte) {
+// authCookie is what a request has in the cookies of one name.
+type authCookie struct {
+	present bool
+	token   []byte // the first value that could be one
+}
+
+// searchCookies takes the cookies that are wanted from the value of a Cookie header.
+func (r *authRequest) searchCookies(header []byte, cookies *[2]authCookie) {
 	for pair := range bytes.SplitSeq(header, []byte{';'}) {
 		name, value, _ := bytes.Cut(bytes.TrimSpace(pair), []byte{'='})
-		name = bytes.TrimSpace(name)
+		name, value = bytes.TrimSpace(name), unquoteCookie(value)
 		for i, wanted := range r.cookies {
-			if len(found[i]) == 0 && bytes.Equal(name, wanted) {
-				found[i] = unquoteCookie(value)
+			if !bytes.Equal(name, wanted) {
+				continue
+			}
+			cookies[i].present = true
+			if cookies[i].token == nil && couldBeToken(value) {
+				cookies[i].token = value
 			}
 		}
 	}
+}
+
+// maxTokenText is the length in bytes beyond which the value of a cookie is passed over.
+const maxTokenText = 256
+
+// couldBeToken reports whether a cookie has the letters of a token, of whatever length.
+func couldBeToken(text []byte) bool {
+	for _, c := range text {
+		if !isLetter(c) && !isDigit(c) && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return 0 < len(text) && len(text) <= maxTokenText
 }
 
 // unquoteCookie returns the value of a cookie, which may be in quotes (RFC 6265,

@@ -127,7 +127,9 @@ func (c *client) do(method, path, body string, headers ...string) reply {
 		}
 	}
 	c.send(requestText(method, path, body, headers...))
-	return c.receive(method)
+	r := c.receive(method)
+	r.wantContract(c.t, method, path)
+	return r
 }
 
 // wantClosed checks that the server ends the connection, in an orderly way.

@@ -43,6 +43,7 @@ func (r *report) writeText(w io.Writer, out output) {
 	r.writePurge(w)
 	r.writeHandler(w)
 	r.writeCallers(w)
+	r.writeMiddleware(w)
 	r.writeLoad(w)
 	plot("latency-full")
 	r.writeHalfRate(w)

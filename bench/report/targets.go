@@ -57,6 +57,7 @@ func (rs results) targets() []target {
 	ts = append(ts, rs.clientTargets()...)
 	ts = append(ts, rs.sharedTargets()...)
 	ts = append(ts, rs.callersTargets()...)
+	ts = append(ts, rs.middlewareTargets()...)
 	return append(ts, rs.durableTargets()...)
 }
 

@@ -72,6 +72,9 @@ func TestTargetsFindTheirResults(t *testing.T) {
 	set(consoleName, "ratio", 1.05)
 	set(callersName("secret", 1), serverTime, 103)
 	set(callersName("anybody", 1), serverTime, 100)
+	set(middlewareName("session"), applicationTime, 150)
+	set(middlewareName("securecookie"), applicationTime, 100)
+	set(middlewareName("scs"), applicationTime, 150)
 	for _, connections := range keeperConnections {
 		set(keeperName("token-server", keepsAlways, connections), "req/s", 10, 700, 30)
 		set(keeperName("redis-server", keepsAlways, connections), "req/s", 11, 700, 20)
@@ -93,7 +96,7 @@ func TestTargetsFindTheirResults(t *testing.T) {
 	set(startUpName(1e6), "ns/op", 5e9)
 	set(startUpName(most), "ns/op", 60e9)
 	ts := rs.targets()
-	if got, want := len(ts), 43; got != want {
+	if got, want := len(ts), 45; got != want {
 		t.Errorf("%d targets, want %d", got, want)
 	}
 	for _, target := range ts {

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestWayBack: where a browser is sent after a log in, which is a path on this host.
@@ -109,6 +110,11 @@ func TestCookie(t *testing.T) {
 		{"development", Cookie{Insecure: true}, "localhost:8080", "token=T; Path=/; HttpOnly; SameSite=Lax", "token=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"},
 		{"development by IPv6", Cookie{Insecure: true, Name: "__Host-a"}, "[::1]:8080", "a=T; Path=/; HttpOnly; SameSite=Lax", "a=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"},
 		{"development by IPv4", Cookie{Insecure: true, Name: "a"}, "127.0.0.2", "a=T; Path=/; HttpOnly; SameSite=Lax", "a=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"},
+		{"development, in small letters", Cookie{Insecure: true, Name: "__host-a"}, "localhost", "a=T; Path=/; HttpOnly; SameSite=Lax", "a=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"},
+		{"development, another prefix", Cookie{Insecure: true, Name: "__Secure-a", Path: "/a"}, "localhost", "a=T; Path=/a; HttpOnly; SameSite=Lax", "a=; Path=/a; Max-Age=0; HttpOnly; SameSite=Lax"},
+		{"development, the longest prefix", Cookie{Insecure: true, Name: "__Host-Http-a"}, "localhost", "a=T; Path=/; HttpOnly; SameSite=Lax", "a=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"},
+		{"another prefix", Cookie{Insecure: true, Name: "__Secure-a"}, "shop.example", "__Secure-a=T; Path=/; HttpOnly; Secure; SameSite=Lax", "__Secure-a=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax"},
+		{"kept for a second", Cookie{MaxAge: time.Second}, "shop.example", "__Host-token=T; Path=/; Max-Age=1; HttpOnly; Secure; SameSite=Lax", "__Host-token=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax"},
 		{"development that is none", Cookie{Insecure: true}, "localhost.example", "__Host-token=T; Path=/; HttpOnly; Secure; SameSite=Lax", "__Host-token=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax"},
 	} {
 		r := httptest.NewRequest("GET", "http://"+c.host+"/", nil)
@@ -127,7 +133,9 @@ func TestCookie(t *testing.T) {
 			t.Errorf("%s: token = %q, want T", c.name, got)
 		}
 	}
-	for _, cookie := range []Cookie{{Name: "a b"}, {Name: "__Host-a", Path: "/a"}, {Name: "__host-a", Domain: "a.example"}, {Domain: "a b"}, {Path: "/;"}} {
+	for _, cookie := range []Cookie{{Name: "a b"}, {Name: "__Host-a", Path: "/a"}, {Name: "__host-a", Domain: "a.example"}, {Domain: "a b"}, {Path: "/;"},
+		{Name: "__Host-Http-a", Path: "/a"}, {Name: "__Host-", Insecure: true}, {Name: "__secure-", Insecure: true},
+		{MaxAge: time.Second - 1}, {MaxAge: -1}, {MaxAge: -time.Hour}} {
 		if cookie.check() == nil {
 			t.Errorf("%+v is accepted", cookie)
 		}
@@ -135,7 +143,7 @@ func TestCookie(t *testing.T) {
 }
 
 func TestManagerRefuses(t *testing.T) {
-	for _, m := range []*Manager{{}, {Client: nobody{}, Cookie: Cookie{Name: "a b"}}} {
+	for _, m := range []*Manager{{}, {Client: nobody{}, Cookie: Cookie{Name: "a b"}}, {Client: nobody{}, CSRFKey: make([]byte, 31)}} {
 		func() {
 			defer func() {
 				if recover() == nil {

@@ -19,12 +19,12 @@ type Cookie struct {
 	// Domain has subdomains get the cookie too. Empty means this host alone. Path is the
 	// one under which it is sent. Empty means /.
 	Domain, Path string
-	// MaxAge is how long a browser keeps the cookie, to the second. 0 means until it is
-	// closed.
+	// MaxAge is how long a browser keeps the cookie, to the second: 1 s or more. 0 means
+	// until it is closed.
 	MaxAge time.Duration
 	// Insecure is for development: on localhost and loopback addresses the cookie is
-	// not Secure and has no prefix, so that it works on plain http. On other hosts it has
-	// no effect.
+	// not Secure and its name has no __Host- or __Secure-, so that it works on plain
+	// http. On other hosts it has no effect.
 	Insecure bool
 }
 
@@ -33,16 +33,40 @@ const (
 	plainName  = "token"
 )
 
+// securePrefixes are what the name of a cookie begins with, in any case, that a browser
+// takes only if it is Secure. The first of them that a name has is taken away as a whole.
+var securePrefixes = []string{"__Host-Http-", hostPrefix, "__Secure-", "__Http-"}
+
 // check returns an error if no browser would take the cookie.
 func (c *Cookie) check() error {
-	cookie := http.Cookie{Name: c.name(false), Domain: c.Domain, Path: c.path()}
+	for _, plain := range []bool{false, c.Insecure} {
+		cookie := http.Cookie{Name: c.name(plain), Domain: c.Domain, Path: c.path()}
+		if err := cookie.Valid(); err != nil {
+			return fmt.Errorf("session: %w", err)
+		}
+	}
 	switch {
-	case cookie.Valid() != nil:
-		return fmt.Errorf("session: %w", cookie.Valid())
-	case strings.HasPrefix(strings.ToLower(cookie.Name), "__host-") && (c.Domain != "" || c.path() != "/"):
+	case hasPrefix(c.Name, hostPrefix) && (c.Domain != "" || c.path() != "/"):
 		return errors.New("session: a cookie whose name begins with __Host- must have no Domain and no Path")
+	case c.MaxAge != 0 && c.MaxAge < time.Second:
+		return fmt.Errorf("session: Cookie.MaxAge is %v: it must be 0, or 1s or more", c.MaxAge)
 	}
 	return nil
+}
+
+// hasPrefix says whether a name begins with a prefix, in any case, as browsers see it.
+func hasPrefix(name, prefix string) bool {
+	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
+}
+
+// withoutPrefix returns a name for a cookie that is not Secure.
+func withoutPrefix(name string) string {
+	for _, prefix := range securePrefixes {
+		if hasPrefix(name, prefix) {
+			return name[len(prefix):]
+		}
+	}
+	return name
 }
 
 func (c *Cookie) path() string {
@@ -56,7 +80,7 @@ func (c *Cookie) path() string {
 func (c *Cookie) name(plain bool) string {
 	switch {
 	case plain && c.Name != "":
-		return strings.TrimPrefix(c.Name, hostPrefix)
+		return withoutPrefix(c.Name)
 	case c.Name != "":
 		return c.Name
 	case plain, c.Domain != "", c.path() != "/":

@@ -2,11 +2,14 @@ package session
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"sync"
 )
 
 // Where [CheckCSRF] looks for the token.
@@ -22,7 +25,8 @@ var ErrCSRF = errors.New("session: the request has no CSRF token of its session"
 
 // CSRFToken returns a text for the forms of a page, for browsers without the headers
 // that [http.CrossOriginProtection] looks at. It is the session's own for its life, and
-// no other site can know it. It is empty if there is no session.
+// nobody can know it who hasn't seen the page or [Manager].CSRFKey, whatever of the
+// session's tokens they have. It is empty if there is no session.
 func CSRFToken(ctx context.Context) string {
 	s := of(ctx)
 	s.mu.Lock()
@@ -31,9 +35,21 @@ func CSRFToken(ctx context.Context) string {
 	if !ok {
 		return ""
 	}
-	sum := sha256.Sum256(append([]byte("csrf\x00"), id...))
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
+	mac := hmac.New(sha256.New, s.cfg.CSRFKey)
+	mac.Write(id)
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:csrfLen])
 }
+
+// csrfLen is the length in bytes of a CSRFToken, before it is encoded. minCSRFKey is that
+// of the shortest key.
+const csrfLen, minCSRFKey = 16, 32
+
+// processKey returns the key of those who have given none.
+var processKey = sync.OnceValue(func() []byte {
+	key := make([]byte, minCSRFKey)
+	rand.Read(key) // never fails
+	return key
+})
 
 // CheckCSRF returns [ErrCSRF] unless the request has the [CSRFToken] of its session, in
 // CSRFHeader or CSRFField. It is for handlers of methods that change something.

@@ -45,6 +45,10 @@ type Manager struct {
 	// CrossOrigin refuses requests of other sites with 403, before their token is spent.
 	// Nil means one without exceptions.
 	CrossOrigin *http.CrossOriginProtection
+	// CSRFKey is what [CSRFToken] is made with, 32 random bytes or more: a secret, the same
+	// in all web servers of a site. Nil means one that each process makes up, so that forms
+	// from before its restart are refused.
+	CSRFKey []byte
 	// Logger gets what has failed. There is never a token in it. Nil means
 	// slog.Default().
 	Logger *slog.Logger
@@ -56,7 +60,7 @@ const DefaultInterval = 5 * time.Minute
 const defaultLoginPath = "/login"
 
 // Handler returns a handler for which a request needs a session. It panics if the
-// Manager has no Client, or a cookie that no browser would take.
+// Manager has no Client, a cookie that no browser would take, or a short CSRFKey.
 func (m *Manager) Handler(next http.Handler) http.Handler { return m.guard(next, true) }
 
 // Optional is as Handler, for pages that anybody may see: a request whose token is
@@ -69,6 +73,9 @@ func (m *Manager) guard(next http.Handler, required bool) http.Handler {
 	}
 	if err := m.Cookie.check(); err != nil {
 		panic(err)
+	}
+	if m.CSRFKey != nil && len(m.CSRFKey) < minCSRFKey {
+		panic("session: the CSRFKey of a Manager is shorter than 32 bytes")
 	}
 	cfg := *m
 	if cfg.Interval <= 0 {
@@ -85,6 +92,9 @@ func (m *Manager) guard(next http.Handler, required bool) http.Handler {
 	}
 	if cfg.CrossOrigin == nil {
 		cfg.CrossOrigin = http.NewCrossOriginProtection()
+	}
+	if cfg.CSRFKey == nil {
+		cfg.CSRFKey = processKey()
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()

@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -295,6 +296,28 @@ func TestCSRFToken(t *testing.T) {
 		if _, body := w.do(r); body != c.want {
 			t.Errorf("form %q, header %q: %s, want %s", c.form, c.header, body, c.want)
 		}
+	}
+}
+
+// TestCSRFKey: web servers with one key take each other's forms, and who knows a spent token but
+// not the key can't make one.
+func TestCSRFKey(t *testing.T) {
+	store := sessiontest.New(sessiontest.Config{Grace: time.Minute})
+	key := bytes.Repeat([]byte("k"), 32)
+	r := httptest.NewRequest("GET", "/", nil)
+	sessiontest.LogIn(t, &session.Manager{Client: store}, r, client.NewSession{})
+	csrf := func(key []byte) (token string) {
+		m := &session.Manager{Client: store, CSRFKey: key}
+		m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { token = session.CSRFToken(r.Context()) })).
+			ServeHTTP(httptest.NewRecorder(), r)
+		return token
+	}
+	first := csrf(key)
+	if again, other := csrf(bytes.Clone(key)), csrf(bytes.Repeat([]byte("l"), 32)); first == "" || again != first || other == first {
+		t.Errorf("tokens %q and %q with one key, %q with another", first, again, other)
+	}
+	if none := csrf(nil); none != csrf(nil) || none == first {
+		t.Errorf("the token without a key is %q, want one that the process keeps", none)
 	}
 }
 

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -167,12 +169,51 @@ func (s *guardedSite) check() {
 	if res, body := s.send("GET", "/logins", ""); res.StatusCode != 303 {
 		s.t.Errorf("a page whose path begins as the login page's: %d %q, want 303", res.StatusCode, body)
 	}
+	s.checkPaths()
 	s.store.away.Store(true)
 	s.wantUnavailable("the store is away", full)
 	s.store.away.Store(false)
 	if res, body := s.send("GET", "/", "", full); res.StatusCode != 200 {
 		s.t.Errorf("the store is back: %d %s, want 200", res.StatusCode, body)
 	}
+}
+
+// checkPaths checks that without a session the application gets no path but those that are
+// written as the public ones are: it may read others as pages that need a session.
+func (s *guardedSite) checkPaths() {
+	s.t.Helper()
+	for _, path := range []string{"/login", "/login?next=/a/../b&c=%2f..", "/login/style.css", "/login/a/b-c_d.js?v=1"} {
+		if got := s.sendRaw(path); !strings.Contains(got, "GET "+path+" user=") {
+			s.t.Errorf("%s: %q, want the public page", path, got)
+		}
+	}
+	for _, path := range []string{
+		"/admin/../login", "/admin/../login/style.css", "/admin/%2e%2e/login", "/admin/..%2flogin", "/admin/%2e%2e%2flogin", "/admin//../../login",
+		"/login/../admin", "/login/%2e%2e/admin", "/login/..%2fadmin", "/login/..%5cadmin", "/login/..\\admin", "/login/..;/admin", "/login/;/../admin", "/login/.;/a",
+		"//login", "/./login", "/%6cogin", "/login%2f..%2fadmin", "/login;/../admin", "/login;a=b", "/login%00", "/login/%00/../admin", "/login/a%3fb", "/login%3f/../admin",
+		"/LOGIN/../admin", "/login/a..b/c", "/login/%252e%252e/admin", "/login#/../admin", "//login@evil/../login", "/admin?/../login",
+		"http://" + s.address + "/admin/../login",
+	} {
+		if got := s.sendRaw(path); strings.Contains(got, " user=") || strings.HasPrefix(got, "HTTP/1.1 2") {
+			s.t.Errorf("%s without a session: %q, want another answer than the application's", path, got)
+		}
+	}
+}
+
+// sendRaw sends a request of no session for a path as it is, and returns the whole answer.
+func (s *guardedSite) sendRaw(path string) string {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", s.address)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, s.address)
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(answer)
 }
 
 // checkStopped checks what a browser sees when the token server has stopped.

@@ -111,21 +111,26 @@ function settle({ resolve, reject }, answer) {
 
 /** The session of one request. meta is undefined where there is none. */
 class Session {
-  constructor(client, token, onToken) {
-    Object.assign(this, { client, token, onToken });
+  constructor(client, token, { inTime, onToken }) {
+    Object.assign(this, { client, token, inTime, onToken });
   }
 
   async update(meta, unset) {
+    this.inTime();
     this.#set(await this.client.exchange(this.token, meta, unset));
   }
 
-  /** Begins a new session, whatever token the browser had. */
+  /** Begins a new session, and ends the one before: who has the token of that has nothing. */
   async login(meta, subject) {
-    await this.logout();
+    this.inTime();
+    const before = this.token;
     this.#set({ token: await this.client.create(meta, subject), meta });
+    // If that fails the one before is nobody's but who has copied its token, until it expires.
+    if (before) await this.client.delete(before).catch(() => {});
   }
 
   async logout() {
+    this.inTime();
     if (this.token) await this.client.delete(this.token);
     this.#set({});
   }
@@ -150,7 +155,13 @@ export function sessions({ client, login = '/login', public: open = [], cookie =
   return async (req, res, next) => {
     res.setHeader('Cache-Control', 'no-store');
     res.appendHeader('Vary', 'Cookie');
-    req.session = new Session(client, cookieOf(req, cookie), (token) => setCookie(res, token));
+    req.session = new Session(client, cookieOf(req, cookie), {
+      onToken: (token) => setCookie(res, token),
+      // A token that is spent too late for the cookie would be the user's last.
+      inTime() {
+        if (res.headersSent) throw new Error('the answer has begun: the session can not change any more');
+      },
+    });
     try {
       if (req.session.token) await req.session.update();
     } catch (err) {

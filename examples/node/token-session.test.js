@@ -52,6 +52,11 @@ function application(client) {
   app.get('/broken', () => {
     throw new Error('broken');
   });
+  app.get('/late', async (req, res) => {
+    res.flushHeaders();
+    await req.session.update({ late: true }).catch(() => {});
+    res.end();
+  });
   app.get('/logout', async (req, res) => {
     await req.session.logout();
     res.send('bye');
@@ -118,6 +123,11 @@ test('sessions', async (t) => {
   await t.test('a handler that fails leaves the user logged in', async () => {
     assert.equal((await browser.get('/broken')).status, 500);
     assert.equal((await browser.get('/')).status, 200);
+  });
+
+  await t.test('a change that is too late for the cookie is none', async () => {
+    await browser.get('/late');
+    assert.deepEqual(await browser.meta(), { user: 'ada', year: 2026 });
   });
 
   await t.test('parallel requests with one cookie, within the grace', async () => {

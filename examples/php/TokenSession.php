@@ -13,6 +13,10 @@ declare(strict_types=1);
  * into the answer's cookie. What the page changes in $_SESSION goes as a patch with one
  * more exchange, when the headers are sent, since that makes a new cookie too. What is
  * changed after the first byte is lost, as a cookie would be: output_buffering helps.
+ * PHP has one header_register_callback(): a page that calls it itself calls save() there.
+ *
+ * session_regenerate_id() begins a new session with what $_SESSION has, also where there
+ * was none, and ends the old one. session_destroy() throws where nothing was ended.
  *
  * What must not be, and is not: a PUT that is sent again (its token may be spent
  * already), a redirect that is followed, an answer that is cached, an error of the token
@@ -20,13 +24,19 @@ declare(strict_types=1);
  * page that sends several requests at once needs a token server with --grace, since each
  * of them presents the same token.
  */
-final class TokenSession implements SessionHandlerInterface
+final class TokenSession implements SessionHandlerInterface, SessionIdInterface
 {
+    // PHP wants some id; the token is not one, since it changes.
+    private const ID = 'token-server';
+    // The member of the metadata that keeps the subject, for the session that follows.
+    private const SUBJECT = 'subject';
+
     private static ?self $current = null;
 
     private ?string $token;
-    /** @var array<string, mixed> the metadata that the token server has */
+    /** @var array<string, mixed> the metadata that the token server has, but for the subject */
     private array $meta = [];
+    private ?string $subject = null;
     private bool $alive = false;
 
     private function __construct(private TokenServer $server, private string $cookie)
@@ -45,12 +55,15 @@ final class TokenSession implements SessionHandlerInterface
         ini_set('session.gc_probability', '0');                 // the token server's work
         session_cache_limiter('nocache');
         session_set_save_handler($session, true);
-        header('Vary: Cookie');
         $session->exchange();
-        // PHP wants some id; the token is not one, since it changes.
-        session_id('token-server');
+        session_id(self::ID);
         session_start();
-        header_register_callback(static fn () => $session->saveOrFail());
+        header_register_callback(static function () use ($session): void {
+            if (session_status() === PHP_SESSION_ACTIVE) {
+                $session->sendOrFail($_SESSION);
+            }
+            self::neverCached();
+        });
     }
 
     /** Sends the changes of $_SESSION now, for a page that wants to know that it worked. */
@@ -68,9 +81,7 @@ final class TokenSession implements SessionHandlerInterface
     /** Begins a new session, whatever token the browser had. The subject is whose it is. */
     public static function login(array $meta, ?string $subject = null): void
     {
-        $session = self::$current;
-        $session->end();
-        $session->adopt($session->server->create($meta, $subject), $meta);
+        self::$current->begin($meta, $subject);
         $_SESSION = $meta;
     }
 
@@ -84,7 +95,8 @@ final class TokenSession implements SessionHandlerInterface
     public static function logoutEverywhere(string $subject): void
     {
         self::$current->server->endSubject($subject);
-        self::logout();
+        self::$current->forget();
+        $_SESSION = [];
     }
 
     /** Where to go after the login: a page of ours, whatever the query said. */
@@ -93,24 +105,46 @@ final class TokenSession implements SessionHandlerInterface
         return preg_match('~^/(?![/\\\\])[\x21-\x7e]*$~D', $path) ? $path : '/';
     }
 
-    // The body may be on its way here: all that is left to say is that this failed.
-    private function saveOrFail(): void
+    // The body may be on its way here, and nobody is left to catch anything: all that can be
+    // done is to say that this failed.
+    private function sendOrFail(array $session): bool
     {
         try {
-            if (session_status() === PHP_SESSION_ACTIVE) {
-                $this->send($_SESSION);
-            }
+            $this->send($session);
+            return true;
         } catch (TokenServerUnavailable $e) {
-            error_log($e->getMessage());
-            http_response_code(503);
             header('Retry-After: 1');
+            http_response_code(503);
+        } catch (JsonException $e) {
+            http_response_code(500);
+        }
+        error_log($e->getMessage());
+        return false;
+    }
+
+    /** What becomes of values as JSON. */
+    private static function plain(array $session): array
+    {
+        return json_decode(json_encode((object) $session, TokenServer::JSON), true);
+    }
+
+    /** Beside what the page has set: it may have replaced the header of either name. */
+    private static function neverCached(): void
+    {
+        $all = strtolower(implode("\n", headers_list()));
+        if (!preg_match('/^vary:.*(\bcookie\b|\*)/m', $all)) {
+            header('Vary: Cookie', false);
+        }
+        if (!preg_match('/^cache-control:.*\bno-store\b/m', $all)) {
+            header('Cache-Control: no-store');
         }
     }
 
     /** Sends what differs from the metadata. That is JSON, and comes back as arrays: so it is compared. */
     private function send(array $session): void
     {
-        $after = json_decode(json_encode($session, TokenServer::JSON), true);
+        unset($session[self::SUBJECT]);
+        $after = self::plain($session);
         $changed = fn ($value, $name) => !array_key_exists($name, $this->meta) || $this->meta[$name] !== $value;
         $patch = array_filter($after, $changed, ARRAY_FILTER_USE_BOTH);
         $unset = array_map('strval', array_keys(array_diff_key($this->meta, $after)));
@@ -135,8 +169,26 @@ final class TokenSession implements SessionHandlerInterface
 
     private function adopt(string $token, array $meta): void
     {
+        $this->subject = $meta[self::SUBJECT] ?? null;
+        unset($meta[self::SUBJECT]);
         [$this->token, $this->meta, $this->alive] = [$token, $meta, true];
         $this->setCookie($token);
+    }
+
+    /** Begins a new session, and then ends the one before: who has the token of that has nothing. */
+    private function begin(array $meta, ?string $subject): void
+    {
+        $before = $this->token;
+        unset($meta[self::SUBJECT]);
+        $meta += $subject === null ? [] : [self::SUBJECT => $subject];
+        $this->adopt($this->server->create($meta, $subject), $meta);
+        try {
+            if ($before !== null) {
+                $this->server->delete($before);
+            }
+        } catch (TokenServerUnavailable $e) {
+            error_log('the session before was not ended: ' . $e->getMessage());
+        }
     }
 
     private function forget(): void
@@ -144,9 +196,10 @@ final class TokenSession implements SessionHandlerInterface
         if ($this->token !== null) {
             $this->setCookie('', 1);
         }
-        [$this->token, $this->meta, $this->alive] = [null, [], false];
+        [$this->token, $this->meta, $this->subject, $this->alive] = [null, [], null, false];
     }
 
+    /** Throws, and keeps the cookie, where the session may live on. */
     private function end(): void
     {
         if ($this->token !== null) {
@@ -182,17 +235,24 @@ final class TokenSession implements SessionHandlerInterface
 
     public function write(string $id, string $data): bool
     {
-        if (headers_sent()) {
-            return true; // saveOrFail has sent it
-        }
-        $this->send(unserialize($data));
-        return true;
+        // Once headers are on their way, their callback has sent it.
+        return headers_sent() || $this->sendOrFail(unserialize($data));
     }
 
     public function destroy(string $id): bool
     {
+        // session_regenerate_id(true) comes here too, and goes on with create_sid().
+        $subject = $this->subject;
         $this->end();
+        $this->subject = $subject;
         return true;
+    }
+
+    /** PHP calls it in session_regenerate_id(): start() has set the first id itself. */
+    public function create_sid(): string
+    {
+        $this->begin(self::plain($_SESSION), $this->subject);
+        return self::ID;
     }
 
     public function gc(int $lifetime): int
@@ -228,8 +288,12 @@ final class TokenServer
     public function exchange(string $token, array $patch = [], array $unset = []): ?array
     {
         $body = $this->call('PUT', '/token', ['token' => $token, 'meta' => (object) $patch, 'unset' => $unset]);
-        $answer = json_decode($body, true, flags: JSON_THROW_ON_ERROR);
-        return isset($answer['Ok']) ? [$answer['Ok']['token'], $answer['Ok']['meta']] : null;
+        $answer = json_decode($body, true);
+        return match (true) {
+            isset($answer['Ok']) => [$answer['Ok']['token'], $answer['Ok']['meta']],
+            ($answer['Err'] ?? null) === 'InvalidToken' => null,
+            default => throw new TokenServerUnavailable('token server: no answer to an exchange'),
+        };
     }
 
     public function delete(string $token): void
@@ -254,8 +318,11 @@ final class TokenServer
             'follow_location' => 0, 'ignore_errors' => true,
         ]]);
         $answer = @file_get_contents($this->url . $path, false, $context);
-        $status = (int) (explode(' ', $http_response_header[0] ?? '')[1] ?? 0);
-        if ($answer === false || ($status !== 200 && $status !== 202)) {
+        $head = $http_response_header ?? [];
+        $status = (int) (explode(' ', $head[0] ?? '')[1] ?? 0);
+        // What has come in time is returned, whole or not.
+        $whole = preg_grep('~^content-length: ' . strlen((string) $answer) . '$~i', $head);
+        if ($answer === false || !$whole || ($status !== 200 && $status !== 202)) {
             throw new TokenServerUnavailable("token server: status $status");
         }
         return $answer;

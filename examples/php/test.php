@@ -31,6 +31,11 @@ final class Server
         throw new RuntimeException('no server: ' . implode(' ', $command));
     }
 
+    public function pid(): int
+    {
+        return proc_get_status($this->process)['pid'];
+    }
+
     public function stop(): void
     {
         if ($this->process) {
@@ -71,9 +76,10 @@ final class Browser
         $headers = [];
         foreach (array_slice($lines, 1) as $line) {
             [$name, $value] = explode(':', $line, 2);
-            $headers[strtolower($name)] = trim($value);
+            $name = strtolower($name);
+            $headers[$name] = isset($headers[$name]) ? "$headers[$name], " . trim($value) : trim($value);
             // The last one counts, as in a browser.
-            if (strtolower($name) === 'set-cookie' && preg_match('~^token=([^;]*)~', trim($value), $found)) {
+            if ($name === 'set-cookie' && preg_match('~^token=([^;]*)~', trim($value), $found)) {
                 $this->cookie = $found[1] === '' || $found[1] === 'deleted' ? null : $found[1];
             }
         }
@@ -135,6 +141,27 @@ check('after unset', $browser->meta(), ['user' => 'ada']);
 check('a page that fails', $browser->get('/broken')[0], 500);
 check('leaves the user logged in', $browser->get('/')[0], 200);
 
+[, , $headers] = $browser->get('/headers');
+check('the headers of a page', [$headers['vary'], $headers['cache-control']], ['Accept-Encoding, Cookie', 'no-store']);
+
+// As applications written for PHP's own sessions log in: the session moves, and what others have of it is nothing.
+foreach (['/regenerate', '/regenerate?delete'] as $path) {
+    $planted = clone $browser;
+    check("$path keeps", $browser->meta($path), ['user' => 'ada', 'role' => 'admin']);
+    check("$path begins a session", [$browser->meta(), $planted->get('/')[0]], [['user' => 'ada', 'role' => 'admin'], 303]);
+    $nobody = new Browser($web->port);
+    check("$path without one", [$nobody->meta($path), $nobody->meta()], [['role' => 'admin'], ['role' => 'admin']]);
+}
+$other = clone $browser;
+$browser->get('/login');
+check('the session of before a login', $other->get('/')[0], 303);
+$other = new Browser($web->port);
+$other->get('/login');
+$other->get('/regenerate?delete');
+$browser->get('/everywhere');
+check('log out everywhere', [$browser->cookie, $other->get('/')[0]], [null, 303]);
+$browser->get('/login');
+
 // Parallel requests with one cookie, within the grace.
 $tabs = array_map(fn () => clone $browser, range(1, 10));
 $conns = array_map(fn ($tab) => $tab->send('/'), $tabs);
@@ -152,6 +179,18 @@ $tokens->start();
 $ready();
 check('back', $browser->get('/')[0], 200);
 
+// It goes away in the middle of a request: what could not be kept is told, and who could not be logged out is not.
+foreach (['/late', '/late-output', '/destroy-late'] as $path) {
+    [$status, $body, $headers] = $browser->get("$path?pid=" . $tokens->pid());
+    check($path, [$status, $headers['retry-after'] ?? null, str_contains($body, 'bye')], [503, '1', false]);
+    $tokens->stop();
+    $tokens->start();
+    $ready();
+    check("after $path", $browser->meta(), ['user' => 'ada']);
+}
+check('what is no JSON', $browser->get('/no-json')[0], 500);
+check('leaves the session as it was', $browser->meta(), ['user' => 'ada']);
+
 $garbled = new Browser($web->port);
 $garbled->cookie = str_repeat('x"{}%', 1000);
 [$status, , $headers] = $garbled->get('/');
@@ -165,7 +204,21 @@ $copied = clone $browser;
 $browser->get('/logout');
 check('log out', [$browser->cookie, $copied->get('/')[0]], [null, 303]);
 
-foreach (['/a?b' => '/a?b', '//evil' => '/', '/\\evil' => '/', 'https:evil' => '/', '' => '/', "/\nx" => '/', "/x\n" => '/'] as $path => $want) {
+// An answer that stalls halfway is none.
+$stalling = new Server([PHP_BINARY, '-r', <<<'PHP'
+    $server = stream_socket_server('tcp://127.0.0.1:0');
+    fwrite(STDERR, stream_socket_get_name($server, false) . "\n");
+    while ($conn = stream_socket_accept($server, -1)) {
+        fwrite($conn, "HTTP/1.1 200 OK\r\nContent-Length: 32\r\n\r\nhalf");
+        $open[] = $conn;
+    }
+    PHP], '/:(\d+)$/');
+try {
+    check('half of a token', (new TokenServer("http://127.0.0.1:{$stalling->port}", 0.5))->create([]), null);
+} catch (TokenServerUnavailable) {
+}
+
+foreach (['/a?b' => '/a?b', '//evil' => '/', '/\\evil' => '/', 'https:evil' => '/', "/\t/evil" => '/', '' => '/', "/\nx" => '/', "/x\n" => '/'] as $path => $want) {
     check("way back $path", TokenSession::wayBack((string) $path), $want);
 }
 echo $failed ? "FAIL\n" : "ok\n";

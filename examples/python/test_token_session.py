@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import io
 import json
 import os
 import re
@@ -22,7 +23,7 @@ import fastapi
 import flask
 import uvicorn
 
-from token_session import ASGISessions, AsyncClient, Client, Unavailable, WSGISessions, way_back
+from token_session import ASGISessions, AsyncClient, Client, InvalidToken, Unavailable, WSGISessions, way_back
 
 COOKIE = "token"
 
@@ -105,6 +106,14 @@ def flask_app(client):
     def broken():
         raise ValueError("broken")
 
+    @app.get("/stream")
+    def stream():
+        def parts():
+            session().update({"year": int(flask.request.args["year"])})
+            yield json.dumps(session().meta)
+
+        return flask.Response(flask.stream_with_context(parts()))
+
     @app.get("/logout")
     def logout():
         session().logout()
@@ -149,6 +158,14 @@ def fastapi_app(client):
     @app.get("/broken")
     async def broken():
         raise ValueError("broken")
+
+    @app.get("/stream")
+    async def stream(request: fastapi.Request, year: int):
+        async def parts():
+            await request.scope["token.session"].update({"year": year})
+            yield json.dumps(request.scope["token.session"].meta)
+
+        return fastapi.responses.StreamingResponse(parts())
 
     @app.get("/logout")
     async def logout(request: fastapi.Request):
@@ -234,6 +251,11 @@ class TestSessions(unittest.TestCase):
         self.assertEqual(json.loads(body), {"user": "ada", "year": 2026})
         self.assertEqual(json.loads(browser.get("/")[1]), {"user": "ada", "year": 2026})
 
+        # The first part of a stream may change the session too.
+        _, body = browser.get("/stream?year=2027")
+        self.assertEqual(json.loads(body), {"user": "ada", "year": 2027})
+        self.assertEqual(json.loads(browser.get("/")[1]), {"user": "ada", "year": 2027})
+
         # A handler that fails leaves the user logged in.
         self.assertEqual(browser.get("/broken")[0].status, 500)
         self.assertEqual(browser.get("/")[0].status, 200)
@@ -274,6 +296,100 @@ class TestSessions(unittest.TestCase):
         browser.get("/logout")
         self.assertIsNone(browser.cookie)
         self.assertEqual(copied.get("/")[0].status, 303)
+
+    # What an application that streams does, and what the browser gets. Its token is spent in all cases.
+    STREAMS = (
+        ("nothing", "200", "begun end"),
+        ("ValueError", "500", "Internal Server Error\n"),
+        ("Unavailable", "503", "Please try again in a moment.\n"),
+        ("InvalidToken", "303", ""),
+        ("update", "200", "begun end"),
+        ("late ValueError", "200", "begun ValueError"),
+        ("late update", "200", "begun RuntimeError"),
+        ("late logout", "200", "begun RuntimeError"),
+    )
+    RAISED = {"ValueError": ValueError(), "Unavailable": Unavailable(), "InvalidToken": InvalidToken()}
+
+    def test_wsgi_application_that_is_a_generator(self):
+        """It runs, begins its answer and fails when its parts are asked for."""
+        client, closed = Client(port=self.server.port), []
+        for does, want_status, want_body in self.STREAMS:
+            got = []
+            do = does.removeprefix("late ")
+
+            def act(session):
+                if do in self.RAISED:
+                    raise self.RAISED[do]
+                if do != "nothing":
+                    getattr(session, do)()
+
+            def app(environ, start_response):
+                try:
+                    start_response("200 OK", [])
+                    if do == does:
+                        act(environ["token.session"])
+                    yield b"begun "
+                    if do != does:
+                        act(environ["token.session"])
+                    yield b"end"
+                finally:
+                    closed.append(does)
+
+            token, body = client.create({}), b""
+            environ = {"HTTP_COOKIE": "token=" + token, "PATH_INFO": "/", "wsgi.errors": io.StringIO()}
+            parts = WSGISessions(app, client, cookie=COOKIE)(environ, lambda *args: got.append(args[:2]))
+            try:
+                for part in parts:
+                    body += part
+            except Exception as err:
+                body += type(err).__name__.encode()
+            getattr(parts, "close", list)()
+            self.assertEqual((len(got), body.decode()), (1, want_body), does)
+            self.check_stream(does, client, got[0][0], dict(got[0][1]), want_status)
+        self.assertEqual(closed, [does for does, _, _ in self.STREAMS])
+
+    def test_asgi_application_that_streams(self):
+        client = AsyncClient(port=self.server.port)
+        for does, want_status, want_body in self.STREAMS:
+            got = []
+            do = does.removeprefix("late ")
+
+            async def act(session):
+                if do in self.RAISED:
+                    raise self.RAISED[do]
+                if do != "nothing":
+                    await getattr(session, do)()
+
+            async def app(scope, receive, send):
+                await send({"type": "http.response.start", "status": 200})
+                if do == does:
+                    await act(scope["token.session"])
+                await send({"type": "http.response.body", "body": b"begun ", "more_body": True})
+                if do != does:
+                    await act(scope["token.session"])
+                await send({"type": "http.response.body", "body": b"end"})
+
+            async def send(message):
+                got.append(message)
+
+            token = client.blocking.create({})
+            scope = {"type": "http", "path": "/", "query_string": b"", "headers": [(b"cookie", b"token=" + token.encode())]}
+            body = ""
+            try:
+                asyncio.run(ASGISessions(app, client, cookie=COOKIE)(scope, None, send))
+            except Exception as err:
+                body = type(err).__name__
+            start, *parts = got
+            body = b"".join(part["body"] for part in parts).decode() + body
+            self.assertEqual(([m["type"] for m in got].count("http.response.start"), body), (1, want_body), does)
+            headers = {name.decode().title(): value.decode() for name, value in start["headers"]}
+            self.check_stream(does, client.blocking, str(start["status"]), headers, want_status)
+
+    def check_stream(self, does, client, status, headers, want_status):
+        """The status, and that the browser has a token that is good, unless it was told to log in."""
+        self.assertEqual(status[:3], want_status, does)
+        if want_status != "303":
+            client.exchange(headers["Set-Cookie"].split(";")[0].removeprefix(COOKIE + "="))
 
     def test_exchanges_of_one_moment_travel_together(self):
         client = AsyncClient(port=self.server.port)

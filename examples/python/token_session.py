@@ -20,9 +20,9 @@ looks like a log-out. A page that sends several requests at once needs a token s
 
 import asyncio
 import http.client
+import itertools
 import json
 import select
-import sys
 import threading
 import time
 import traceback
@@ -177,6 +177,11 @@ class Session:
     def __init__(self, client, token):
         self.client, self.token, self.meta = client, token, None
         self.ended = False  # by a log-out, which alone takes the cookie away
+        self.sent = False  # the answer has begun, and can have no other cookie
+
+    def in_time(self):
+        if self.sent:
+            raise RuntimeError("the answer has begun: the session can't change any more")
 
     def begin(self):
         try:
@@ -185,14 +190,22 @@ class Session:
             self.token = None
 
     def update(self, meta=None, unset=None):
+        self.in_time()
         self.token, self.meta = self.client.exchange(self.token, meta, unset)
 
     def login(self, meta, subject=None):
-        """Begins a new session, whatever token the browser had."""
-        self.logout()
+        """Begins a new session, and ends the one before: who has the token of that has nothing."""
+        self.in_time()
+        before = self.token
         self.token, self.meta = self.client.create(meta, subject), meta
+        if before:
+            try:
+                self.client.delete(before)
+            except Unavailable:
+                pass  # nobody's but who has copied its token, until it expires
 
     def logout(self):
+        self.in_time()
         if self.token:
             self.client.delete(self.token)
         self.token, self.meta, self.ended = None, None, True
@@ -206,13 +219,21 @@ class AsyncSession(Session):
             self.token = None
 
     async def update(self, meta=None, unset=None):
+        self.in_time()
         self.token, self.meta = await self.client.exchange(self.token, meta, unset)
 
     async def login(self, meta, subject=None):
-        await self.logout()
+        self.in_time()
+        before = self.token
         self.token, self.meta = await self.client.create(meta, subject), meta
+        if before:
+            try:
+                await self.client.delete(before)
+            except Unavailable:
+                pass
 
     async def logout(self):
+        self.in_time()
         if self.token:
             await self.client.delete(self.token)
         self.token, self.meta, self.ended = None, None, True
@@ -265,32 +286,78 @@ class WSGISessions(Sessions):
         had = self.token_of(environ.get("HTTP_COOKIE", ""))
         session = environ["token.session"] = Session(self.client, had)
         path = environ.get("PATH_INFO", "/")
+        begun = write = None  # what the application has begun to answer with, and what takes more of it
 
         def start(status, headers, exc_info=None):
-            return start_response(status, headers + self.headers(session, had), exc_info)
+            nonlocal begun
+            if session.sent:  # too late for anything but an error
+                return start_response(status, headers, exc_info)
+            begun = status, headers, exc_info
+            return lambda data: commit()(data)
+
+        def commit():
+            """Lets the answer begin, with the cookie that is right now."""
+            nonlocal write
+            if begun and not session.sent:
+                session.sent = True
+                status, headers, exc_info = begun
+                write = start_response(status, headers + self.headers(session, had), exc_info)
+            return write
 
         def answer(status, headers, body):
-            # With exc_info it also takes the place of an answer that was begun.
-            start("%d %s" % (status, http.client.responses[status]), headers, sys.exc_info())
+            """Takes the place of the application's answer, unless that is on its way."""
+            if session.sent:
+                raise
+            start("%d %s" % (status, http.client.responses[status]), headers)
             return [body]
 
-        # Whatever happens, the answer has the cookie: the token that came is spent.
-        try:
+        def carried_out(step):
+            """Whatever happens, the answer has the cookie: the token that came is spent."""
+            try:
+                return step()
+            except InvalidToken:
+                session.token = None
+                # The path is bytes in the form of a text.
+                whole = (environ.get("SCRIPT_NAME", "") + path).encode("latin-1")
+                return answer(*self.refusal(whole, environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT", "")))
+            except Unavailable:
+                return answer(*self.UNAVAILABLE)
+            except Exception:
+                if not session.sent:
+                    traceback.print_exc(file=environ["wsgi.errors"])
+                return answer(*self.FAILED)
+
+        def first_part():
             if had:
                 session.begin()
             if session.meta is None and path not in self.public:
                 raise InvalidToken()
-            return self.app(environ, start)
-        except InvalidToken:
-            session.token = None
-            # The path is bytes in the form of a text.
-            whole = (environ.get("SCRIPT_NAME", "") + path).encode("latin-1")
-            return answer(*self.refusal(whole, environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT", "")))
-        except Unavailable:
-            return answer(*self.UNAVAILABLE)
-        except Exception:
-            traceback.print_exc(file=environ["wsgi.errors"])
-            return answer(*self.FAILED)
+            parts = self.app(environ, start)
+            # An application that is a generator runs only now, up to its first part.
+            return parts if isinstance(parts, (list, tuple)) else Parts(parts)
+
+        parts = carried_out(first_part)
+        commit()
+        return parts
+
+
+class Parts:
+    """The parts of an answer, of which the first has been asked for."""
+
+    def __init__(self, parts):
+        self.parts, self.rest = parts, iter(parts)
+        try:
+            self.first = list(itertools.islice(self.rest, 1))
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self):
+        return itertools.chain(self.first, self.rest)
+
+    def close(self):
+        if hasattr(self.parts, "close"):
+            self.parts.close()
 
 
 class ASGISessions(Sessions):
@@ -302,22 +369,30 @@ class ASGISessions(Sessions):
         cookies = [value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"]
         had = self.token_of(";".join(cookies))
         session = scope["token.session"] = AsyncSession(self.client, had)
-        begun = False
+        begun = None  # what the application has begun to answer with
+
+        async def commit():
+            """Lets the answer begin, with the cookie that is right now."""
+            if begun and not session.sent:
+                session.sent = True
+                added = [(n.lower().encode(), v.encode()) for n, v in self.headers(session, had)]
+                await send({**begun, "headers": [*begun.get("headers", ()), *added]})
 
         async def send_with_cookie(message):
             nonlocal begun
-            if message["type"] == "http.response.start":
-                begun = True
-                added = [(n.lower().encode(), v.encode()) for n, v in self.headers(session, had)]
-                message = {**message, "headers": [*message.get("headers", ()), *added]}
+            if message["type"] == "http.response.start" and not session.sent:
+                begun = message  # waits for the first part: until then the session may change
+                return
+            await commit()
             await send(message)
 
         async def answer(status, headers, body):
-            if begun:
+            """Takes the place of the application's answer, unless that is on its way."""
+            if session.sent:
                 raise
             raw = [(name.lower().encode(), value.encode()) for name, value in headers]
             await send_with_cookie({"type": "http.response.start", "status": status, "headers": raw})
-            await send({"type": "http.response.body", "body": body})
+            await send_with_cookie({"type": "http.response.body", "body": body})
 
         # Whatever happens, the answer has the cookie: the token that came is spent.
         try:
@@ -326,6 +401,7 @@ class ASGISessions(Sessions):
             if session.meta is None and scope["path"] not in self.public:
                 raise InvalidToken()
             await self.app(scope, receive, send_with_cookie)
+            await commit()
         except InvalidToken:
             session.token = None
             query = scope["query_string"].decode("latin-1")
@@ -333,5 +409,6 @@ class ASGISessions(Sessions):
         except Unavailable:
             await answer(*self.UNAVAILABLE)
         except Exception:
-            traceback.print_exc()
+            if not session.sent:
+                traceback.print_exc()
             await answer(*self.FAILED)

@@ -238,10 +238,13 @@ impl<'a> Session<'a> {
         self.exchange(Some(patch))
     }
 
-    /// Begins a new session, whatever token the browser had. The subject is whose it is.
+    /// Begins a new session, and ends the one before. The subject is whose it is.
     pub fn login(&mut self, meta: Meta, subject: Option<&str>) -> Result<(), Error> {
-        self.logout()?;
-        self.token = Some(self.client.create(&meta, subject)?);
+        let token = self.client.create(&meta, subject)?;
+        if let Some(before) = self.token.replace(token) {
+            // If that fails it is nobody's but who has copied its token, until it expires.
+            let _ = self.client.delete(&before);
+        }
         self.meta = Some(meta);
         Ok(())
     }

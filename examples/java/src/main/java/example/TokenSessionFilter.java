@@ -28,6 +28,7 @@ import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.TimeUnit;
 
 /**
  * Sessions of Token Server in a servlet filter.
@@ -166,24 +167,41 @@ public final class TokenSessionFilter implements Filter {
 
     /** Patches the metadata: a member that is in the patch takes its value. */
     public void update(JsonObject patch) {
+      inTime();
       adopt(Client.await(client.exchange(token, patch)));
     }
 
-    /** Begins a new session, whatever token the browser had. The subject is whose it is. */
+    /** Begins a new session, and ends the one before. The subject is whose it is. */
     public void login(JsonObject first, String subject) {
-      logout();
+      inTime();
+      String before = token;
       token = client.create(first, subject);
       meta = first;
       setCookie();
+      try {
+        if (before != null) {
+          client.delete(before);
+        }
+      } catch (Unavailable e) {
+        // It is nobody's but who has copied its token, until it expires.
+      }
     }
 
     public void logout() {
+      inTime();
       if (token != null) {
         client.delete(token);
         token = null;
         setCookie();
       }
       meta = null;
+    }
+
+    /** A token that is spent too late for the cookie would be the user's last. */
+    private void inTime() {
+      if (response.isCommitted()) {
+        throw new IllegalStateException("the answer has begun: the session can't change any more");
+      }
     }
 
     private void begin() {
@@ -217,6 +235,7 @@ public final class TokenSessionFilter implements Filter {
   /** Calls one token server. Exchanges made while others are under way travel together. */
   public static final class Client {
     private static final int MAX_BATCH = 256;
+    private static final Duration TIMEOUT = Duration.ofSeconds(2);
     private static final Gson GSON = new Gson();
 
     private record Call(JsonObject item, CompletableFuture<JsonObject> answer) {}
@@ -346,13 +365,16 @@ public final class TokenSessionFilter implements Filter {
       var request =
           HttpRequest.newBuilder(uri.resolve(path))
               .method(method, HttpRequest.BodyPublishers.ofString(GSON.toJson(body)))
-              .header("Content-Type", "application/json")
-              .timeout(Duration.ofSeconds(2));
+              .header("Content-Type", "application/json");
       if (secret != null) {
         request.header("Authorization", "Bearer " + secret);
       }
-      return http.sendAsync(request.build(), HttpResponse.BodyHandlers.ofString())
+      var sent = http.sendAsync(request.build(), HttpResponse.BodyHandlers.ofString());
+      // The time-out of a HttpRequest ends with the head of the answer.
+      return sent.thenApply(answer -> answer)
+          .orTimeout(TIMEOUT.toMillis(), TimeUnit.MILLISECONDS)
           .handle((answer, err) -> {
+            sent.cancel(true); // closes the connection, unless the answer is there
             if (err != null) {
               throw new Unavailable("token server", 0, err);
             }

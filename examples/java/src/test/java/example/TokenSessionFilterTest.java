@@ -14,6 +14,7 @@ import jakarta.servlet.http.HttpServletResponse;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
+import java.io.OutputStream;
 import java.io.Writer;
 import java.net.ServerSocket;
 import java.net.Socket;
@@ -26,6 +27,7 @@ import java.util.ArrayList;
 import java.util.EnumSet;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.regex.Pattern;
 import org.eclipse.jetty.ee10.servlet.FilterHolder;
@@ -99,6 +101,10 @@ class TokenSessionFilterTest {
         case "/broken" -> {
           response.getWriter().print("begun");
           throw new IllegalStateException("broken");
+        }
+        case "/late" -> {
+          response.flushBuffer();
+          session.update(member("late", "yes"));
         }
         case "/logout" -> session.logout();
         default -> {}
@@ -194,6 +200,10 @@ class TokenSessionFilterTest {
     // A servlet that fails leaves the user logged in.
     assertEquals(500, browser.get("/broken").statusCode());
     assertEquals(200, browser.get("/").statusCode());
+
+    // A change that is too late for the cookie is none.
+    browser.get("/late");
+    assertEquals("{\"user\":\"ada\",\"year\":\"2026\"}", browser.get("/").body());
 
     // Parallel requests with one cookie, within the grace.
     var tabs = new ArrayList<Browser>();
@@ -292,6 +302,27 @@ class TokenSessionFilterTest {
     assertEquals(2, received.get());
   }
 
+  /** An answer that begins and then stalls is none, and its connection is closed. */
+  @Test
+  void anAnswerThatStalls() throws Exception {
+    try (var socket = new ServerSocket(0)) {
+      var closed = CompletableFuture.supplyAsync(() -> {
+        try (var conn = socket.accept()) {
+          conn.getOutputStream().write("HTTP/1.1 200 OK\r\nContent-Length: 32\r\n\r\nhalf".getBytes());
+          conn.getInputStream().transferTo(OutputStream.nullOutputStream());
+        } catch (IOException e) {
+          // A reset is an end too.
+        }
+        return true;
+      });
+      var client = new Client(URI.create("http://127.0.0.1:" + socket.getLocalPort()), null);
+      var answer = client.exchange("x", null);
+      answer.exceptionally(err -> null).get(30, TimeUnit.SECONDS);
+      assertThrows(TokenSessionFilter.Unavailable.class, () -> Client.await(answer));
+      assertEquals(true, closed.get(30, TimeUnit.SECONDS));
+    }
+  }
+
   /** Answers the first request of all, and closes the connection behind the next one. */
   private static void answerOnce(Socket conn, AtomicInteger received) throws IOException {
     var lines = new BufferedReader(new InputStreamReader(conn.getInputStream()));
@@ -308,7 +339,7 @@ class TokenSessionFilterTest {
   @Test
   void wayBack() {
     assertEquals("/a?b", TokenSessionFilter.wayBack("/a?b"));
-    for (String bad : new String[] {"//evil", "/\\evil", "https:evil", "", "/\nx", null}) {
+    for (String bad : new String[] {"//evil", "/\\evil", "/\t/evil", "https:evil", "", "/\nx", null}) {
       assertEquals("/", TokenSessionFilter.wayBack(bad));
     }
   }
