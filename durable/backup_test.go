@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -141,6 +142,55 @@ func TestBackupThatIsCut(t *testing.T) {
 		t.Errorf("WriteBackup into a data directory = error %v, want ErrNotEmpty", err)
 	}
 	must(t, Check(dir))
+}
+
+// A backup with which no server of this version starts is none: of a later server, for one.
+func TestBackupThatCannotStart(t *testing.T) {
+	s := mustOpen(t, memConfig(vfs.NewMem()))
+	fill(t, s, 10)
+	archive := mustBackUp(t, s)
+	mustClose(t, s)
+	for name, test := range map[string]struct {
+		file, text string
+		want       error
+	}{
+		"another format": {formatFile, "token-server 99\n", ErrVersion},
+		"damaged":        {"MANIFEST-000001", "nothing", ErrCorrupt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			parent := t.TempDir()
+			err := WriteBackup(filepath.Join(parent, "backup"), withFile(t, archive, test.file, test.text))
+			if !errors.Is(err, test.want) {
+				t.Errorf("WriteBackup = error %v, want %v", err, test.want)
+			}
+			if entries, err := os.ReadDir(parent); err != nil || len(entries) > 0 {
+				t.Errorf("there is %v, %v, want nothing", entries, err)
+			}
+		})
+	}
+}
+
+// withFile returns an archive in which one file has another text.
+func withFile(t *testing.T, archive []byte, name, text string) io.Reader {
+	t.Helper()
+	changed := new(bytes.Buffer)
+	from, to := tar.NewReader(bytes.NewReader(archive)), tar.NewWriter(changed)
+	for {
+		header, err := from.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		must(t, err)
+		content := io.Reader(from)
+		if header.Name == name {
+			header.Size, content = int64(len(text)), strings.NewReader(text)
+		}
+		must(t, to.WriteHeader(header))
+		_, err = io.Copy(to, content)
+		must(t, err)
+	}
+	must(t, to.Close())
+	return changed
 }
 
 type errorReader struct{}

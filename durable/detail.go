@@ -28,7 +28,7 @@ func (s *Store) StatsInDetail(d *stats.Detail) stats.Store {
 	sessions, err := s.loaded()
 	if err != nil {
 		d.Reset()
-		return stats.Store{Disk: &stats.Disk{Free: -1}}
+		return s.statsOfLoad(-1)
 	}
 	st := sessions.StatsInDetail(d)
 	c := &s.journal.counters

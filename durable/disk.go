@@ -12,15 +12,24 @@ import (
 )
 
 // Stats returns the statistics of the sessions and of the disk. Before Load has
-// returned there are none but the free space. It must not be called after Close.
+// returned there are none but the limits and the free space. It must not be called after
+// Close.
 func (s *Store) Stats() stats.Store {
 	sessions, err := s.loaded()
 	if err != nil {
-		return stats.Store{Disk: &stats.Disk{Free: s.freeSpace()}}
+		return s.statsOfLoad(s.freeSpace())
 	}
 	st := sessions.Stats()
 	st.Disk = s.diskStats()
 	return st
+}
+
+// statsOfLoad returns what is known before all sessions are there.
+func (s *Store) statsOfLoad(free int64) stats.Store {
+	return stats.Store{
+		MaxSessions: s.cfg.Store.MaxSessions, MaxReserved: s.cfg.Store.MaxBytes,
+		Disk: &stats.Disk{Free: free},
+	}
 }
 
 // freeSpace returns the free bytes of the disk, or -1 if that is unknown.

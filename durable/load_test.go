@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"tokenserver/internal/stats"
 	"tokenserver/token"
 )
 
@@ -67,6 +68,7 @@ func unavailable(err error) (reason string) {
 
 func TestUnavailableUntilLoaded(t *testing.T) {
 	cfg := memConfig(vfs.NewMem())
+	cfg.Store.MaxSessions, cfg.Store.MaxBytes = 10, 64<<20
 	s := mustOpen(t, cfg)
 	mustCreate(t, s, `{}`)
 	mustClose(t, s)
@@ -88,6 +90,11 @@ func TestUnavailableUntilLoaded(t *testing.T) {
 	s.loading.ranges.Store(0)
 	if got := s.Stats(); got.Disk == nil || got.Sessions != 0 {
 		t.Errorf("Stats before Load = %d sessions, disk %v, want 0 and what is known of the disk", got.Sessions, got.Disk)
+	}
+	for name, got := range map[string]stats.Store{"Stats": s.Stats(), "StatsInDetail": s.StatsInDetail(new(stats.Detail))} {
+		if got.MaxSessions != 10 || got.MaxReserved != 64<<20 {
+			t.Errorf("%s before Load: limits %d, %d, want those of the configuration", name, got.MaxSessions, got.MaxReserved)
+		}
 	}
 	if err := s.Load(t.Context()); err != nil {
 		t.Fatalf("Load = error %v", err)

@@ -20,8 +20,8 @@ var ErrNotEmpty = errors.New("the directory is not empty")
 
 // WriteBackup makes a data directory of what [Store.Backup] writes. dir must be absent or
 // empty, but for hidden files and lost+found. All is on disk before the file that makes a
-// data directory of it, so that none is there after a crash that would look whole. After an
-// error what was written is removed.
+// data directory of it, so that none is there after a crash that would look whole. It is
+// checked as [Check] does. After an error what was written is removed.
 func WriteBackup(dir string, r io.Reader) (err error) {
 	b := &backup{dir: dir}
 	defer func() {
@@ -146,7 +146,10 @@ func (b *backup) finish(r io.Reader) error {
 		return err
 	}
 	b.files = append(b.files, d.file(formatFile), d.file(formatFile+tempSuffix))
-	return d.write(formatFile, b.format)
+	if err := d.write(formatFile, b.format); err != nil {
+		return err
+	}
+	return d.check()
 }
 
 // remove removes what was written.

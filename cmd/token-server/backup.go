@@ -102,10 +102,7 @@ func (m *Main) backUpTo(ctx context.Context, dir string) error {
 	if err := refusal(res); err != nil {
 		return err
 	}
-	if err := durable.WriteBackup(dir, patience.reader(res.Body)); err != nil {
-		return patience.explain(err)
-	}
-	return durable.Check(dir)
+	return patience.explain(durable.WriteBackup(dir, patience.reader(res.Body)))
 }
 
 // patience ends what takes too long.
@@ -126,8 +123,11 @@ func newPatience(cancel context.CancelFunc, limit time.Duration) *patience {
 
 func (p *patience) stop() { p.timer.Stop() }
 
-// explain says so of an error that comes from that.
+// explain says so of an error that comes from that, and returns nil for nil.
 func (p *patience) explain(err error) error {
+	if err == nil {
+		return nil
+	}
 	select {
 	case <-p.cause:
 		return fmt.Errorf("the server has sent nothing for %v: %w", p.limit, err)

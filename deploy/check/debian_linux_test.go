@@ -70,7 +70,8 @@ const (
 )
 
 // TestDebianPackage installs, upgrades and removes the package in a root of its own. What
-// an administrator has changed stays, and so do the sessions until a purge.
+// an administrator has changed stays, and so do the sessions until a purge: also which units
+// are enabled, over a removal and another installation.
 func TestDebianPackage(t *testing.T) {
 	testneeds.Program(t, "dpkg")
 	testneeds.Program(t, "systemd-sysusers")
@@ -114,10 +115,13 @@ func TestDebianPackage(t *testing.T) {
 	if out := r.dpkg("--remove", "token-server"); !strings.Contains(out, "/var/lib/token-server") {
 		t.Errorf("dpkg --remove does not tell of the sessions:\n%s", out)
 	}
-	r.exists(false, installedProgram, installedService, enabledSocket)
+	r.exists(false, installedProgram, installedService)
 	r.exists(true, session, changedByAdmin)
+	r.dpkg("--force-architecture", "--install", packages[1])
+	r.exists(true, installedProgram, enabledSocket, session)
+	r.exists(false, enabledService)
 	r.dpkg("--purge", "token-server")
-	r.exists(false, "var/lib/token-server", changedByAdmin)
+	r.exists(false, "var/lib/token-server", changedByAdmin, enabledSocket)
 }
 
 // TestInstall: make install puts all files below its prefix, and the service starts what

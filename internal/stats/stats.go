@@ -38,8 +38,8 @@ type Store struct {
 	Subjects         int64         // subjects that have sessions
 	Bytes            int64         // bytes that the sessions use
 	Reserved         int64         // bytes reserved for sessions, free ones and maps included, as the limit of memory counts them
-	MaxSessions      int64         // sessions that there may be; 0 if there is no limit, or none yet
-	MaxReserved      int64         // bytes that may be reserved; 0 if there is no limit, or none yet
+	MaxSessions      int64         // sessions that there may be; 0 if there is no limit
+	MaxReserved      int64         // bytes that may be reserved; 0 if there is no limit
 	LockWait         time.Duration // spent waiting for locks
 	Contended        uint64        // times that a lock had to be waited for
 	LongestPurgeHold time.Duration // longest time that a purge has held a lock
