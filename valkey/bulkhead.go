@@ -1,7 +1,11 @@
 package valkey
 
 import (
+	"maps"
+	"slices"
 	"sync/atomic"
+
+	"github.com/redis/rueidis"
 
 	"tokenserver/token"
 )
@@ -115,6 +119,19 @@ func (b *bulkheads) see(primaries []primary, all bool) {
 func (b *bulkheads) isOrphaned(key string) bool {
 	orphans := b.orphans.Load()
 	return orphans != nil && orphans[slotOf(key)]
+}
+
+// primariesFirst returns the addresses of nodes, those of the primaries that were seen last before all
+// others: a replica that does not answer is nobody's trouble.
+func (b *bulkheads) primariesFirst(nodes map[string]rueidis.Client) []string {
+	owner := b.cluster.Load()
+	rank := func(address string) int {
+		if owner != nil && owner.addresses[address] != nil {
+			return 0
+		}
+		return 1
+	}
+	return slices.SortedFunc(maps.Keys(nodes), func(a, b string) int { return rank(a) - rank(b) })
 }
 
 // inFlight returns how many calls are under way.

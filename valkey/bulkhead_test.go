@@ -3,9 +3,12 @@ package valkey
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/redis/rueidis"
 
 	"tokenserver/internal/enginetest"
 	"tokenserver/token"
@@ -130,6 +133,19 @@ func TestPipelinesWhileSlotsMove(t *testing.T) {
 		}
 		if n := len(s.pipelines(operations)); n != 1 {
 			t.Fatalf("%d pipelines to one primary, want 1", n)
+		}
+	}
+}
+
+// TestPrimariesFirst: a look at a cluster asks its primaries before a replica that may hang.
+func TestPrimariesFirst(t *testing.T) {
+	var b bulkheads
+	nodes := map[string]rueidis.Client{"a": nil, "b": nil, "c": nil, "d": nil, "e": nil, "f": nil}
+	b.follow([]primary{{address: "c", slots: []slotRange{{0, 8191}}}, {address: "f", slots: []slotRange{{8192, clusterSlots - 1}}}})
+	for range 20 { // the order of a map is by chance
+		got := b.primariesFirst(nodes)
+		if slices.Sort(got[:2]); len(got) != len(nodes) || !slices.Equal(got[:2], []string{"c", "f"}) {
+			t.Fatalf("primariesFirst = %q, want all nodes, and c and f first", got)
 		}
 	}
 }

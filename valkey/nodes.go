@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/redis/rueidis"
 )
@@ -40,9 +41,9 @@ func (s *Store) primaries(ctx context.Context) ([]primary, error) {
 	}
 	nodes := s.client().Nodes()
 	err := errUncovered
-	for address, node := range nodes {
+	for _, address := range s.bulkheads.primariesFirst(nodes) {
 		var slots []rueidis.RedisMessage
-		if slots, err = send(ctx, node, node.B().ClusterSlots().Build()).ToArray(); err == nil {
+		if slots, err = slotsOf(ctx, nodes[address]); err == nil {
 			s.identity.see(slots)
 			return s.seePrimaries(slots, address, nodes)
 		}
@@ -51,6 +52,18 @@ func (s *Store) primaries(ctx context.Context) ([]primary, error) {
 		}
 	}
 	return nil, err
+}
+
+// slotsOf asks a node for the slots of all. One that does not answer takes half of the time that is
+// left: the next one may.
+func slotsOf(ctx context.Context, node rueidis.Client) ([]rueidis.RedisMessage, error) {
+	end, ok := ctx.Deadline()
+	if ok {
+		part, cancel := context.WithTimeout(ctx, time.Until(end)/2)
+		defer cancel()
+		ctx = part
+	}
+	return send(ctx, node, node.B().ClusterSlots().Build()).ToArray()
 }
 
 // seePrimaries takes in a reply to CLUSTER SLOTS, and returns the primaries if all slots have one.

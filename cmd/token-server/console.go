@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 
 	"tokenserver/admin/console"
@@ -66,7 +67,7 @@ func (m *Main) console(local bool, maxConnections int) *console.Console {
 
 // warnings returns what the log has warned of at the start, for the console.
 func (m *Main) warnings() []string {
-	texts := m.Config.unused()
+	texts := slices.Clone(m.unused)
 	attrs := m.open()
 	for i := 0; i+1 < len(attrs); i += 2 {
 		texts = append(texts, fmt.Sprintf("Open to the network without callers: %v (%v).", attrs[i+1], attrs[i]))

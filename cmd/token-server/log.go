@@ -31,7 +31,7 @@ func (m *Main) warnOfVariables() {
 
 // warn tells of what the operator may not have meant.
 func (m *Main) warn() {
-	for _, text := range m.Config.unused() {
+	for _, text := range m.unused {
 		m.logger.Warn(text)
 	}
 	if attrs := m.open(); len(attrs) > 0 {

@@ -53,6 +53,7 @@ type Main struct {
 	level    slog.LevelVar           // of the log
 	ignored  []string                // environment variables that were not taken for a flag
 	misspelt []flags.UnknownVariable // environment variables that are no flag
+	unused   []string                // what Config.unused says of the flags as they were given
 	logOut   *logWriter              // to Stderr
 	logger   *slog.Logger
 

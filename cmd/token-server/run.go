@@ -34,6 +34,7 @@ func (m *Main) Run() error {
 	m.logOut = newLogWriter(m.Stderr)
 	m.logger = newLogger(m.logOut, &m.level, m.Config.LogFormat)
 	m.warnOfVariables()
+	m.unused = m.Config.unused()
 	memory := m.divideMemory()
 	descriptors, err := m.limitDescriptors()
 	if err != nil {

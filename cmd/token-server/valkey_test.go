@@ -40,6 +40,9 @@ func TestSharedMode(t *testing.T) {
 		if code := p.wait(); code != exitOK || !strings.Contains(p.log.String(), "shared mode") || !strings.Contains(p.log.String(), "keeps nothing on disk") {
 			t.Errorf("exit code %d, log %s", code, p.log)
 		}
+		if strings.Contains(p.log.String(), "not used") {
+			t.Errorf("warned of flags that were not given: log %s", p.log)
+		}
 	}
 }
 
