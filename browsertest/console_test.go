@@ -271,6 +271,15 @@ func TestLogin(t *testing.T) {
 		b.wantNumbers()
 		b.setLevel("warn")
 	})
+	// Another machine over plain HTTP: then a browser does not tell where a request comes from
+	// but by its Origin.
+	t.Run("plain HTTP", func(t *testing.T) {
+		p := start(t, flag, "--admin-host="+farHost)
+		b := newTab(t, 1280, 800, false)
+		b.logIn(secret)
+		b.open(p.far())
+		b.setLevel("warn")
+	})
 	t.Run("loopback", func(t *testing.T) {
 		p := start(t, flag)
 		b := newTab(t, 1280, 800, false)

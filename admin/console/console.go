@@ -111,7 +111,7 @@ func setHeaders(w http.ResponseWriter, contentType string) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Referrer-Policy", "same-origin") // with none a browser hides the origin of an action too
 }
 
 func handleAsset(name, contentType string) http.HandlerFunc {
@@ -186,6 +186,10 @@ const streamTimeout = 10 * time.Second
 
 // handleStream sends each sample as an event, until the viewer or the server ends.
 func (c *Console) handleStream(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead {
+		setHeaders(w, "text/event-stream")
+		return
+	}
 	defer c.streams.Add(-1)
 	if c.streams.Add(1) > int64(c.cfg.MaxStreams) {
 		w.Header().Set("Retry-After", "5")

@@ -366,6 +366,20 @@ func TestStreamOfOneWhoDoesNotRead(t *testing.T) {
 	})
 }
 
+// Whoever asks for the headers of a stream does not view it.
+func TestHeadOfStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, mux, _ := newTest(t, fullConfig())
+		r := httptest.NewRequestWithContext(t.Context(), "HEAD", "/stats/stream", nil)
+		go mux.ServeHTTP(httptest.NewRecorder(), r)
+		synctest.Wait()
+		if n := c.streams.Load(); n != 0 {
+			t.Errorf("HEAD has %d streams, want none", n)
+		}
+		c.EndStreams()
+	})
+}
+
 // Who gets no stream asks for one event after the other.
 func TestEvent(t *testing.T) {
 	c, mux, _ := newTest(t, fullConfig())
