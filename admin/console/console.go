@@ -3,10 +3,10 @@
 // # Basics
 //
 // [New] makes a [Console], whose routes [Console.Register] adds to those of the admin
-// listener: the page at /, its script and style, /stats with the last sample as JSON,
-// /stats/history, /stats/stream and one event of that at /stats/event, and what changes something under [ActionPath]. The page is
-// made on the server, with all numbers in words; a script then takes the same words from
-// the stream, once a second.
+// listener: the page at /, its scripts and style, /stats with the last sample as JSON,
+// /stats/history, /stats/stream and one event of that at /stats/event, and what changes
+// something under [ActionPath]. The page is made on the server, with all numbers in words; a
+// script then takes the same words from the stream, once a second.
 //
 // # Caveats
 //
@@ -89,13 +89,14 @@ func (c *Console) Register(mux *http.ServeMux) {
 	}
 }
 
-//go:embed page.html action.html console.css console.js icon.svg
+//go:embed page.html action.html console.css console.js format.js icon.svg
 var files embed.FS
 
 // assets are the files that are served as they are, with their types.
 var assets = map[string]string{
 	"console.css": "text/css; charset=utf-8",
 	"console.js":  "text/javascript; charset=utf-8",
+	"format.js":   "text/javascript; charset=utf-8",
 	"icon.svg":    "image/svg+xml",
 }
 

@@ -137,7 +137,7 @@ func TestPage(t *testing.T) {
 
 func TestAssets(t *testing.T) {
 	_, mux, _ := newTest(t, fullConfig())
-	for path, want := range map[string]string{"/console.js": "text/javascript; charset=utf-8", "/console.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml"} {
+	for path, want := range map[string]string{"/console.js": "text/javascript; charset=utf-8", "/format.js": "text/javascript; charset=utf-8", "/console.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml"} {
 		if w := get(mux, path); w.Code != 200 || w.Header().Get("Content-Type") != want || w.Header().Get("Cache-Control") != "no-store" {
 			t.Errorf("GET %s = %d %v", path, w.Code, w.Header())
 		}
