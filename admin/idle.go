@@ -11,13 +11,13 @@ import (
 const idleShare = 0.75
 
 // idleLimit closes connections that wait for another request, the one that has waited longest
-// first, while more than most are open. A browser keeps several for a page, and few of those would keep
-// probes and scrapes out.
+// first, while more than most are open. A browser keeps several for a page, so that a few of
+// them would keep probes and scrapes out.
 type idleLimit struct {
 	most int
 
 	mu   sync.Mutex
-	open map[net.Conn]struct{}
+	open map[net.Conn]struct{} // but those that are being closed
 	idle []net.Conn
 }
 

@@ -129,6 +129,13 @@ func TestWidthsAndThemes(t *testing.T) {
 			if rows != 1 {
 				t.Errorf("the controls take %d rows on a screen of %d", rows, width)
 			}
+			if width == 1280 {
+				b.eval(`(() => { document.querySelector(".gauge .value").textContent = "11.7 GiB ".repeat(9);
+					return new Set([...document.querySelectorAll(".meter")].map((e) => Math.round(e.getBoundingClientRect().top))).size; })()`, &rows)
+				if rows != 1 {
+					t.Errorf("the meters have %d heights where a text has two lines", rows)
+				}
+			}
 			var system, other string
 			b.eval(background, &system)
 			colours[fmt.Sprint(dark)] = system
