@@ -53,7 +53,7 @@ const (
 const maxScrapes = 4
 
 // MaxConnections is how many connections are open at a time where [Config] does not
-// say. Others wait until one of them is closed.
+// say. Others wait until one of them is closed; those without a request give way.
 const MaxConnections = 64
 
 // Config describes a Server.
@@ -128,6 +128,7 @@ func New(cfg Config) *Server {
 			WriteTimeout:      writeTimeout,
 			IdleTimeout:       idleTimeout,
 			ErrorLog:          errorLog,
+			ConnState:         newIdleLimit(cfg.MaxConnections).changed,
 		},
 	}
 	if cfg.Console != nil {

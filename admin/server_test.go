@@ -259,3 +259,20 @@ func TestMaxConnections(t *testing.T) {
 	}
 	http.DefaultClient.CloseIdleConnections()
 }
+
+// Connections that wait for another request, as those of browsers do, give way to new ones.
+func TestIdleConnectionsGiveWay(t *testing.T) {
+	cfg := sampleConfig()
+	cfg.MaxConnections = 4
+	_, url := start(t, cfg)
+	for i := range 3 * cfg.MaxConnections {
+		client := http.Client{Transport: new(http.Transport), Timeout: 20 * time.Second}
+		defer client.CloseIdleConnections()
+		res, err := client.Get(url + "/healthz")
+		if err != nil {
+			t.Fatalf("client %d: %v, want an answer beside those who have one", i, err)
+		}
+		io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+	}
+}

@@ -129,6 +129,13 @@ func TestWidthsAndThemes(t *testing.T) {
 			if rows != 1 {
 				t.Errorf("the controls take %d rows on a screen of %d", rows, width)
 			}
+			if width == 1280 {
+				b.eval(`(() => { document.querySelector(".gauge .value").textContent = "11.7 GiB ".repeat(9);
+					return new Set([...document.querySelectorAll(".meter")].map((e) => Math.round(e.getBoundingClientRect().top))).size; })()`, &rows)
+				if rows != 1 {
+					t.Errorf("the meters have %d heights where a text has two lines", rows)
+				}
+			}
 			var system, other string
 			b.eval(background, &system)
 			colours[fmt.Sprint(dark)] = system
@@ -269,6 +276,15 @@ func TestLogin(t *testing.T) {
 			t.Error("nobody asked for the login")
 		}
 		b.wantNumbers()
+		b.setLevel("warn")
+	})
+	// Another machine over plain HTTP: then a browser does not tell where a request comes from
+	// but by its Origin.
+	t.Run("plain HTTP", func(t *testing.T) {
+		p := start(t, flag, "--admin-host="+farHost)
+		b := newTab(t, 1280, 800, false)
+		b.logIn(secret)
+		b.open(p.far())
 		b.setLevel("warn")
 	})
 	t.Run("loopback", func(t *testing.T) {

@@ -169,7 +169,7 @@ var browser = sync.OnceValue(func() context.Context {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-sync", true))
+		chromedp.Flag("disable-sync", true), chromedp.Flag("host-resolver-rules", "MAP "+farHost+" 127.0.0.1"))
 	allocator, cancelAllocator := chromedp.NewExecAllocator(context.Background(), options...)
 	// The library does not know all that a new browser tells.
 	ctx, cancel := chromedp.NewContext(allocator, chromedp.WithErrorf(log.New(io.Discard, "", 0).Printf))
@@ -181,6 +181,15 @@ var browser = sync.OnceValue(func() context.Context {
 })
 
 var stopBrowser = func() {}
+
+// farHost is a name of this machine that a browser does not take for a secure context, as
+// another machine over plain HTTP.
+const farHost = "console.test"
+
+// far returns the address of the console as it is from another machine.
+func (p *process) far() string {
+	return "http://" + farHost + p.admin[strings.LastIndexByte(p.admin, ':'):] + "/"
+}
 
 // tab is a page in a context of its own: no cookie, no login.
 type tab struct {

@@ -56,28 +56,46 @@ func (b *tab) follows() {
 	b.until(fmt.Sprintf("document.body.dataset.sample !== %q", sample))
 }
 
-// A browser has six connections to a server: pages leave some of them to others.
+// A browser has six connections to a server: pages leave some of them to others, on this
+// machine and on another one.
 func TestManyWindows(t *testing.T) {
-	p := start(t)
-	tabs := []*tab{newTab(t, 1280, 800, false)}
-	tabs[0].open(p.url())
-	for range 6 {
-		b := tabs[0].sibling(true)
-		tabs = append(tabs, b)
-		b.open(p.url())
-	}
-	polling := 0
-	for _, b := range tabs {
-		b.follows()
-		var note bool
-		if b.eval(`document.getElementById("live").textContent.includes("other windows")`, &note); note {
-			polling++
+	p := start(t, "--admin-host="+farHost)
+	for _, url := range []string{p.url(), p.far()} {
+		tabs := []*tab{newTab(t, 1280, 800, false)}
+		tabs[0].open(url)
+		for range 6 {
+			b := tabs[0].sibling(true)
+			tabs = append(tabs, b)
+			b.open(url)
 		}
-		b.wantNoProblem()
+		tabs[0].open(url) // what it had is free again
+		polling := 0
+		for _, b := range tabs {
+			b.follows()
+			var note bool
+			if b.eval(`document.getElementById("live").textContent.includes("other windows")`, &note); note {
+				polling++
+			}
+			b.wantNoProblem()
+		}
+		if polling != len(tabs)-4 {
+			t.Errorf("%s: %d of %d pages ask for single events, want all but four", url, polling, len(tabs))
+		}
 	}
-	if polling != len(tabs)-4 {
-		t.Errorf("%d of %d pages ask for single events, want all but four", polling, len(tabs))
-	}
+}
+
+// A history that could not be loaded is asked for again.
+func TestHistoryFails(t *testing.T) {
+	p := start(t)
+	b := newTab(t, 1280, 800, false)
+	b.before(`const get = window.fetch;
+		let failed = false;
+		window.fetch = (url, ...more) => {
+			if (!failed && String(url).includes("history")) { failed = true; return Promise.reject(new TypeError("failed")); }
+			return get(url, ...more);
+		};`)
+	b.open(p.url())
+	b.wantNoProblem()
 }
 
 // A page that is not shown has no stream, and follows again once it is shown.
@@ -140,8 +158,21 @@ func TestTooManyViewers(t *testing.T) {
 // TestPause: the button says what it does next, and is no switch besides.
 func TestPause(t *testing.T) {
 	p := start(t)
-	b := newTab(t, 1280, 800, false)
-	b.open(p.url())
+	for _, script := range []string{"", "window.EventSource = class { close() {} }"} { // as soon as a stream can be
+		b := newTab(t, 1280, 800, false)
+		b.before(script)
+		b.open(p.url())
+		b.pauses()
+		if script == "" {
+			b.follows()
+		}
+		b.wantNoProblem()
+	}
+}
+
+// pauses checks what the button does and says.
+func (b *tab) pauses() {
+	b.t.Helper()
 	var got []string
 	b.eval(`(async () => {
 		const button = document.getElementById("pause"), label = () => button.textContent + (button.hasAttribute("aria-pressed") ? " (a switch)" : "");
@@ -157,10 +188,8 @@ func TestPause(t *testing.T) {
 		return labels;
 	})()`, &got)
 	if got, want := strings.Join(got, ", "), "Pause, Go on, Paused, Pause"; got != want {
-		t.Errorf("the button: %s, want %s", got, want)
+		b.t.Errorf("the button: %s, want %s", got, want)
 	}
-	b.follows()
-	b.wantNoProblem()
 }
 
 // Charts go on when the server's clock is set, and load nothing again for that; time without
@@ -208,15 +237,9 @@ func TestClockIsSet(t *testing.T) {
 
 // TestFormats: the script writes numbers as the server does.
 func TestFormats(t *testing.T) {
-	source, err := os.ReadFile("../admin/console/console.js")
+	code, err := os.ReadFile("../admin/console/format.js")
 	if err != nil {
 		t.Fatal(err)
-	}
-	_, code, _ := strings.Cut(string(source), "  // Numbers of axes")
-	code, _, found := strings.Cut(code, "  // niceSteps")
-	_, code, _ = strings.Cut(code, "\n")
-	if !found {
-		t.Fatal("console.js has no formats")
 	}
 	var values []float64
 	for _, v := range []float64{0, 1, 1.5, 1.25, 2.5, 9.994, 9.996, 10, 12.34, 99.94, 99.96, 123.45, 999.4, 999.6, 1023.4, 1023.6, 1234.5} {

@@ -3,10 +3,10 @@
 // # Basics
 //
 // [New] makes a [Console], whose routes [Console.Register] adds to those of the admin
-// listener: the page at /, its script and style, /stats with the last sample as JSON,
-// /stats/history, /stats/stream and one event of that at /stats/event, and what changes something under [ActionPath]. The page is
-// made on the server, with all numbers in words; a script then takes the same words from
-// the stream, once a second.
+// listener: the page at /, its scripts and style, /stats with the last sample as JSON,
+// /stats/history, /stats/stream and one event of that at /stats/event, and what changes
+// something under [ActionPath]. The page is made on the server, with all numbers in words; a
+// script then takes the same words from the stream, once a second.
 //
 // # Caveats
 //
@@ -89,13 +89,14 @@ func (c *Console) Register(mux *http.ServeMux) {
 	}
 }
 
-//go:embed page.html action.html console.css console.js icon.svg
+//go:embed page.html action.html console.css console.js format.js icon.svg
 var files embed.FS
 
 // assets are the files that are served as they are, with their types.
 var assets = map[string]string{
 	"console.css": "text/css; charset=utf-8",
 	"console.js":  "text/javascript; charset=utf-8",
+	"format.js":   "text/javascript; charset=utf-8",
 	"icon.svg":    "image/svg+xml",
 }
 
@@ -111,7 +112,7 @@ func setHeaders(w http.ResponseWriter, contentType string) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Referrer-Policy", "same-origin") // with none a browser hides the origin of an action too
 }
 
 func handleAsset(name, contentType string) http.HandlerFunc {
@@ -186,6 +187,10 @@ const streamTimeout = 10 * time.Second
 
 // handleStream sends each sample as an event, until the viewer or the server ends.
 func (c *Console) handleStream(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead {
+		setHeaders(w, "text/event-stream")
+		return
+	}
 	defer c.streams.Add(-1)
 	if c.streams.Add(1) > int64(c.cfg.MaxStreams) {
 		w.Header().Set("Retry-After", "5")

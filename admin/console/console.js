@@ -18,61 +18,6 @@
     start();
   });
 
-  const svgNS = "http://www.w3.org/2000/svg";
-  const svg = (name, attributes = {}, text = "") => {
-    const e = document.createElementNS(svgNS, name);
-    for (const [k, v] of Object.entries(attributes)) e.setAttribute(k, v);
-    if (text) e.textContent = text;
-    return e;
-  };
-  const html = (name, className = "", text = "") => {
-    const e = document.createElement(name);
-    if (className) e.className = className;
-    if (text) e.textContent = text;
-    return e;
-  };
-  const setText = (e, text) => { if (e && e.textContent !== text) e.textContent = text; };
-  const setAttribute = (e, name, value) => { if (e.getAttribute(name) !== String(value)) e.setAttribute(name, value); };
-
-  // Numbers of axes and of what is under the pointer, written as the server writes them.
-  const digits = (v) => {
-    if (v >= 99.95) return Math.round(v).toLocaleString("en");
-    let power = 10;
-    for (let least = 9.995; v < least && power < 1e4; least /= 10) power *= 10;
-    return String(Math.round(v * power) / power);
-  };
-  const formats = {
-    rate: (v) => v > 0 && v < 0.1 ? "under 0.1/s" : v >= 999.5e3 ? digits(v / 1e6) + " M/s" : digits(v) + "/s",
-    count: digits,
-    seconds: (v) => v <= 0 ? "–" : v < 0.9995e-3 ? digits(v * 1e6) + " µs" : v < 0.9995 ? digits(v * 1e3) + " ms" : digits(v) + " s",
-    bytes: (v) => {
-      const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-      while (units.length > 1 && v >= 1023.5) { v /= 1024; units.shift(); }
-      return digits(v) + " " + units[0];
-    },
-    percent: (v) => {
-      const p = 100 * v;
-      if (p > 0 && p < 0.01) return "under 0.01 %";
-      if (p >= 9.95) return Math.round(p).toLocaleString("en") + " %";
-      let power = 1;
-      for (let least = 9.95; p < least && power < 1e3; least /= 10) power *= 10;
-      return Math.round(p * power) / power + " %";
-    },
-  };
-  // niceSteps returns round numbers from 0 to most or a little more.
-  const niceSteps = (most, unit) => {
-    const base = unit === "bytes" ? 1024 ** Math.floor(Math.log(Math.max(most, 1)) / Math.log(1024)) : 1;
-    const raw = most / base / 4, power = 10 ** Math.floor(Math.log10(raw));
-    const step = [1, 2, 2.5, 5, 10].find((m) => m * power >= raw * 0.999) * power * base;
-    const list = [];
-    for (let v = 0; list.length < 2 || list[list.length - 1] < most * 0.999; v += step) list.push(v);
-    return list;
-  };
-  // Times of day are UTC, as in the words of the server.
-  const hms = (t) => new Date(t).toISOString().slice(11, 19);
-  const hm = (t) => hms(t).slice(0, 5);
-  const now = () => performance.now(); // clocks are set
-
   const start = () => {
     const byID = (id) => document.getElementById(id);
     const reduced = matchMedia("(prefers-reduced-motion: reduce)");
@@ -82,7 +27,7 @@
     let first = null;     // the first sample of the page
     let started = "";     // when the server was started
     let last = null;      // the last frame
-    let spoken = 0, drawn = 0, wanted = 0;
+    let spoken = 0, drawn = 0, wanted = 0, asked = 0;
 
     // --- what is read aloud
 
@@ -246,13 +191,14 @@
 
     const load = async () => {
       const mine = ++wanted;
+      asked = now();
       try {
         const answer = await fetch("stats/history?span=" + span.value);
         if (!answer.ok || mine !== wanted) return;
         const h = await answer.json();
         if (mine !== wanted) return;
         const length = { "15m": 900, "2h": 7200, "24h": 1440 }[span.value];
-        data = { step: h.step_seconds, sample: h.sample, uptime: h.uptime_seconds, ends: Date.parse(h.ends), length, series: h.series, loaded: now() };
+        data = { step: h.step_seconds, sample: h.sample, uptime: h.uptime_seconds, ends: Date.parse(h.ends), length, series: h.series };
         recent.forEach(add);
         draw();
       } catch { /* the stream tells that there is no connection */ }
@@ -262,10 +208,10 @@
     // add puts the newest values behind the history. How they follow each other their numbers and
     // the uptime tell: clocks are set. Time without a sample is a gap.
     const add = (stats) => {
-      if (!data || stats.sample <= data.sample) return;
-      const steps = Math.round(stats.server.uptime_seconds) - data.uptime;
-      if (data.step > 1 ? steps >= 2 * data.step : stats.sample !== data.sample + 1 || steps > data.length) {
-        if (now() - data.loaded > 10000) load();
+      if (data && stats.sample <= data.sample) return;
+      const steps = data ? Math.round(stats.server.uptime_seconds) - data.uptime : 0;
+      if (!data || (data.step > 1 ? steps >= 2 * data.step : stats.sample !== data.sample + 1 || steps > data.length)) {
+        if (now() - asked > 10000) load();
         return;
       }
       if (data.step > 1 || steps <= 0) return;
@@ -312,9 +258,10 @@
     // --- the numbers
 
     const gaugeNames = { sessions: "sessions", memory: "memory_bytes", disk: "disk_bytes", connections: "connections" };
+    const madeAt = byID("time").textContent;
     const showTime = (before, after) => {
       live.className = "live quiet";
-      live.replaceChildren(before, Object.assign(html("span", "", hms(last.stats.time) + " UTC"), { id: "time" }), after);
+      live.replaceChildren(before, Object.assign(html("span", "", last ? hms(last.stats.time) + " UTC" : madeAt), { id: "time" }), after);
     };
     const show = (f, note) => {
       last = f;
@@ -347,19 +294,27 @@
     // --- the stream
 
     // A browser has six connections to a server. Pages take four of them at most for streams,
-    // so that others load; without a stream they ask for one event after the other.
-    const slots = 4;
+    // so that others load; without a stream they ask for one event after the other. A stream has
+    // a lease in the storage of the browser: beyond loopback plain HTTP has no Web Locks.
+    const slots = 4, leaseTime = 12000;
     const takeSlot = async () => {
-      if (!navigator.locks) return () => {}; // not a secure context
-      for (let i = 0; i < slots; i++) {
-        const release = await new Promise((taken) => {
-          navigator.locks.request("stream " + i, { ifAvailable: true }, (lock) => lock ? new Promise(taken) : taken(null)).catch(() => taken(null));
-        });
-        if (release) return release;
-      }
+      const me = String(Math.random());
+      const holder = (key) => {
+        const [who, until] = (localStorage.getItem(key) || "").split(" "), left = until - Date.now();
+        return left > 0 && left <= leaseTime ? who : ""; // clocks are set
+      };
+      try {
+        for (let i = 0; i < slots; i++) {
+          const key = "stream " + i, renew = () => localStorage.setItem(key, me + " " + (Date.now() + leaseTime));
+          if (holder(key)) continue;
+          renew();
+          await new Promise((done) => setTimeout(done, 50)); // another page may have found it free too
+          if (holder(key) === me) return { renew, release: () => { if (holder(key) === me) localStorage.removeItem(key); } };
+        }
+      } catch { /* there is no storage */ }
       return null;
     };
-    const silent = 10000; // without an event a stream is given up
+    const silent = 10000; // without an event a stream is given up, before its lease ends
     let stream = null, slot = null, attempt = 0, lostAt = 0, timer = 0, patience = 0, paused = false;
     // fits says whether the page that there is can show a sample: another server may have come.
     const fits = (s) => (s.shards ? s.shards.sessions.length : 0) === (bars ? bars.children.length : 0) &&
@@ -368,8 +323,10 @@
     const receive = (f, note) => {
       if (!fits(f.stats)) { location.reload(); return; }
       first = first || f.stats;
-      if (lostAt) { lostAt = 0; say("Connected again."); load(); }
-      if (started && started !== f.stats.server.started) load();
+      const another = started && started !== f.stats.server.started;
+      if (another) { data = null; recent.length = 0; } // samples are counted anew
+      if (lostAt || another) load();
+      if (lostAt) { lostAt = 0; say("Connected again."); }
       started = f.stats.server.started;
       show(f, note);
     };
@@ -387,7 +344,7 @@
       clearTimeout(timer);
       clearTimeout(patience);
       if (stream) stream.close();
-      if (slot) slot();
+      if (slot) slot.release();
       stream = slot = null;
     };
     // connect has a page that is shown follow the server.
@@ -395,7 +352,7 @@
       disconnect();
       if (paused || document.hidden) return;
       const mine = attempt, taken = await takeSlot();
-      if (mine !== attempt) { if (taken) taken(); return; }
+      if (mine !== attempt) { if (taken) taken.release(); return; }
       if (!taken) { poll(2, "other windows have the streams"); return; }
       slot = taken;
       stream = new EventSource("stats/stream");
@@ -404,7 +361,7 @@
         if (refused) poll(5, "too many look at this server"); else poll(1.5, "");
       };
       const wait = () => { clearTimeout(patience); patience = setTimeout(() => end(false), silent); };
-      stream.onmessage = (e) => { wait(); receive(JSON.parse(e.data), ""); };
+      stream.onmessage = (e) => { wait(); taken.renew(); receive(JSON.parse(e.data), ""); };
       stream.onerror = () => end(stream.readyState === EventSource.CLOSED); // else there was no answer
       wait();
     };
@@ -424,7 +381,7 @@
       paused = !paused;
       setText(pause, paused ? "Go on" : "Pause");
       connect();
-      if (!paused) load(); else if (last) showTime("Paused as of ", "");
+      if (paused) showTime("Paused as of ", ""); else load();
     });
     document.addEventListener("visibilitychange", () => {
       connect();

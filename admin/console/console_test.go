@@ -137,7 +137,7 @@ func TestPage(t *testing.T) {
 
 func TestAssets(t *testing.T) {
 	_, mux, _ := newTest(t, fullConfig())
-	for path, want := range map[string]string{"/console.js": "text/javascript; charset=utf-8", "/console.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml"} {
+	for path, want := range map[string]string{"/console.js": "text/javascript; charset=utf-8", "/format.js": "text/javascript; charset=utf-8", "/console.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml"} {
 		if w := get(mux, path); w.Code != 200 || w.Header().Get("Content-Type") != want || w.Header().Get("Cache-Control") != "no-store" {
 			t.Errorf("GET %s = %d %v", path, w.Code, w.Header())
 		}
@@ -363,6 +363,20 @@ func TestStreamOfOneWhoDoesNotRead(t *testing.T) {
 		if n := c.streams.Load(); n != 0 {
 			t.Errorf("%d streams after %v, want none", n, streamTimeout)
 		}
+	})
+}
+
+// Whoever asks for the headers of a stream does not view it.
+func TestHeadOfStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, mux, _ := newTest(t, fullConfig())
+		r := httptest.NewRequestWithContext(t.Context(), "HEAD", "/stats/stream", nil)
+		go mux.ServeHTTP(httptest.NewRecorder(), r)
+		synctest.Wait()
+		if n := c.streams.Load(); n != 0 {
+			t.Errorf("HEAD has %d streams, want none", n)
+		}
+		c.EndStreams()
 	})
 }
 

@@ -23,7 +23,7 @@ func count(n int64) string {
 	return string(text)
 }
 
-// Numbers are written as console.js writes them too.
+// Numbers are written as format.js writes them too.
 
 // rate writes how many things there are a second.
 func rate(v float64) string {

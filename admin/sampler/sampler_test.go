@@ -325,7 +325,9 @@ func TestAdvice(t *testing.T) {
 	}{
 		"idle":      {1, 0, shards(0, 0), 2, "There is too little load"},
 		"none wait": {10_000, 0, shards(0, 0), 2, "More shards would not help: none of the calls"},
-		"few wait":  {10_000, 50, shards(time.Millisecond, time.Millisecond), 2, "More shards would not help: 0.5 % of the calls"},
+		"few wait":  {10_000, 50, shards(time.Millisecond, time.Millisecond), 2, "More shards would not help: 0.5 % of the calls wait for a lock."},
+		"few, long": {10_000, 50, shards(500*time.Millisecond, 500*time.Millisecond), 2, "More shards would not help: 0.5 % of the calls wait for a lock."},
+		"short":     {10_000, 2_000, shards(time.Millisecond, time.Millisecond), 2, "More shards would not help: 20 % of the calls wait for a lock, which takes 0.1 %"},
 		"many wait": {10_000, 2_000, shards(200*time.Millisecond, 200*time.Millisecond), 2, "More shards would help: 20 % of the calls"},
 		"one waits": {10_000, 2_000, shards(one...), 4, "More shards would not help: one shard has"},
 		"enough":    {10_000, 2_000, shards(many...), 1, "More shards would hardly help"},

@@ -87,7 +87,9 @@ func (h *shardHistory) advice(s *Shards, processors int) string {
 	switch {
 	case h.calls < fewCalls:
 		return "There is too little load to say whether more shards would help."
-	case s.Waiting < waitingMatters, taken < timeMatters:
+	case s.Waiting < waitingMatters: // however long, as where the processors are too few
+		return fmt.Sprintf("More shards would not help: %s of the calls wait for a lock.", share(s.Waiting))
+	case taken < timeMatters:
 		return fmt.Sprintf("More shards would not help: %s of the calls wait for a lock, which takes %s of the processors' time.",
 			share(s.Waiting), share(taken))
 	case s.Count >= 8 && h.skew > skewMatters:
