@@ -73,7 +73,7 @@ func (s *Store) howIDWent() string {
 	if usage := s.usage.Load(); usage != nil && strings.HasPrefix(usage.eviction, "allkeys-") {
 		return "it was emptied, or it evicts sessions, and has evicted their identity, too"
 	}
-	return "it was emptied"
+	return "it was emptied, or its identity was deleted"
 }
 
 // lost takes in that the engine has lost its sessions.
