@@ -52,11 +52,14 @@ run: build ## build and start the server (ARGS="--port 8080" for flags)
 	$(BIN)/token-server $(ARGS)
 
 .PHONY: demo
-demo: build ## start a token server and the web application of examples/webapp, and print its address
+demo: build ## start a token server and the web application of examples/webapp, and print its address (ARGS="--address 127.0.0.1:8081" for flags of the latter)
 	@$(BUILD) -o $(BIN)/webapp ./examples/webapp
-	@dir=$$(mktemp -d); trap 'kill $$server; wait; rm -rf $$dir' EXIT; \
+	@# Both run in the background, so that a signal ends both: one that stayed would keep the port.
+	@dir=$$(mktemp -d); trap 'kill $$server $$webapp 2>/dev/null; wait; rm -rf $$dir' EXIT; \
 	$(BIN)/token-server --address unix:$$dir/token.sock --admin-address off --log-level warn --grace 5s --on-reuse revoke & server=$$!; \
-	$(BIN)/webapp --token-server unix:$$dir/token.sock --grace 5s
+	$(BIN)/webapp --token-server unix:$$dir/token.sock --grace 5s $(ARGS) & webapp=$$!; \
+	wait $$webapp
+
 .PHONY: install
 install: build ## install the server and its service below PREFIX (/usr/local), and DESTDIR for a package
 	$(MAKE) --no-print-directory install-files PROGRAM=$(BIN)/token-server

@@ -133,7 +133,7 @@ func TestCookie(t *testing.T) {
 			t.Errorf("%s: token = %q, want T", c.name, got)
 		}
 	}
-	for _, cookie := range []Cookie{{Name: "a b"}, {Name: "__Host-a", Path: "/a"}, {Name: "__host-a", Domain: "a.example"}, {Domain: "a b"}, {Path: "/;"},
+	for _, cookie := range []Cookie{{Name: "a b"}, {Name: "__Host-a", Path: "/a"}, {Name: "__host-a", Domain: "a.example"}, {Domain: "a b"}, {Path: "/;"}, {Path: "shop"},
 		{Name: "__Host-Http-a", Path: "/a"}, {Name: "__Host-", Insecure: true}, {Name: "__secure-", Insecure: true},
 		{MaxAge: time.Second - 1}, {MaxAge: -1}, {MaxAge: -time.Hour}} {
 		if cookie.check() == nil {

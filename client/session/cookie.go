@@ -17,7 +17,7 @@ type Cookie struct {
 	// forbidden: with Domain, Path or Insecure.
 	Name string
 	// Domain has subdomains get the cookie too. Empty means this host alone. Path is the
-	// one under which it is sent. Empty means /.
+	// one under which it is sent, and begins with /. Empty means /.
 	Domain, Path string
 	// MaxAge is how long a browser keeps the cookie, to the second: 1 s or more. 0 means
 	// until it is closed.
@@ -48,6 +48,8 @@ func (c *Cookie) check() error {
 	switch {
 	case hasPrefix(c.Name, hostPrefix) && (c.Domain != "" || c.path() != "/"):
 		return errors.New("session: a cookie whose name begins with __Host- must have no Domain and no Path")
+	case c.path()[0] != '/': // a browser would take that of the page instead
+		return fmt.Errorf("session: Cookie.Path is %q: it must begin with /", c.Path)
 	case c.MaxAge != 0 && c.MaxAge < time.Second:
 		return fmt.Errorf("session: Cookie.MaxAge is %v: it must be 0, or 1s or more", c.MaxAge)
 	}

@@ -35,7 +35,7 @@
 // each of the others gets Invalid. The cookie is never cleared for that, since the
 // winner's answer sets the next token: who follows the redirect to a login page under
 // Optional is logged in there, and can be sent back ([Active]). A browser that has lost
-// an answer has lost its session.
+// an answer, or does not wait for it (a second click, stop), has lost its session.
 //
 // Answers may overtake each other. A handler that takes longer than a second exchanges
 // once more before it answers, so that its cookie is no older one than the browser has.
