@@ -1,58 +1,48 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/pb33f/libopenapi"
-	validator "github.com/pb33f/libopenapi-validator"
-	"github.com/pb33f/libopenapi-validator/config"
-	"github.com/pb33f/libopenapi-validator/errors"
-	"github.com/pb33f/libopenapi/datamodel/high/base"
-	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
-	"github.com/pb33f/libopenapi/orderedmap"
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
 )
 
-// contract is openapi.yaml as a validator has it. It is made before any test, since some
-// run in a bubble of synctest.
+// contract is openapi.yaml. It is read before any test, since some run in a bubble of synctest.
 var contract = newContract()
 
-type openapiContract struct {
-	model     *v3.Document
-	mu        sync.Mutex // guards validator
-	validator validator.Validator
-}
-
-func newContract() *openapiContract {
-	document, err := libopenapi.NewDocument(openapi)
+func newContract() *openapi3.T {
+	document, err := openapi3.NewLoader().LoadFromData(openapi)
 	if err != nil {
 		panic(err)
 	}
-	model, err := document.BuildV3Model()
-	if err != nil {
-		panic(err)
-	}
-	v, errs := validator.NewValidator(document, config.WithoutSecurityValidation(), config.WithFormatAssertions())
-	if len(errs) > 0 {
-		panic(errs)
-	}
-	return &openapiContract{model: &model.Model, validator: v}
+	return document
 }
 
-// operation returns that of a method and a path, or nil.
-func (c *openapiContract) operation(method, path string) *v3.Operation {
-	item := c.model.Paths.PathItems.GetOrZero(path)
-	if item == nil || method != strings.ToUpper(method) {
+// operationOf returns that of a method and a path, or nil.
+func operationOf(method, path string) *openapi3.Operation {
+	item := contract.Paths.Value(path)
+	if item == nil {
 		return nil
 	}
-	return item.GetOperations().GetOrZero(strings.ToLower(method))
+	return item.Operations()[method]
+}
+
+// requestOf returns a request as openapi3filter takes it.
+func requestOf(t testing.TB, method, path, body string) *openapi3filter.RequestValidationInput {
+	t.Helper()
+	req, err := http.NewRequest(method, "http://127.0.0.1:3666"+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	route := &routers.Route{Spec: contract, Path: path, PathItem: contract.Paths.Value(path), Method: method, Operation: operationOf(method, path)}
+	return &openapi3filter.RequestValidationInput{Request: req, Route: route, Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc}}
 }
 
 // checkedSize is the length in bytes of the largest answer that is checked: others say the
@@ -64,43 +54,28 @@ const checkedSize = 64 << 10
 func (r reply) wantContract(t testing.TB, method, target string) {
 	t.Helper()
 	path, _, _ := strings.Cut(target, "?")
-	op := contract.operation(method, path)
+	op := operationOf(method, path)
 	var value any
 	if op == nil || strings.Contains(target, "#") || len(r.body) > checkedSize || strings.Contains(r.body, `"Ok"`) && json.Unmarshal([]byte(r.body), &value) != nil {
 		return
 	}
-	if method == "HEAD" { // has no body, which the validator would miss
-		if op.Responses.Codes.GetOrZero(strconv.Itoa(r.status)) == nil {
-			t.Errorf("HEAD %s: the status %d is not in openapi.yaml", path, r.status)
-		}
+	if op.Responses.Status(r.status) == nil { // of HEAD, too, of which nothing else is looked at
+		t.Errorf("%s %s: the status %d is not in openapi.yaml", method, path, r.status)
 		return
 	}
-	req, err := http.NewRequest(method, "http://127.0.0.1:3666"+path, nil)
-	if err != nil {
-		t.Fatal(err)
+	answer := &openapi3filter.ResponseValidationInput{RequestValidationInput: requestOf(t, method, path, ""), Status: r.status, Header: r.header.Clone()}
+	answer.SetBodyBytes([]byte(r.body))
+	if err := openapi3filter.ValidateResponse(context.Background(), answer); err != nil {
+		t.Errorf("%s %s: %.500v is not as openapi.yaml has it: %v", method, path, r, err)
 	}
-	header := r.header.Clone()
-	contract.mu.Lock()
-	defer contract.mu.Unlock()
-	ok, errs := contract.validator.ValidateHttpResponse(req, &http.Response{StatusCode: r.status, Header: header, Body: io.NopCloser(strings.NewReader(r.body))})
-	if !ok {
-		t.Errorf("%s %s: %.500v is not as openapi.yaml has it: %s", method, path, r, textOf(errs))
-	}
-}
-
-func textOf(errs []*errors.ValidationError) (text string) {
-	for _, err := range errs {
-		text += fmt.Sprintf("\n%s: %s %v", err.Message, err.Reason, err.SchemaValidationErrors)
-	}
-	return text
 }
 
 func TestOpenAPIIsValid(t *testing.T) {
-	if ok, errs := contract.validator.ValidateDocument(); !ok {
-		t.Error(textOf(errs))
+	if err := contract.Validate(t.Context(), openapi3.IsOpenAPI31OrLater(), openapi3.EnableSchemaFormatValidation()); err != nil {
+		t.Error(err)
 	}
-	if !strings.HasPrefix(contract.model.Version, "3.1.") {
-		t.Errorf("version %s, want 3.1", contract.model.Version)
+	if !contract.IsOpenAPI31OrLater() {
+		t.Errorf("version %s, want 3.1", contract.OpenAPI)
 	}
 	c := serve(t, Config{}).dial(t)
 	if r := c.do("GET", "/openapi.yaml", ""); r.status != 200 || r.body != string(openapi) || r.contentType() != "application/yaml" {
@@ -116,7 +91,7 @@ func TestOpenAPIHasAllRoutes(t *testing.T) {
 	var want, got []string
 	for _, route := range new(Server).routes(true) {
 		want = append(want, route.method+" "+route.path)
-		op := contract.operation(route.method, route.path)
+		op := operationOf(route.method, route.path)
 		if op == nil {
 			continue
 		}
@@ -131,17 +106,17 @@ func TestOpenAPIHasAllRoutes(t *testing.T) {
 			statuses = append(statuses, 415, 422)
 		}
 		for _, status := range statuses {
-			if op.Responses.Codes.GetOrZero(strconv.Itoa(status)) == nil {
+			if op.Responses.Status(status) == nil {
 				t.Errorf("%s %s has no answer %d", route.method, route.path, status)
 			}
 		}
-		if open := op.Security != nil && len(op.Security) == 0; open != (route.needs == 0) {
+		if open := op.Security != nil && len(*op.Security) == 0; open != (route.needs == 0) {
 			t.Errorf("%s %s is for everybody: %v, want %v", route.method, route.path, open, route.needs == 0)
 		}
 	}
-	for path, item := range contract.model.Paths.PathItems.FromOldest() {
-		for method := range item.GetOperations().FromOldest() {
-			got = append(got, strings.ToUpper(method)+" "+path)
+	for path, item := range contract.Paths.Map() {
+		for method := range item.Operations() {
+			got = append(got, method+" "+path)
 		}
 	}
 	slices.Sort(got)
@@ -154,14 +129,12 @@ func TestOpenAPIHasAllRoutes(t *testing.T) {
 // TestOpenAPIHasAllErrors: each code of the server stands with its status, and no other.
 func TestOpenAPIHasAllErrors(t *testing.T) {
 	codes := map[string]map[string]bool{} // by status
-	for _, item := range contract.model.Paths.PathItems.FromOldest() {
-		for _, op := range item.GetOperations().FromOldest() {
-			for status, response := range op.Responses.Codes.FromOldest() {
-				for _, media := range response.Content.FromOldest() {
-					for name, field := range media.Schema.Schema().Properties.FromOldest() {
-						if name == "Err" {
-							codes[status] = addCodes(codes[status], field.Schema())
-						}
+	for _, item := range contract.Paths.Map() {
+		for _, op := range item.Operations() {
+			for status, response := range op.Responses.Map() {
+				for _, media := range response.Value.Content {
+					if field := media.Schema.Value.Properties["Err"]; field != nil {
+						codes[status] = addCodes(codes[status], field.Value)
 					}
 				}
 			}
@@ -185,13 +158,13 @@ func TestOpenAPIHasAllErrors(t *testing.T) {
 	}
 }
 
-func addCodes(codes map[string]bool, schema *base.Schema) map[string]bool {
+func addCodes(codes map[string]bool, schema *openapi3.Schema) map[string]bool {
 	if codes == nil {
 		codes = map[string]bool{}
 	}
 	for _, code := range append(slices.Clone(schema.Enum), schema.Const) {
 		if code != nil {
-			codes[code.Value] = true
+			codes[code.(string)] = true
 		}
 	}
 	return codes
@@ -201,25 +174,10 @@ func addCodes(codes map[string]bool, schema *base.Schema) map[string]bool {
 // one of each body.
 func TestOpenAPIExamples(t *testing.T) {
 	checked := 0
-	for path, item := range contract.model.Paths.PathItems.FromOldest() {
-		for method, op := range item.GetOperations().FromOldest() {
-			method = strings.ToUpper(method)
+	for path, item := range contract.Paths.Map() {
+		for method, op := range item.Operations() {
 			if op.RequestBody != nil {
-				media := op.RequestBody.Content.GetOrZero("application/json")
-				for name, text := range examplesOf(t, media.Examples) {
-					req, err := http.NewRequest(method, "http://127.0.0.1:3666"+path, strings.NewReader(text))
-					if err != nil {
-						t.Fatal(err)
-					}
-					req.Header.Set("Content-Type", "application/json")
-					if ok, errs := contract.validator.ValidateHttpRequest(req); !ok {
-						t.Errorf("the example %s of %s %s is bad: %s", name, method, path, textOf(errs))
-					}
-					checked++
-				}
-				if media.Examples.Len() == 0 {
-					t.Errorf("%s %s has no example of its body", method, path)
-				}
+				checked += checkExamplesOfBody(t, method, path, op.RequestBody.Value.Content["application/json"])
 			}
 			checked += checkExamplesOfAnswers(t, method, path, op)
 		}
@@ -229,29 +187,39 @@ func TestOpenAPIExamples(t *testing.T) {
 	}
 }
 
-func checkExamplesOfAnswers(t *testing.T, method, path string, op *v3.Operation) (checked int) {
-	for status, response := range op.Responses.Codes.FromOldest() {
+func checkExamplesOfBody(t *testing.T, method, path string, media *openapi3.MediaType) (checked int) {
+	for name, example := range media.Examples {
+		request := requestOf(t, method, path, textOf(t, "application/json", example))
+		request.Request.Header.Set("Content-Type", "application/json")
+		if err := openapi3filter.ValidateRequest(t.Context(), request); err != nil {
+			t.Errorf("the example %s of %s %s is bad: %v", name, method, path, err)
+		}
+		checked++
+	}
+	if checked == 0 {
+		t.Errorf("%s %s has no example of its body", method, path)
+	}
+	return checked
+}
+
+func checkExamplesOfAnswers(t *testing.T, method, path string, op *openapi3.Operation) (checked int) {
+	for status, response := range op.Responses.Map() {
 		code, err := strconv.Atoi(status)
 		if err != nil {
 			t.Errorf("%s %s: status %q", method, path, status)
 		}
-		for contentType, media := range response.Content.FromOldest() {
-			if media.Examples.Len() == 0 && path != "/openapi.yaml" {
+		for contentType, media := range response.Value.Content {
+			if len(media.Examples) == 0 && path != "/openapi.yaml" {
 				t.Errorf("%s %s: %s has no example", method, path, status)
 			}
-			for _, text := range examplesOf(t, media.Examples) {
-				if contentType != "application/json" {
-					json.Unmarshal([]byte(text), &text) // a text stands for itself
+			header := http.Header{"Content-Type": {contentType}, "Cache-Control": {"no-store"}}
+			for name, h := range response.Value.Headers {
+				if h.Value.Required && h.Value.Schema.Value.Const != nil {
+					header.Set(name, h.Value.Schema.Value.Const.(string))
 				}
-				header := http.Header{"Content-Type": {contentType}, "Cache-Control": {"no-store"}}
-				for name, h := range response.Headers.FromOldest() {
-					if h.Required && h.Schema.Schema().Const != nil {
-						header.Set(name, h.Schema.Schema().Const.Value)
-					}
-				}
-				if method != "HEAD" {
-					reply{status: code, header: header, body: text}.wantContract(t, method, path)
-				}
+			}
+			for _, example := range media.Examples {
+				reply{status: code, header: header, body: textOf(t, contentType, example)}.wantContract(t, method, path)
 				checked++
 			}
 		}
@@ -259,20 +227,15 @@ func checkExamplesOfAnswers(t *testing.T, method, path string, op *v3.Operation)
 	return checked
 }
 
-// examplesOf returns examples as JSON.
-func examplesOf(t *testing.T, examples *orderedmap.Map[string, *base.Example]) map[string]string {
+// textOf returns an example as it is sent.
+func textOf(t *testing.T, contentType string, example *openapi3.ExampleRef) string {
 	t.Helper()
-	texts := map[string]string{}
-	for name, example := range examples.FromOldest() {
-		var value any
-		if err := example.Value.Decode(&value); err != nil {
-			t.Fatal(err)
-		}
-		text, err := json.Marshal(value)
-		if err != nil {
-			t.Fatal(err)
-		}
-		texts[name] = string(text)
+	if text, ok := example.Value.Value.(string); ok && contentType != "application/json" {
+		return text
 	}
-	return texts
+	text, err := json.Marshal(example.Value.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
