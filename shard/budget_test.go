@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tokenserver/internal/stats"
 	"tokenserver/internal/storetest"
 	"tokenserver/token"
 )
@@ -218,8 +219,10 @@ func TestOutOfPages(t *testing.T) {
 	s := New(Config{Shards: 1, MaxSessions: 10, MaxBytes: 1 << 20, PurgeInterval: never})
 	defer s.Close()
 	tok := mustCreate(t, s, `{"a":1}`)
-	if got := s.Stats(); got.MaxSessions != 10 || got.MaxReserved != 1<<20 {
-		t.Errorf("Stats: limits %d, %d, want those of the configuration", got.MaxSessions, got.MaxReserved)
+	for _, got := range []stats.Store{s.Stats(), s.StatsInDetail(new(stats.Detail))} {
+		if got.MaxSessions != 10 || got.MaxReserved != 1<<20 {
+			t.Errorf("limits %d, %d, want those of the configuration", got.MaxSessions, got.MaxReserved)
+		}
 	}
 	before := s.Stats()
 	taken := s.budget.bytes.taken.Load()

@@ -22,7 +22,7 @@ const (
 func (s *Store) StatsInDetail(d *stats.Detail) stats.Store {
 	d.Reset()
 	d.Expiring.Exact = true
-	sum := stats.Store{LongestPurgeHold: time.Duration(s.purge.longest.Load())}
+	sum := s.statsOfWhole()
 	now := s.now()
 	for i := range s.shards {
 		st := s.shards[i].stats()

@@ -9,15 +9,20 @@ import (
 // Stats returns the sum of all shards. It takes one lock after the other, so
 // that under load the sum is of no single moment.
 func (s *Store) Stats() stats.Store {
-	sum := stats.Store{
-		MaxSessions:      s.budget.sessions.limit,
-		MaxReserved:      s.budget.bytes.limit,
-		LongestPurgeHold: time.Duration(s.purge.longest.Load()),
-	}
+	sum := s.statsOfWhole()
 	for i := range s.shards {
 		sum.Add(s.shards[i].stats())
 	}
 	return sum
+}
+
+// statsOfWhole returns the statistics that are no sum over the shards.
+func (s *Store) statsOfWhole() stats.Store {
+	return stats.Store{
+		MaxSessions:      s.budget.sessions.limit,
+		MaxReserved:      s.budget.bytes.limit,
+		LongestPurgeHold: time.Duration(s.purge.longest.Load()),
+	}
 }
 
 func (sh *shard) stats() stats.Store {

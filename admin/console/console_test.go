@@ -38,7 +38,7 @@ func fullConfig() sampler.Config {
 			d.Shards = append(d.Shards, stats.Shard{Sessions: 3}, stats.Shard{Sessions: 4})
 			d.Purges = []stats.Purge{{Ended: time.Now(), Took: time.Millisecond, Sessions: 2}}
 			return stats.Store{
-				Sessions: 7, Disk: &stats.Disk{Bytes: 5, Free: 6},
+				Sessions: 7, MaxSessions: 10, MaxReserved: 100, Disk: &stats.Disk{Bytes: 5, Free: 6},
 				Counters: stats.Counters{Invalid: 1},
 			}
 		},
@@ -49,8 +49,8 @@ func fullConfig() sampler.Config {
 		Ready:    func() error { return errors.New(script) },
 		LogLevel: func() string { return "info" },
 		Mode:     "durable", Build: stats.Build{Version: script, Commit: script, GoVersion: script},
-		Warnings: []string{script}, MaxSessions: 10, MaxMemory: 100,
-		Logger: slog.New(slog.DiscardHandler),
+		Warnings: []string{script},
+		Logger:   slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -67,11 +67,12 @@ func (d *delta) security(store stats.Store, requests stats.Server) Security {
 // know of its sessions, nor what they take of the disk.
 func (s *Sampler) capacity(store stats.Store, requests stats.Server) Capacity {
 	c := Capacity{Connections: Gauge{Used: int64(requests.Connections), Limit: int64(requests.MaxConnections)}}
-	if len(s.detail.Shards) > 0 {
-		c.Sessions = &Gauge{Used: store.Sessions, Limit: s.cfg.MaxSessions}
-		c.Memory = &Gauge{Used: store.Reserved, Limit: s.cfg.MaxMemory}
+	if !s.hasLoaded() {
+		return c
 	}
-	if d := store.Disk; d != nil && len(s.detail.Shards) > 0 {
+	c.Sessions = &Gauge{Used: store.Sessions, Limit: store.MaxSessions}
+	c.Memory = &Gauge{Used: store.Reserved, Limit: store.MaxReserved}
+	if d := store.Disk; d != nil {
 		c.Disk = &Gauge{Used: d.Bytes}
 		if d.Free >= 0 {
 			c.Disk.Limit = d.Bytes + d.Free
@@ -79,6 +80,9 @@ func (s *Sampler) capacity(store stats.Store, requests stats.Server) Capacity {
 	}
 	return c
 }
+
+// hasLoaded says whether the store has its sessions in shards of this process, all of them.
+func (s *Sampler) hasLoaded() bool { return len(s.detail.Shards) > 0 }
 
 // meanOfSyncs remembers a mean through times in which nothing happens, and smoothes it.
 type meanOfSyncs struct{ time, group float64 }

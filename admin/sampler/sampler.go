@@ -33,8 +33,6 @@ type Config struct {
 	Warnings []string
 	// Processors is how many processors requests are carried out on. 0 means 1.
 	Processors int
-	// MaxSessions and MaxMemory are limits of the store; 0 means that there is none.
-	MaxSessions, MaxMemory int64
 	// Logger gets panics of the functions. nil means [slog.Default].
 	Logger *slog.Logger
 }
@@ -145,12 +143,12 @@ func (s *Sampler) take() {
 	sample.Server = s.describe(now, ready)
 	sample.Rates, sample.Security = d.rates(), d.security(store, requests)
 	sample.Latency = s.latencies.window(elapsed)
-	if len(s.detail.Shards) > 0 {
+	if s.hasLoaded() {
 		sample.Shards = s.shards.take(s.detail.Shards, d, s.cfg.Processors)
 		sample.Expiring = s.expiring.take(&s.detail)
-	}
-	if store.Disk != nil && len(s.detail.Shards) > 0 { // it has loaded
-		sample.Disk = s.diskOf(store.Disk, d)
+		if store.Disk != nil {
+			sample.Disk = s.diskOf(store.Disk, d)
+		}
 	}
 	if store.Engine != nil {
 		sample.Engine = s.engineOf(store.Engine, d)

@@ -256,7 +256,7 @@ func TestUntilFull(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(src *source, s *Sampler) {
-				src.store.Sessions = tt.start
+				src.store.Sessions, src.store.MaxSessions = tt.start, 100_000
 				got := pass(s, 1000, func(int) { src.store.Sessions += tt.each }).Capacity.Sessions
 				switch {
 				case (got.UntilFull == nil) != (tt.want == nil):
@@ -264,7 +264,7 @@ func TestUntilFull(t *testing.T) {
 				case tt.want != nil && math.Abs(*got.UntilFull-*tt.want) > 0.02**tt.want:
 					t.Errorf("until full = %v s, want %v", *got.UntilFull, *tt.want)
 				}
-			}, func(cfg *Config) { cfg.MaxSessions = 100_000 })
+			})
 		})
 	}
 }
@@ -278,7 +278,7 @@ func TestUntilFullAfterALoad(t *testing.T) {
 			t.Errorf("while it loads: capacity = %+v, disk = %+v, want neither", got.Capacity, got.Disk)
 		}
 		loading = false
-		src.store = stats.Store{Sessions: 50_000, Reserved: 1 << 20, Disk: &stats.Disk{Bytes: 1 << 20, Free: 1 << 30}}
+		src.store = stats.Store{Sessions: 50_000, MaxSessions: 100_000, Reserved: 1 << 20, MaxReserved: 1 << 30, Disk: &stats.Disk{Bytes: 1 << 20, Free: 1 << 30}}
 		pass(s, 700, func(i int) {
 			c := s.Latest().Capacity
 			for name, g := range map[string]*Gauge{"sessions": c.Sessions, "memory": c.Memory, "disk": c.Disk} {
@@ -292,7 +292,6 @@ func TestUntilFullAfterALoad(t *testing.T) {
 			t.Errorf("history = %v … %v, want null and 50000", first, last)
 		}
 	}, func(cfg *Config) {
-		cfg.MaxSessions, cfg.MaxMemory = 100_000, 1<<30
 		loaded := cfg.Store
 		cfg.Store = func(d *stats.Detail) stats.Store {
 			if !loading {

@@ -35,18 +35,16 @@ const streamsShare = 2
 // startSampler starts what keeps the history that consoles show.
 func (m *Main) startSampler() {
 	m.sampler = sampler.New(sampler.Config{
-		Store:       storeDetail(m.store),
-		Requests:    m.server.Stats,
-		Durations:   m.server.Durations,
-		Ready:       m.server.Ready,
-		LogLevel:    func() string { return strings.ToLower(m.level.Level().String()) },
-		Mode:        m.Config.mode(),
-		Build:       currentBuild(),
-		Warnings:    m.warnings(),
-		Processors:  runtime.GOMAXPROCS(0),
-		MaxSessions: m.Config.MaxTokens,
-		MaxMemory:   m.Config.MaxMemory,
-		Logger:      m.logger,
+		Store:      storeDetail(m.store),
+		Requests:   m.server.Stats,
+		Durations:  m.server.Durations,
+		Ready:      m.server.Ready,
+		LogLevel:   func() string { return strings.ToLower(m.level.Level().String()) },
+		Mode:       m.Config.mode(),
+		Build:      currentBuild(),
+		Warnings:   m.warnings(),
+		Processors: runtime.GOMAXPROCS(0),
+		Logger:     m.logger,
 	})
 }
 
